@@ -1,0 +1,106 @@
+# Set-up, demo and tests. `make` alone lists the targets.
+#
+# The environment in .venv is made once for each content of requirements.lock: the stamp's name holds the hash.
+# Nothing is resolved at set-up; every package is a pinned, hashed line of a lock.
+
+.DEFAULT_GOAL := help
+.ONESHELL:
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+# Processes that run tests. Each holds a TensorFlow of its own, up to some GB of memory.
+WORKERS := 2
+PYTEST_ARGS :=
+PYTEST := $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+hash_of = $(shell cat $(1) | sha256sum | cut -c 1-16)
+STAMPS := $(VENV)/stamps
+LOCK_STAMP := $(STAMPS)/lock-$(call hash_of,requirements.lock requirements/installer.lock)
+TEST_STAMP := $(STAMPS)/test-$(call hash_of,requirements/test.lock)
+# The folder's path is part of it: an editable install of a moved checkout would point to the old place.
+PROJECT_STAMP := $(STAMPS)/project-$(shell (pwd; cat setup.py pyproject.toml vim_tf/__init__.py) | sha256sum | cut -c 1-16)
+
+# uv reads other settings than pip. A machine's own package index is known to pip, so it is handed over. Where uv fails
+# nevertheless, pip installs the same lock, in minutes instead of seconds.
+define install_lock
+index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(PYTHON) -m pip config get global.index-url 2>/dev/null || true)}}"
+if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi
+if ! $(VENV)/bin/uv pip install --python $(PYTHON) --no-deps --no-build-isolation --require-hashes -r $(1); then
+  echo "uv could not install $(1); pip takes over."
+  $(PYTHON) -m pip install --disable-pip-version-check --no-deps --no-build-isolation --require-hashes -r $(1)
+fi
+endef
+
+.PHONY: help setup setup-test demo test test-fast lint format clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: setup ## set up what is needed, then the whole chain on the embedded digits; results in runs/digits/
+	@$(PYTHON) -m pipelines.local_runner --flagfile=configs/digits/pipeline.flags
+
+test: setup-test lint ## set up what is needed, then lint and every test
+	@$(PYTEST) $(PYTEST_ARGS)
+
+test-fast: setup-test ## the tests that are not marked slow
+	@$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+lint: setup-test ## check style and format
+	@$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+format: setup-test ## format the code and sort its imports
+	@$(PYTHON) -m ruff check --fix-only --select I .
+	$(PYTHON) -m ruff format .
+
+clean: ## remove caches; .venv and runs/ stay
+	@find . \( -path ./.git -o -path ./$(VENV) -o -path ./runs \) -prune -o \
+	  -type d \( -name __pycache__ -o -name .pytest_cache -o -name .ruff_cache -o -name "*.egg-info" \) -prune \
+	  -exec rm -rf {} +
+	rm -rf build
+
+setup: $(PROJECT_STAMP)
+
+setup-test: setup $(TEST_STAMP)
+
+$(LOCK_STAMP):
+	@python=""
+	for candidate in python3.11 python3; do
+	  if "$$candidate" -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" 2>/dev/null; then
+	    python="$$candidate"
+	    break
+	  fi
+	done
+	if [ -z "$$python" ]; then
+	  echo "Error: Python 3.11 is needed, and neither python3.11 nor python3 is one. Install it and call make again." >&2
+	  exit 1
+	fi
+	if [ -e $(VENV) ] && [ ! -e $(VENV)/pyvenv.cfg ]; then
+	  echo "Error: $(VENV) is in the way and no virtual environment. Move it and call make again." >&2
+	  exit 1
+	fi
+	echo "Set-up 1/4: virtual environment $(VENV) with $$("$$python" --version)"
+	"$$python" -m venv --clear $(VENV)
+	echo "Set-up 2/4: installer"
+	$(PYTHON) -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements/installer.lock
+	echo "Set-up 3/4: $$(grep -c == requirements.lock) packages of requirements.lock, 3 GB on disk"
+	$(call install_lock,requirements.lock)
+	mkdir -p $(STAMPS)
+	touch $@
+
+$(PROJECT_STAMP): $(LOCK_STAMP)
+	@echo "Set-up 4/4: vim_tf itself"
+	$(PYTHON) -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	rm -f $(STAMPS)/project-*
+	touch $@
+
+$(TEST_STAMP): $(LOCK_STAMP)
+	@echo "Set-up of the tests: $$(grep -c == requirements/test.lock) packages of requirements/test.lock"
+	$(call install_lock,requirements/test.lock)
+	rm -f $(STAMPS)/test-*
+	touch $@

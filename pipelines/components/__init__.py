@@ -1,0 +1,1 @@
+"""Components that TFX doesn't have; each wraps library calls."""

@@ -1,0 +1,45 @@
+"""Stops the pipeline where the validation of examples found something."""
+
+import os
+
+import tensorflow as tf
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx.components.example_validator.executor import DEFAULT_FILE_NAME
+from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import artifact_utils, standard_artifacts
+
+from vim_tf.errors import InputError
+
+
+@component
+def AnomalyCheck(
+    anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
+    code_version: Parameter[str],
+) -> None:
+    """Fails with one line that names what ExampleValidator found; its artifact keeps the details.
+
+    Args:
+        anomalies: of each split.
+        code_version: another version takes nothing from the cache.
+
+    Raises:
+        InputError: a split has anomalies.
+    """
+    found = []
+    for split in artifact_utils.decode_split_names(anomalies.split_names):
+        path = os.path.join(artifact_utils.get_split_uri([anomalies], split), DEFAULT_FILE_NAME)
+        with tf.io.gfile.GFile(path, "rb") as file:
+            found += _described(split, anomalies_pb2.Anomalies.FromString(file.read()))
+    if found:
+        raise InputError(f"the images have anomalies: {'; '.join(found)} (details: {anomalies.uri})")
+
+
+def _described(split, anomalies):
+    lines = [
+        f"{split} split, feature {feature}: {info.short_description} ({info.description})"
+        for feature, info in sorted(anomalies.anomaly_info.items())
+    ]
+    if anomalies.HasField("dataset_anomaly_info"):
+        lines.append(f"{split} split: {anomalies.dataset_anomaly_info.description}")
+    return lines

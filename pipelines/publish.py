@@ -1,0 +1,72 @@
+"""The pushed run's results under fixed names in the output folder."""
+
+import os
+import shutil
+
+from vim_tf.errors import InputError
+
+LINKS = ("tokenizer", "language_model", "tokens")
+FILES = ("report.html", "metrics.json")
+
+
+def check_free(output):
+    """Refuses an output folder in which somebody else's files have the names of results.
+
+    Raises:
+        InputError: a name is taken by what is not a link.
+    """
+    for name in LINKS:
+        path = os.path.join(output, name)
+        if os.path.lexists(path) and not os.path.islink(path):
+            raise InputError(f"{path} was not made by the pipeline: move it away or choose another --output")
+
+
+def publish(output, folders, evaluation_folder):
+    """Makes links and files of the pushed run; each replaces its predecessor at once.
+
+    Args:
+        output: folder on this machine.
+        folders: dict from each of LINKS to the artifact's folder.
+        evaluation_folder: folder that holds FILES.
+    """
+    for name in LINKS:
+        path = os.path.join(output, name)
+        temporary = _temporary(path)
+        # A relative link stays true where the whole output folder is moved.
+        os.symlink(os.path.relpath(folders[name], output), temporary)
+        os.replace(temporary, path)
+    for name in FILES:
+        path = os.path.join(output, name)
+        temporary = _temporary(path)
+        shutil.copyfile(os.path.join(evaluation_folder, name), temporary)
+        os.replace(temporary, path)
+
+
+def restore_pushed_model(archive, destination):
+    """Puts a pushed model back where its serving folder lost it, since a cached Pusher pushes nothing.
+
+    Args:
+        archive: folder of the PushedModel artifact, which keeps a copy.
+        destination: serving/<version> folder.
+    """
+    if not os.path.isdir(destination):
+        # A model server takes only folders whose name is a number.
+        temporary = _temporary(destination)
+        shutil.copytree(archive, temporary)
+        os.replace(temporary, destination)
+
+
+def remove_unfinished_pushes(serving_folder):
+    """Removes versions that a killed Pusher left behind: it writes saved_model.pb last."""
+    for name in os.listdir(serving_folder) if os.path.isdir(serving_folder) else ():
+        folder = os.path.join(serving_folder, name)
+        if os.path.isdir(folder) and not os.path.exists(os.path.join(folder, "saved_model.pb")):
+            shutil.rmtree(folder)
+
+
+def _temporary(path):
+    temporary = f"{path}.tmp-{os.getpid()}"
+    if os.path.islink(temporary) or os.path.isfile(temporary):
+        os.remove(temporary)
+    shutil.rmtree(temporary, ignore_errors=True)
+    return temporary

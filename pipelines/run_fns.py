@@ -1,0 +1,92 @@
+"""What TFX's Trainer runs: FnArgs to a train config, `vim_tf.train.run`, and the trained stage into the artifacts."""
+
+import dataclasses
+import os
+
+import tensorflow as tf
+from tfx.utils import io_utils
+
+from pipelines import fingerprints
+from vim_tf import config as configs
+from vim_tf import train, workdir
+from vim_tf.serving import saved_model
+
+
+def train_tokenizer(fn_args):
+    """Trains the tokenizer on an Examples artifact of images.
+
+    Writes the SavedModel of the tokenizer to the Model artifact and the trained stage to the ModelRun artifact.
+
+    Args:
+        fn_args: tfx.components.trainer.fn_args_utils.FnArgs; its `custom_config` is that of `pipeline.create_pipeline`.
+    """
+    examples = _artifact_folder(fn_args.train_files)
+    published = configs.from_dict(configs.TokenizerTrainConfig, fn_args.custom_config["config"])
+    folder = _training_folder(fn_args, [fingerprints.contents_digest(examples)])
+    # The workdir's config names the images' place, which must not change between the executions that continue it.
+    images = f"tfrecord:{_stable_path(folder, 'examples', examples)}/Split-{{split}}/*.gz"
+    config = dataclasses.replace(
+        published, workdir=f"{folder}/workdir", data=dataclasses.replace(published.data, source=images)
+    )
+    train.run(config)
+    tokenizer = workdir.load_tokenizer(config.workdir)
+    _keep_stage(tokenizer, dataclasses.replace(published, workdir=fn_args.model_run_dir), config.workdir)
+    saved_model.export(fn_args.serving_model_dir, fn_args.model_run_dir)
+
+
+def train_language_model(fn_args):
+    """Trains the language model on an Examples artifact of token records.
+
+    Writes the SavedModel of both stages, which is the one that is served, to the Model artifact and the trained stage
+    to the ModelRun artifact.
+
+    Args:
+        fn_args: as for `train_tokenizer`; its `base_model` is the tokenizer's SavedModel.
+    """
+    tokens = _artifact_folder(fn_args.train_files)
+    config = configs.from_dict(configs.LanguageModelTrainConfig, fn_args.custom_config["config"])
+    folder = _training_folder(fn_args, [fingerprints.contents_digest(tokens)])
+    config = dataclasses.replace(config, workdir=f"{folder}/workdir", tokens=tokens)
+    train.run(config)
+    tokenizer = workdir.load_tokenizer(fn_args.base_model)
+    language_model = workdir.load_language_model(config.workdir, tokenizer)
+    trained = dataclasses.replace(workdir.load_config(config.workdir), workdir=fn_args.model_run_dir)
+    _keep_stage(language_model, trained, config.workdir)
+    saved_model.export(
+        fn_args.serving_model_dir,
+        fn_args.base_model,
+        fn_args.model_run_dir,
+        fn_args.custom_config["sampling_batch_size"],
+    )
+
+
+def _artifact_folder(patterns):
+    """Folder of the artifact, of which TFX tells the files of one split: `<folder>/Split-train/*`."""
+    return os.path.dirname(os.path.dirname(patterns[0]))
+
+
+def _training_folder(fn_args, inputs):
+    """Folder of the training with these inputs and this config, so that a killed execution's successor finds it."""
+    settings = fn_args.custom_config
+    key = fingerprints.digest([settings["config"], settings["code_version"], inputs])
+    folder = f"{settings['training_folder']}/{settings['config']['task']}-{key[:16]}"
+    tf.io.gfile.makedirs(folder)
+    return folder
+
+
+def _stable_path(folder, name, artifact):
+    """A path to an artifact that doesn't depend on the execution that made it, where the file system has links."""
+    if "://" in folder:
+        return artifact
+    link = f"{folder}/{name}"
+    temporary = f"{link}.tmp-{os.getpid()}"
+    os.symlink(os.path.relpath(artifact, folder), temporary)
+    os.replace(temporary, link)
+    return link
+
+
+def _keep_stage(model, config, trained_in):
+    """Writes the inference form of a stage, and the records of its training, to `config.workdir`."""
+    workdir.save_stage(model, config, config.workdir)
+    tf.io.gfile.copy(f"{trained_in}/metrics.jsonl", f"{config.workdir}/metrics.jsonl", overwrite=True)
+    io_utils.copy_dir(f"{trained_in}/tensorboard", f"{config.workdir}/tensorboard")

@@ -1,0 +1,68 @@
+"""Package metadata of vim_tf.
+
+`pip install -e .` installs the core and resolves by itself. The TFX pipelines are no extra: TFX 1.21 pins native parts
+that need glibc 2.39 and a tensorflow-hub that doesn't import on TensorFlow 2.21, so pip's resolver refuses the set that
+works. It installs from requirements.lock alone, which `make demo` and `make test` do:
+
+    pip install --no-deps --require-hashes -r requirements.lock
+    pip install --no-deps --no-build-isolation -e .
+"""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+INSTALL_REQUIRES = [
+    "absl-py>=2.1",
+    "importlib-resources>=6",  # tensorflow-datasets imports it for imagenet2012 and doesn't declare it
+    # Keras' trainer is overridden in places that a minor release may change.
+    "keras>=3.15.1,<3.16",
+    "matplotlib>=3.8",
+    "numpy>=1.26",
+    "pillow>=10",
+    "scikit-learn>=1.5",
+    "scipy>=1.11",
+    "setuptools<82",  # the last that have pkg_resources, which tensorflow-hub imports
+    "tensorboard>=2.20",
+    "tensorflow>=2.21,<2.22",
+    "tensorflow-datasets>=4.9.10,<5",
+    "tensorflow-gan==2.1.0",  # its parts are imported one by one, around those that fail; see vim_tf/tf_gan.py
+    "tensorflow-hub>=0.16.1,<0.17",
+    "tensorflow-probability>=0.25",
+    "tf-keras>=2.21,<2.22",  # tensorflow-hub and tensorflow-probability are written for Keras 2
+]
+
+
+def read_version():
+    """Version named in vim_tf/__init__.py, read without importing the package."""
+    text = (HERE / "vim_tf" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE).group(1)
+
+
+def read_readme():
+    """README.md, or nothing where only the packaging files were copied."""
+    path = HERE / "README.md"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+setup(
+    name="vim_tf",
+    version=read_version(),
+    description="Vector-quantized Image Modeling (ViT-VQGAN and VIM) with TensorFlow, Keras and TFX",
+    long_description=read_readme(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["vim_tf", "vim_tf.*", "pipelines", "pipelines.*"]),
+    # The native parts of the pipelines that load on glibc 2.36 have wheels up to Python 3.11.
+    python_requires=">=3.11,<3.12",
+    install_requires=INSTALL_REQUIRES,
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

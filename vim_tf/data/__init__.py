@@ -1,0 +1,1 @@
+"""Images and tokens on their way to a model."""

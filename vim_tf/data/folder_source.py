@@ -1,0 +1,159 @@
+"""Image source `folder:<path>`: a sub-folder is a class; a folder without sub-folders is unlabelled."""
+
+import dataclasses
+import weakref
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from vim_tf.config import SPLITS
+from vim_tf.data import ingestion, order, preprocessing
+from vim_tf.data.sources import IndexedSource, fetch_from
+from vim_tf.errors import InputError
+
+_VALIDATION_NAMES = ("validation", "val")
+# Files that commonly lie beside images. Others that can't be read count as unreadable images.
+_SIDE_FILES = (".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".md", ".html", ".yaml", ".yml", ".db", ".ini")
+
+# Both splits of a folder come out of one examination while a source that holds it lives.
+_examined = weakref.WeakValueDictionary()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Listing:
+    """Files of a folder.
+
+    Attributes:
+        paths: list of str, sorted.
+        keys: list of str, paths relative to the folder.
+        classes: list of str, the class of each file; "" = none.
+    """
+
+    paths: list[str]
+    keys: list[str]
+    classes: list[str]
+
+
+def open_folder(place, split, height, width, validation_fraction, max_unreadable_fraction, shuffle_buffer):
+    """Images of a folder and its sub-folders.
+
+    The splits are the folders that a {split} in the path names, else the folders `train` and `validation` (or `val`)
+    inside, else a division by a hash of the relative path.
+
+    Raises:
+        InputError: a folder is missing or empty, or too many files can't be read.
+    """
+    del shuffle_buffer  # files can be read in any order
+    name = f"folder:{place}"
+    folders = _split_folders(place)
+    listings = {key: _list_images(folder) for key, folder in folders.items() if tf.io.gfile.isdir(folder)}
+    wanted = split if split in folders else "all"
+    if wanted not in listings:
+        raise InputError(f"--data.source={name}: there is no folder {folders[wanted]}")
+    listing = listings[wanted]
+    if not listing.paths:
+        raise InputError(f"--data.source={name}: there is no image in {folders[wanted]}")
+    class_names = sorted({name for each in listings.values() for name in each.classes} - {""})
+    examined = _examine(name, listing, height, width)
+    ingestion.check_unreadable(name, examined.unreadable, len(listing.paths), max_unreadable_fraction)
+    chosen = np.flatnonzero(examined.readable)
+    if wanted == "all":
+        keys = [listing.keys[index].encode() for index in chosen]
+        in_split = order.is_validation(keys, validation_fraction) == (split == "validation")
+        chosen = chosen[in_split]
+        if not len(chosen):
+            raise InputError(
+                f"--data.source={name}: the {split} split is empty, as {len(keys)} images were divided with "
+                f"--data.validation_fraction={validation_fraction:g}"
+            )
+    labels = {name: label for label, name in enumerate(class_names)}
+    return IndexedSource(
+        name,
+        split,
+        class_names=class_names,
+        labels=[labels.get(listing.classes[index], -1) for index in chosen],
+        keys=[listing.keys[index].encode() for index in chosen],
+        fetch=_fetch(examined, listing, chosen, height, width),
+        is_costly=examined.images is None,
+        examined=examined,
+    )
+
+
+def _split_folders(place):
+    """Folder of each split, or {"all": folder} where the splits share one."""
+    if "{split}" in place:
+        return {split: place.replace("{split}", split) for split in SPLITS}
+    place = place.rstrip("/") or "/"
+    if not tf.io.gfile.isdir(place):
+        return {"all": place}
+    inside = {child for child in _children(place) if tf.io.gfile.isdir(f"{place}/{child}")}
+    validation = [child for child in _VALIDATION_NAMES if child in inside]
+    if "train" in inside and validation:
+        return {"train": f"{place}/train", "validation": f"{place}/{validation[0]}"}
+    if "train" in inside and inside <= {"train", "test"}:
+        raise InputError(
+            f"--data.source=folder:{place} holds {' and '.join(sorted(inside))} but no validation folder; add one, "
+            f"or take folder:{place}/train to split that"
+        )
+    return {"all": place}
+
+
+def _list_images(folder):
+    paths, keys, classes = [], [], []
+    num_side_files = 0
+    for parent, _, files in sorted(tf.io.gfile.walk(folder)):
+        relative = parent[len(folder) :].strip("/")
+        if any(part.startswith(".") for part in relative.split("/")):
+            continue
+        for file in sorted(files):
+            if file.startswith("."):
+                continue
+            if file.lower().endswith(_SIDE_FILES):
+                num_side_files += 1
+                continue
+            paths.append(f"{parent.rstrip('/')}/{file}")
+            keys.append(f"{relative}/{file}" if relative else file)
+            classes.append(relative.partition("/")[0])
+    if num_side_files:
+        logging.info("%s: passed over %d files such as .txt or .json", folder, num_side_files)
+    if "" in classes and len(set(classes)) > 1:
+        example = keys[classes.index("")]
+        raise InputError(
+            f"--data.source=folder:{folder} has images both in sub-folders, which are classes, and beside them "
+            f"({example}); move them into one"
+        )
+    return _Listing(paths, keys, classes)
+
+
+def _children(folder):
+    return [child.rstrip("/") for child in tf.io.gfile.listdir(folder) if not child.startswith(".")]
+
+
+def _examine(name, listing, height, width):
+    place = (height, width, tuple(listing.paths))
+    examined = _examined.get(place)
+    if examined is None:
+        examples = ((path, lambda path=path: _read(path)) for path in listing.paths)
+        examined = ingestion.examine(name, examples, height, width, len(listing.paths))
+        _examined[place] = examined
+    return examined
+
+
+def _read(path):
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return file.read()
+
+
+def _fetch(examined, listing, chosen, height, width):
+    if examined.images is not None:
+        return fetch_from(examined.images, (np.cumsum(examined.readable) - 1)[chosen])
+    with tf.device("CPU:0"):
+        paths = tf.constant([listing.paths[index] for index in chosen])
+        converted = tf.constant(examined.converted[chosen])
+
+    def fetch(index):
+        image_bytes = ingestion.convert_if(converted[index], tf.io.read_file(paths[index]))
+        return preprocessing.decode_and_fit(image_bytes, height, width)
+
+    return fetch

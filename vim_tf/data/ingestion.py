@@ -1,0 +1,183 @@
+"""Which files of a source can be read at all: each is decoded once when the source is opened.
+
+A decoding error inside a tf.data graph can neither be caught nor tell the file, so it has to be found before.
+"""
+
+import collections
+import concurrent.futures
+import dataclasses
+import io
+import os
+import time
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from PIL import Image, ImageOps
+
+from vim_tf.data import preprocessing
+from vim_tf.errors import InputError
+
+# A set that takes less once decoded is kept decoded.
+MEMORY_LIMIT_BYTES = 1 << 30
+
+# Larger pictures are refused: a file of a few kilobytes may claim to hold gigabytes.
+_MAX_PIXELS = 1 << 28
+
+_PROGRESS_SECONDS = 10
+_FILES_NAMED = 5
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Examined:
+    """What decoding every example of a source showed.
+
+    Attributes:
+        readable: bool array [examples].
+        converted: bool array [examples], those that TensorFlow can't read but Pillow can.
+        images: uint8 tensor [readable examples, height, width, 3], or None where they would take too much memory.
+        unreadable: list of "<path>: <reason>".
+    """
+
+    readable: np.ndarray
+    converted: np.ndarray
+    images: tf.Tensor | None
+    unreadable: list[str]
+
+
+def examine(name, examples, height, width, total=None):
+    """Decodes examples, several at a time, and says which can be read.
+
+    Args:
+        name: str, of the source, for the log.
+        examples: iterable of (path str, function without arguments that returns the encoded file).
+        height, width: int, pixels.
+        total: int, number of examples if known, for the log.
+
+    Returns:
+        Examined.
+    """
+    decode = tf.function(
+        lambda image_bytes: preprocessing.decode_and_fit(image_bytes, height, width),
+        input_signature=[tf.TensorSpec([], tf.string)],
+    )
+    readable, converted, images, unreadable = [], [], [], []
+    memory_left = MEMORY_LIMIT_BYTES
+    last_progress = time.monotonic()
+    for path, (image, is_converted, reason) in _in_threads(lambda load: _decode_once(load, decode), examples):
+        readable.append(reason is None)
+        converted.append(is_converted)
+        if reason is not None:
+            unreadable.append(f"{path}: {reason}")
+            logging.warning("%s: left out %s", name, unreadable[-1])
+        elif memory_left >= 0:
+            memory_left -= image.nbytes
+            images.append(image)
+        if memory_left < 0:
+            images.clear()
+        if time.monotonic() - last_progress > _PROGRESS_SECONDS:
+            last_progress = time.monotonic()
+            logging.info("%s: checked %d of %s images", name, len(readable), total or "?")
+    with tf.device("CPU:0"):
+        images = tf.constant(np.stack(images)) if images else None
+    return Examined(np.array(readable, bool), np.array(converted, bool), images, unreadable)
+
+
+def check_unreadable(name, unreadable, total, max_fraction):
+    """Refuses a source with too many unreadable files.
+
+    Raises:
+        InputError: there are more than the fraction of `total`, or no other is left; names the first few.
+    """
+    if len(unreadable) == total:
+        limit = "so nothing is left"
+    elif len(unreadable) > max_fraction * total:
+        limit = f"more than the share {max_fraction:g} that --data.max_unreadable_fraction allows"
+    else:
+        return
+    named = "; ".join(unreadable[:_FILES_NAMED])
+    more = f"; and {len(unreadable) - _FILES_NAMED} more" if len(unreadable) > _FILES_NAMED else ""
+    raise InputError(
+        f"{name}: {len(unreadable)} of {total} images can't be read, {limit} ({named}{more}); "
+        "mend or remove them, or raise --data.max_unreadable_fraction"
+    )
+
+
+def convert_to_png(image_bytes):
+    """Turns a file that only Pillow can read into a PNG that `decode_image` reads.
+
+    Args:
+        image_bytes: bytes.
+
+    Returns:
+        bytes.
+
+    Raises:
+        ValueError: Pillow can't read it either, or its pixels have no known range; the message is one line.
+    """
+    try:
+        with Image.open(io.BytesIO(image_bytes)) as opened:
+            if opened.width * opened.height > _MAX_PIXELS:
+                raise ValueError(f"{opened.width} x {opened.height} pixels are too many")
+            image = _to_png_mode(ImageOps.exif_transpose(opened))
+        image.info.clear()  # what it says was applied already
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        return buffer.getvalue()
+    except Image.UnidentifiedImageError:
+        raise ValueError("not an image" if image_bytes else "empty") from None
+    except Exception as error:
+        # Pillow's readers raise whatever their parsing of a broken file runs into.
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def convert_if(is_needed, image_bytes):
+    """Graph form of `convert_to_png`, applied where `is_needed` (bool []) says so; not for exported models."""
+
+    def convert():
+        return tf.ensure_shape(tf.numpy_function(convert_to_png, [image_bytes], tf.string, stateful=False), [])
+
+    return tf.cond(is_needed, convert, lambda: image_bytes)
+
+
+def _decode_once(load, decode):
+    """(uint8 array or None, whether Pillow had to help, None or why it can't be read)."""
+    try:
+        image_bytes = load()
+    except tf.errors.OpError as error:
+        return None, False, " ".join(error.message.split())
+    try:
+        return decode(tf.constant(image_bytes)).numpy(), False, None
+    except tf.errors.OpError:
+        try:
+            return decode(tf.constant(convert_to_png(image_bytes))).numpy(), True, None
+        except ValueError as error:
+            return None, False, str(error)
+
+
+def _in_threads(work, named_inputs):
+    """Yields (name, work(input)) in order, a bounded number of inputs ahead."""
+    workers = os.cpu_count() or 1
+    waiting = collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        for name, value in named_inputs:
+            waiting.append((name, pool.submit(work, value)))
+            if len(waiting) >= 8 * workers:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        for name, future in waiting:
+            yield name, future.result()
+
+
+def _to_png_mode(image):
+    if image.mode in ("1", "L", "LA", "RGB", "RGBA", "I;16"):
+        return image.copy()
+    if image.mode in ("I", "I;16B", "I;16L", "I;16N"):
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError("integer pixels outside 0..65535 have no known range")
+        return Image.fromarray(values.astype(np.uint16))
+    if image.mode == "F":
+        raise ValueError("float pixels have no known range")
+    has_alpha = image.mode in ("PA", "La", "RGBa") or "transparency" in image.info
+    return image.convert("RGBA" if has_alpha else "RGB")

@@ -1,0 +1,74 @@
+"""The order in which examples are seen: functions of (seed, epoch, index) without state, so a resume starts at once."""
+
+import hashlib
+
+import numpy as np
+import tensorflow as tf
+
+_ENDLESS = np.iinfo(np.int64).max
+# Named, so that a machine's default can't change an order.
+_ALGORITHM = "philox"
+
+
+def endless_order(num_examples, seed, start=0):
+    """Every example once per epoch, in a new order each epoch, without end.
+
+    Args:
+        num_examples: int.
+        seed: int.
+        start: int, position in the endless order at which to begin; costs nothing.
+
+    Returns:
+        tf.data.Dataset of (epoch int64 [], index int64 [] in [0, num_examples)).
+    """
+    first_epoch, position = divmod(start, num_examples)
+
+    def epoch_order(epoch):
+        order = permutation(num_examples, seed, epoch)
+        order = order[tf.where(epoch == first_epoch, tf.constant(position, tf.int64), 0) :]
+        return tf.data.Dataset.from_tensor_slices((tf.fill(tf.shape(order), epoch), order))
+
+    return tf.data.Dataset.range(first_epoch, _ENDLESS).flat_map(epoch_order)
+
+
+def endless_epochs(first_epoch=0):
+    """tf.data.Dataset of int64 []: first_epoch, first_epoch + 1, ... without end."""
+    return tf.data.Dataset.range(first_epoch, _ENDLESS)
+
+
+def permutation(size, seed, epoch):
+    """int64 [size]: a permutation, function of the seed and the epoch (int or int64 [])."""
+    return tf.random.experimental.stateless_shuffle(tf.range(size, dtype=tf.int64), _pair(seed, epoch), _ALGORITHM)
+
+
+def random_integers(size, seed, epoch, limit):
+    """int64 [size] in [0, limit), function of the seed and the epoch (int or int64 [])."""
+    return tf.random.stateless_uniform([size], _pair(seed, epoch), 0, limit, tf.int64, alg=_ALGORITHM)
+
+
+def is_validation(keys, fraction):
+    """Which examples form the validation split, by a hash of their keys: it doesn't change as others come and go.
+
+    If the hash leaves one of the splits empty, the nearest example moves over, as long as there are two and the
+    fraction is neither 0 nor 1.
+
+    Args:
+        keys: list of bytes.
+        fraction: float, wanted share.
+
+    Returns:
+        bool array [len(keys)].
+    """
+    hashes = [int.from_bytes(hashlib.sha256(key).digest()[:8], "big") / 2**64 for key in keys]
+    hashes = np.array(hashes, np.float64)
+    chosen = hashes < fraction
+    if len(keys) > 1 and 0 < fraction < 1:
+        if not chosen.any():
+            chosen[hashes.argmin()] = True
+        elif chosen.all():
+            chosen[hashes.argmax()] = False
+    return chosen
+
+
+def _pair(seed, epoch):
+    return tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])

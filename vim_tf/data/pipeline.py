@@ -1,0 +1,66 @@
+"""Batches for training and evaluation; their order and content are functions of (seed, step)."""
+
+import tensorflow as tf
+
+from vim_tf.data import order, preprocessing
+
+
+def train_batches(source, batch_size, seed, start_step=0):
+    """Endless batches of shuffled images.
+
+    Args:
+        source: ImageSource.
+        batch_size: int.
+        seed: int, on which alone the order depends.
+        start_step: int, batches to leave out at the beginning.
+
+    Returns:
+        tf.data.Dataset of {"image": float32 [batch, height, width, 3] in [0, 1], "label": int64 [batch]}.
+    """
+    batches = source.shuffled(seed, start=start_step * batch_size).batch(batch_size, drop_remainder=True)
+    return batches.map(
+        lambda batch: {"image": preprocessing.to_float(batch["image"]), "label": batch["label"]}
+    ).prefetch(tf.data.AUTOTUNE)
+
+
+def eval_batches(source, batch_size):
+    """One pass over a source in its fixed order.
+
+    Args:
+        source: ImageSource.
+        batch_size: int; the last batch holds what is left.
+
+    Returns:
+        tf.data.Dataset of {"image": uint8 [batch, height, width, 3], "label": int64 [batch], "key": string [batch]}.
+    """
+    return source.ordered().batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def token_batches(tokens, labels, batch_size, seed, start_step=0):
+    """Endless batches of shuffled token sequences.
+
+    The views of an example take turns from epoch to epoch, beginning with a random one.
+
+    Args:
+        tokens: int32 [examples, views, tokens].
+        labels: int32 [examples].
+        batch_size: int.
+        seed: int, on which alone the order depends.
+        start_step: int, batches to leave out at the beginning.
+
+    Returns:
+        tf.data.Dataset of {"tokens": int32 [batch, tokens], "label": int32 [batch]}.
+    """
+    with tf.device("CPU:0"):
+        tokens = tf.constant(tokens, tf.int32)
+        labels = tf.constant(labels, tf.int32)
+        num_examples, num_views, _ = tokens.shape
+        # Epoch -1 keeps this draw apart from the order of every epoch.
+        first_views = order.random_integers(num_examples, seed, -1, num_views)
+
+    def gather(epochs, indices):
+        views = (tf.gather(first_views, indices) + epochs) % num_views
+        return {"tokens": tf.gather_nd(tokens, tf.stack([indices, views], axis=1)), "label": tf.gather(labels, indices)}
+
+    indices = order.endless_order(num_examples, seed, start_step * batch_size)
+    return indices.batch(batch_size, drop_remainder=True).map(gather).prefetch(tf.data.AUTOTUNE)

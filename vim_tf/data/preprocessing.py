@@ -1,0 +1,203 @@
+"""From encoded files to the images a model sees: the only place where uint8 becomes float and back.
+
+All but `encode_png` are TensorFlow graph ops without Python callbacks, so that the same function serves training,
+encoding and an exported model, and the same file always gives the same tokens.
+"""
+
+import tensorflow as tf
+
+from vim_tf.data import image_headers
+
+RESIZE_RULE = "largest centred crop of the wanted aspect ratio, antialiased bicubic resize, rounded to uint8"
+
+_BYTES = [bytes([value]) for value in range(256)]
+
+
+@tf.autograph.experimental.do_not_convert
+def decode_image(image_bytes):
+    """Decodes a file to the picture that a viewer shows on white.
+
+    JPEG (grey, RGB, CMYK), PNG (all kinds; 16 bits are rounded to 8), GIF (first frame), WebP (first frame) and BMP (8,
+    24 and 32 bits, uncompressed). An EXIF orientation in JPEG, PNG or WebP is applied; transparency is composited
+    over white.
+
+    Args:
+        image_bytes: string [], the encoded file.
+
+    Returns:
+        uint8 [height, width, 3], RGB.
+
+    Raises:
+        InvalidArgumentError: the bytes are none of these or are cut short.
+    """
+    data = image_headers.to_vector(image_bytes)
+    is_format = [
+        image_headers.starts_with(data, b"\xff\xd8\xff"),
+        image_headers.starts_with(data, b"\x89PNG\r\n\x1a\n"),
+        image_headers.starts_with(data, b"GIF8"),
+        image_headers.starts_with(data, b"RIFF") & image_headers.starts_with(data, b"WEBP", 8),
+        image_headers.starts_with(data, b"BM"),
+        True,
+    ]
+    decoders = [_decode_jpeg, _decode_png, _decode_gif, _decode_webp, _decode_bmp, _refuse]
+    image = tf.switch_case(
+        tf.argmax(tf.stack(is_format), output_type=tf.int32),
+        [lambda decode=decode: decode(image_bytes, data) for decode in decoders],
+    )
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def fit_image(image, height, width):
+    """Crops and resizes as `RESIZE_RULE` says.
+
+    Args:
+        image: uint8 [h, w, 3].
+        height, width: int, wanted size in pixels.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    shape = tf.shape(image, tf.int64)
+    source_height, source_width = shape[0], shape[1]
+    # Rounded to whole pixels, at least one.
+    crop_width = tf.clip_by_value((2 * source_height * width + height) // (2 * height), 1, source_width)
+    crop_height = tf.clip_by_value((2 * source_width * height + width) // (2 * width), 1, source_height)
+    top, left = (source_height - crop_height) // 2, (source_width - crop_width) // 2
+    image = image[top : top + crop_height, left : left + crop_width]
+    resized = tf.image.resize(image, [height, width], method="bicubic", antialias=True)
+    return tf.ensure_shape(_round_to_uint8(resized), [height, width, 3])
+
+
+def decode_and_fit(image_bytes, height, width):
+    """File to an image of the model's size: `decode_image`, then `fit_image`.
+
+    Args:
+        image_bytes: string [].
+        height, width: int, pixels.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    return fit_image(decode_image(image_bytes), height, width)
+
+
+def to_float(images):
+    """uint8 of any shape to float32 in [0, 1]."""
+    return tf.cast(images, tf.float32) / 255.0
+
+
+def to_uint8(images):
+    """float32 of any shape to uint8: [0, 1] becomes 0..255, rounded; what lies outside is clipped."""
+    return _round_to_uint8(tf.cast(images, tf.float32) * 255.0)
+
+
+def encode_png(image):
+    """PNG file of an image.
+
+    Args:
+        image: uint8 [height, width, 3], array or tensor.
+
+    Returns:
+        bytes.
+    """
+    return tf.io.encode_png(image).numpy()
+
+
+def _decode_jpeg(image_bytes, data):
+    # The fast default of the inverse transform is off by up to 3 levels from what other programs show.
+    image = tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE")
+    return _turn(image, image_headers.jpeg_orientation(data))
+
+
+def _decode_png(image_bytes, data):
+    def decode_16_bits():
+        rgba = tf.cast(tf.io.decode_png(image_bytes, channels=4, dtype=tf.uint16), tf.float32)
+        return _over_white(rgba / 257.0)
+
+    def decode_8_bits():
+        return _over_white(tf.io.decode_png(image_bytes, channels=4))
+
+    image = tf.cond(data[24] == 16, decode_16_bits, decode_8_bits)
+    return _turn(image, image_headers.png_orientation(data))
+
+
+def _decode_gif(image_bytes, data):
+    # TensorFlow paints transparent pixels and the canvas around the frame black. So the transparent colour is made
+    # white and opaque in the file, and the surroundings are painted afterwards.
+    frame = image_headers.gif_first_frame(data)
+
+    def make_opaque():
+        flags = tf.gather(_BYTES, data[frame["flags"]] - 1)
+        return _replace(_replace(image_bytes, frame["flags"], flags), frame["entry"], b"\xff\xff\xff")
+
+    image_bytes = tf.cond(frame["flags"] >= 0, make_opaque, lambda: image_bytes)
+    image = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
+    shape = tf.shape(image, tf.int64)
+    rows, columns = tf.range(shape[0])[:, None, None], tf.range(shape[1])[None, :, None]
+    is_inside = (rows >= frame["top"]) & (rows < frame["top"] + frame["height"])
+    is_inside &= (columns >= frame["left"]) & (columns < frame["left"] + frame["width"])
+    return tf.where(is_inside, image, tf.constant(255, tf.uint8))
+
+
+def _decode_webp(image_bytes, data):
+    # The number of channels can't be asked for: it must be the file's own.
+    image = tf.io.decode_image(image_bytes, channels=0, expand_animations=False)
+    image = tf.cond(tf.shape(image)[-1] == 4, lambda: _over_white(image), lambda: image[:, :, :3])
+    return _turn(image, image_headers.webp_orientation(data))
+
+
+def _decode_bmp(image_bytes, data):
+    is_supported, has_alpha, palette = image_headers.bmp_layout(data)
+    check = tf.debugging.Assert(is_supported, ["BMP files of this kind can't be decoded: compressed or unusual bits"])
+    with tf.control_dependencies([check] if check is not None else []):
+        image = tf.io.decode_bmp(image_bytes, channels=0)
+    channels = tf.shape(image)[-1]
+    # TensorFlow returns the palette's indices as if they were grey levels.
+    return tf.cond(
+        channels == 1,
+        lambda: tf.gather(palette, tf.cast(image[:, :, 0], tf.int32)),
+        lambda: tf.cond(has_alpha & (channels == 4), lambda: _over_white(image), lambda: image[:, :, :3]),
+    )
+
+
+def _refuse(image_bytes, data):
+    check = tf.debugging.Assert(
+        False,
+        ["image_bytes is no JPEG, PNG, GIF, WebP or BMP file; it begins with", tf.strings.substr(image_bytes, 0, 16)],
+    )
+    with tf.control_dependencies([check] if check is not None else []):
+        return tf.zeros([1, 1, 3], tf.uint8)
+
+
+def _over_white(rgba):
+    """uint8, or float32 in [0, 255], [height, width, 4] to uint8 [height, width, 3]."""
+    rgba = tf.ensure_shape(rgba, [None, None, 4])
+
+    def composite():
+        values = tf.cast(rgba, tf.float32)
+        return _round_to_uint8(255.0 - (255.0 - values[:, :, :3]) * values[:, :, 3:] / 255.0)
+
+    if rgba.dtype != tf.uint8:
+        return composite()
+    return tf.cond(tf.reduce_all(rgba[:, :, 3] == 255), lambda: rgba[:, :, :3], composite)
+
+
+def _turn(image, orientation):
+    """Puts an image upright whose EXIF orientation (int64 [] in 1..8) says how the camera was held."""
+    transposed = tf.cond(orientation >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
+    is_upside_down = tf.reduce_any(orientation == [3, 4, 7, 8])
+    is_mirrored = tf.reduce_any(orientation == [2, 3, 6, 7])
+    upright = tf.cond(is_upside_down, lambda: transposed[::-1], lambda: transposed)
+    return tf.cond(is_mirrored, lambda: upright[:, ::-1], lambda: upright)
+
+
+def _replace(text, position, replacement):
+    """string []: `text` with the bytes from `position` on overwritten."""
+    position = tf.cast(position, tf.int32)
+    behind = position + tf.strings.length(replacement)
+    rest = tf.strings.substr(text, behind, tf.strings.length(text) - behind)
+    return tf.strings.join([tf.strings.substr(text, 0, position), replacement, rest])
+
+
+def _round_to_uint8(values):
+    return tf.cast(tf.round(tf.clip_by_value(values, 0.0, 255.0)), tf.uint8)

@@ -1,0 +1,297 @@
+"""Image sources whose files can only be read in order: `tfrecord:<glob>` and `tfds:<name>`."""
+
+import dataclasses
+import os
+import weakref
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from vim_tf.config import SPLITS
+from vim_tf.data import ingestion, order, preprocessing
+from vim_tf.data.sources import ImageSource, IndexedSource, fetch_from
+from vim_tf.errors import InputError
+
+# Files that are read in turns when shuffling, so that neighbours in a file don't stay neighbours.
+_FILES_AT_ONCE = 16
+
+_VALIDATION_NAMES = ("validation", "valid", "val", "test")
+
+_examined = weakref.WeakValueDictionary()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Format:
+    """Names of the features of a tf.train.Example; `label` and `key` may be ""."""
+
+    image: str = "image"
+    label: str = "label"
+    key: str = "key"
+
+    def parse(self, record):
+        """(image bytes string [], label int64 [], key string []) of a record; "", -1 and "" where it has none."""
+        features = {self.image: tf.io.FixedLenFeature([], tf.string, "")}
+        if self.label:
+            features[self.label] = tf.io.FixedLenFeature([], tf.int64, -1)
+        if self.key:
+            features[self.key] = tf.io.FixedLenFeature([], tf.string, "")
+        parsed = tf.io.parse_single_example(record, features)
+        label = parsed[self.label] if self.label else tf.constant(-1, tf.int64)
+        return parsed[self.image], label, parsed[self.key] if self.key else tf.constant("")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Examples:
+    """All examples of some record files, in their order.
+
+    Attributes:
+        paths: list of str, the files.
+        counts: int array [files], examples in each.
+        labels: int64 array [examples].
+        keys: list of bytes [examples].
+        examined: ingestion.Examined, or None where images weren't decoded.
+    """
+
+    paths: list[str]
+    counts: np.ndarray
+    labels: np.ndarray
+    keys: list[bytes]
+    examined: ingestion.Examined | None
+
+    @property
+    def unreadable(self):
+        return self.examined.unreadable
+
+
+def open_tfrecord(place, split, height, width, validation_fraction, max_unreadable_fraction, shuffle_buffer):
+    """TFRecord files of tf.train.Example with `image` (encoded file), `label` (int64) and `key` (bytes); the last two
+    are optional. Files that end in .gz are unpacked.
+
+    The splits are the files that a {split} in the glob names, else a division by a hash of the key.
+
+    Raises:
+        InputError: no file matches, one is no TFRecord file, or too many images can't be read.
+    """
+    name = f"tfrecord:{place}"
+    if "{split}" in place:
+        files = {each: _glob(place.replace("{split}", each)) for each in SPLITS}
+    else:
+        files = {"all": _glob(place)}
+    wanted = split if split in files else "all"
+    if not files[wanted]:
+        raise InputError(f"--data.source={name}: no file matches {place.replace('{split}', split)}")
+    examples = _read_examples(name, files[wanted], _Format(), height, width)
+    others = [
+        _read_examples(name, paths, _Format(), height, width, decode=False)
+        for each, paths in files.items()
+        if each != wanted and paths
+    ]
+    labels = np.concatenate([each.labels for each in [examples, *others]])
+    if labels.min() < -1 or (labels.min() == -1) != (labels.max() == -1):
+        raise InputError(f"--data.source={name}: labels must be 0 or above in all records or missing in all of them")
+    class_names = [str(label) for label in range(labels.max() + 1)]
+    chosen = _choose(name, examples, wanted, split, validation_fraction, max_unreadable_fraction)
+    return _source(name, split, examples, chosen, class_names, _Format(), height, width, shuffle_buffer)
+
+
+def open_tfds(place, split, height, width, validation_fraction, max_unreadable_fraction, shuffle_buffer):
+    """A TensorFlow Datasets data set with an image and, if it has one, a class label.
+
+    The validation split is the data set's own (`validation`, else `test`), or a part of `train`, divided by a hash.
+
+    Raises:
+        InputError: the data set is unknown, can't be prepared, or has no images that can be read.
+    """
+    name = f"tfds:{place}"
+    builder = _prepared_builder(name, place)
+    image, label, class_names = _tfds_features(name, builder.info)
+    own = builder.info.splits
+    if "train" not in own:
+        raise InputError(f"--data.source={name} has no split train, only {', '.join(sorted(own)) or 'none'}")
+    validation = [each for each in _VALIDATION_NAMES if each in own]
+    wanted = {"train": "train", "validation": validation[0]}[split] if validation else "train"
+    record_format = _Format(image, label, key="")
+    paths = [os.fspath(path) for path in own[wanted].filepaths]
+    examples = _read_examples(name, paths, record_format, height, width)
+    chosen = _choose(
+        name, examples, wanted if validation else "all", split, validation_fraction, max_unreadable_fraction
+    )
+    return _source(name, split, examples, chosen, class_names, record_format, height, width, shuffle_buffer)
+
+
+class _StreamedSource(ImageSource):
+    """Record files too large for memory: shuffled by the order of the files and a buffer of undecoded records.
+
+    Args:
+        examples: _Examples.
+        chosen: int array, the examples that belong to the split.
+        record_format: _Format.
+    """
+
+    def __init__(self, name, split, examples, chosen, class_names, record_format, height, width, shuffle_buffer):
+        super().__init__(name, split, len(chosen), class_names, examples.examined)
+        is_chosen = np.zeros(len(examples.keys), bool)
+        is_chosen[chosen] = True
+        with tf.device("CPU:0"):
+            self._paths = tf.constant(examples.paths)
+            self._compressions = tf.constant([_compression(path) for path in examples.paths])
+            self._offsets = tf.constant(np.cumsum(examples.counts) - examples.counts, tf.int64)
+            self._is_chosen = tf.constant(is_chosen)
+            self._is_converted = tf.constant(examples.examined.converted)
+            self._keys = tf.constant(examples.keys)
+        self._format = record_format
+        self._size = (height, width)
+        self._shuffle_buffer = shuffle_buffer
+
+    def ordered(self):
+        return self._decode(tf.data.Dataset.range(len(self._paths)).flat_map(self._records))
+
+    def shuffled(self, seed, start=0):
+        first_epoch, position = divmod(start, self.num_examples)
+        num_files = len(self._paths)
+
+        def epoch_records(epoch):
+            files = tf.data.Dataset.from_tensor_slices(order.permutation(num_files, seed, epoch))
+            records = files.interleave(
+                self._records, cycle_length=min(num_files, _FILES_AT_ONCE), block_length=1, deterministic=True
+            )
+            buffer_seed = order.random_integers(1, seed, epoch, np.iinfo(np.int64).max)[0]
+            return records.shuffle(self._shuffle_buffer, buffer_seed, reshuffle_each_iteration=False)
+
+        return self._decode(order.endless_epochs(first_epoch).flat_map(epoch_records).skip(position))
+
+    def _records(self, file):
+        """Dataset of (number of the example, record) of the split's examples in one file."""
+        records = tf.data.TFRecordDataset(self._paths[file], self._compressions[file])
+        numbered = records.enumerate(self._offsets[file])
+        return numbered.filter(lambda number, record: self._is_chosen[number])
+
+    def _decode(self, records):
+        def element(number, record):
+            image_bytes, label, _ = self._format.parse(record)
+            image_bytes = ingestion.convert_if(self._is_converted[number], image_bytes)
+            image = preprocessing.decode_and_fit(image_bytes, *self._size)
+            return {"image": image, "label": label, "key": self._keys[number]}
+
+        return records.map(element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def _source(name, split, examples, chosen, class_names, record_format, height, width, shuffle_buffer):
+    if examples.examined.images is None:
+        return _StreamedSource(name, split, examples, chosen, class_names, record_format, height, width, shuffle_buffer)
+    rows = (np.cumsum(examples.examined.readable) - 1)[chosen]
+    return IndexedSource(
+        name,
+        split,
+        class_names=class_names,
+        labels=examples.labels[chosen],
+        keys=[examples.keys[index] for index in chosen],
+        fetch=fetch_from(examples.examined.images, rows),
+        examined=examples.examined,
+    )
+
+
+def _choose(name, examples, wanted, split, validation_fraction, max_unreadable_fraction):
+    """Numbers of the readable examples of a split."""
+    ingestion.check_unreadable(name, examples.unreadable, len(examples.keys), max_unreadable_fraction)
+    chosen = np.flatnonzero(examples.examined.readable)
+    if wanted == "all":
+        keys = [examples.keys[index] for index in chosen]
+        chosen = chosen[order.is_validation(keys, validation_fraction) == (split == "validation")]
+        if not len(chosen):
+            raise InputError(
+                f"--data.source={name}: the {split} split is empty, as {len(keys)} images were divided with "
+                f"--data.validation_fraction={validation_fraction:g}"
+            )
+    return chosen
+
+
+def _read_examples(name, paths, record_format, height, width, decode=True):
+    """_Examples of record files; without `decode` only labels and keys.
+
+    Raises:
+        InputError: a file is broken or empty of examples.
+    """
+    place = (height, width, record_format, decode, tuple(paths))
+    examples = _examined.get(place)
+    if examples is not None:
+        return examples
+    counts, labels, keys = [], [], []
+
+    def walk():
+        for path in paths:
+            counts.append(0)
+            records = tf.data.TFRecordDataset(path, _compression(path))
+            relative = path[_common_folder(paths) :]
+            try:
+                for image_bytes, label, key in records.map(record_format.parse).as_numpy_iterator():
+                    labels.append(label)
+                    keys.append(key or f"{relative}:{counts[-1]}".encode())
+                    counts[-1] += 1
+                    yield f"{path}:{counts[-1] - 1}", lambda image_bytes=image_bytes: image_bytes
+            except tf.errors.OpError as error:
+                raise InputError(
+                    f"--data.source={name}: record {counts[-1]} of {path} can't be read as a tf.train.Example with "
+                    f"{record_format.image} (bytes) and {record_format.label or 'no label'} (int64): "
+                    f"{' '.join(error.message.split())}"
+                ) from error
+
+    if decode:
+        examined = ingestion.examine(name, walk(), height, width)
+    else:
+        examined = None
+        for _ in walk():
+            pass
+    if not keys:
+        raise InputError(f"--data.source={name}: there is no record in {paths[0]} and its like")
+    examples = _Examples(list(paths), np.array(counts), np.array(labels, np.int64), keys, examined)
+    _examined[place] = examples
+    return examples
+
+
+def _glob(pattern):
+    return sorted(path for path in tf.io.gfile.glob(pattern) if not tf.io.gfile.isdir(path))
+
+
+def _compression(path):
+    return "GZIP" if path.endswith(".gz") else ""
+
+
+def _common_folder(paths):
+    """Length of the folder, with its slash, that all paths begin with."""
+    return os.path.commonprefix(paths).rfind("/") + 1 if len(paths) > 1 else paths[0].rfind("/") + 1
+
+
+def _prepared_builder(name, place):
+    import tensorflow_datasets as tfds  # only this source needs it
+
+    try:
+        builder = tfds.builder(place)
+        if not builder.is_prepared():
+            logging.info("%s: preparing the data set in %s", name, builder.data_dir)
+            builder.download_and_prepare()
+    except Exception as error:
+        # Builders raise whatever their downloads and parsers run into.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"--data.source={name} can't be prepared: {reason[:300]}") from error
+    if builder.info.file_format is not tfds.core.FileFormat.TFRECORD:
+        raise InputError(f"--data.source={name} is stored as {builder.info.file_format.value}; prepare it as tfrecord")
+    return builder
+
+
+def _tfds_features(name, info):
+    """Names of the image and the label feature ("" = none), and the class names."""
+    import tensorflow_datasets as tfds
+
+    features = info.features
+    supervised = info.supervised_keys or ("image", "label")
+    image, label = supervised if len(supervised) == 2 else ("image", "label")
+    if not isinstance(features.get(image), tfds.features.Image) or features[image].np_dtype not in (
+        np.uint8,
+        np.uint16,
+    ):
+        raise InputError(f"--data.source={name} has no feature {image} of encoded images: {', '.join(features)}")
+    if isinstance(features.get(label), tfds.features.ClassLabel):
+        return image, label, features[label].names
+    return image, "", []

@@ -1,0 +1,159 @@
+"""Named image sources: `digits`, `photos`, `tfds:<name>`, `folder:<path>`, `tfrecord:<glob>`."""
+
+import abc
+import difflib
+
+import numpy as np
+import tensorflow as tf
+
+from vim_tf.config import SPLITS, DataConfig
+from vim_tf.data import order
+from vim_tf.errors import InputError
+
+
+def open_source(
+    name,
+    split,
+    height,
+    width,
+    validation_fraction=DataConfig.validation_fraction,
+    max_unreadable_fraction=DataConfig.max_unreadable_fraction,
+    shuffle_buffer=DataConfig.shuffle_buffer,
+):
+    """One split of a named source, every file of it checked.
+
+    Args:
+        name: str, as in `DataConfig.source`.
+        split: train or validation.
+        height, width: int, pixels that every image comes out with.
+        validation_fraction: share that becomes the validation split where the source has none of its own.
+        max_unreadable_fraction: share of the files that may fail to decode.
+        shuffle_buffer: examples held to shuffle what can only be read in order.
+
+    Returns:
+        ImageSource.
+
+    Raises:
+        InputError: the source is unknown, missing, empty or broken.
+    """
+    # Here, not on top: each of them builds on this module's classes.
+    from vim_tf.data import embedded_sources, folder_source, record_sources
+
+    openers = {
+        "digits": embedded_sources.open_digits,
+        "photos": embedded_sources.open_photos,
+        "folder": folder_source.open_folder,
+        "tfrecord": record_sources.open_tfrecord,
+        "tfds": record_sources.open_tfds,
+    }
+    if split not in SPLITS:
+        raise InputError(f"--split={split} is unknown; the splits are {', '.join(SPLITS)}")
+    kind, colon, place = name.partition(":")
+    takes_place = kind not in ("digits", "photos")
+    if kind not in openers:
+        guess = difflib.get_close_matches(kind, openers, 1)
+        hint = f"Did you mean {guess[0]}?" if guess else "There are digits, photos, tfds:<name>, folder:<path>, "
+        raise InputError(f"--data.source={name} is unknown. {hint if guess else hint + 'tfrecord:<glob>.'}")
+    if takes_place and not place:
+        raise InputError(f"--data.source={name} lacks what follows the colon, as in folder:<path>")
+    if colon and not takes_place:
+        raise InputError(f"--data.source={name}: {kind} takes nothing behind it")
+    if not takes_place:
+        return openers[kind](split, height, width)
+    return openers[kind](place, split, height, width, validation_fraction, max_unreadable_fraction, shuffle_buffer)
+
+
+def build_source(config, split, height, width):
+    """`open_source` with the values of a `DataConfig`."""
+    return open_source(
+        config.source,
+        split,
+        height,
+        width,
+        config.validation_fraction,
+        config.max_unreadable_fraction,
+        config.shuffle_buffer,
+    )
+
+
+class ImageSource(abc.ABC):
+    """Labelled images of one size.
+
+    The elements of its datasets are `image` uint8 [height, width, 3], `label` int64 [] (-1 = none) and `key` string
+    [], which is unique and doesn't change between runs.
+
+    Attributes:
+        name: str, as given by the user.
+        split: train or validation.
+        num_examples: int.
+        num_classes: int, over all splits; 0 = unlabelled.
+        class_names: list of str [num_classes].
+        unreadable: list of "<path>: <reason>" of the files left out, of both splits where they come out of one.
+    """
+
+    def __init__(self, name, split, num_examples, class_names, examined=None):
+        self.name = name
+        self.split = split
+        self.num_examples = num_examples
+        self.num_classes = len(class_names)
+        self.class_names = list(class_names)
+        self.unreadable = list(examined.unreadable) if examined else []
+        self._examined = examined  # as long as it lives, opening the other split needs not examine again
+
+    @abc.abstractmethod
+    def ordered(self):
+        """tf.data.Dataset of one pass in an order that never changes."""
+
+    @abc.abstractmethod
+    def shuffled(self, seed, start=0):
+        """Endless tf.data.Dataset in which every epoch holds each example once.
+
+        Args:
+            seed: int, on which alone the order depends.
+            start: int, number of examples of the endless order to leave out at its beginning.
+        """
+
+
+class IndexedSource(ImageSource):
+    """A source whose examples can be fetched in any order.
+
+    Args:
+        labels: int array [examples].
+        keys: list of bytes [examples].
+        fetch: graph function from an index, int64 [], to an image, uint8 [height, width, 3].
+        is_costly: whether fetching decodes and so should run in parallel.
+        examined: ingestion.Examined that the examples come from.
+    """
+
+    def __init__(self, name, split, class_names, labels, keys, fetch, is_costly=False, examined=None):
+        super().__init__(name, split, len(keys), class_names, examined)
+        with tf.device("CPU:0"):
+            self._labels = tf.constant(np.asarray(labels, np.int64))
+            self._keys = tf.constant(keys)
+        self._fetch = fetch
+        self._parallel_calls = tf.data.AUTOTUNE if is_costly else None
+
+    def ordered(self):
+        return self._with_images(tf.data.Dataset.range(self.num_examples))
+
+    def shuffled(self, seed, start=0):
+        return self._with_images(order.endless_order(self.num_examples, seed, start).map(lambda epoch, index: index))
+
+    def _with_images(self, indices):
+        def element(index):
+            return {"image": self._fetch(index), "label": self._labels[index], "key": self._keys[index]}
+
+        return indices.map(element, num_parallel_calls=self._parallel_calls, deterministic=True)
+
+
+def fetch_from(images, rows=None):
+    """`fetch` of an `IndexedSource` whose images are in memory.
+
+    Args:
+        images: uint8 [n, height, width, 3].
+        rows: int array [examples], row of each example in `images`; None = all rows in turn.
+    """
+    with tf.device("CPU:0"):
+        images = tf.constant(images)
+        rows = tf.range(images.shape[0], dtype=tf.int64) if rows is None else tf.constant(rows, tf.int64)
+    return lambda index: images[rows[index]]

@@ -1,0 +1,269 @@
+"""Tokens on disk: what is written and how it is read, side by side.
+
+    <root>/manifest.json                          Manifest
+    <root>/<split>/tokens-00000-of-00002.tfrecord.gz    tf.train.Example: tokens, label, key
+
+`tokens` is bytes, little-endian uint16 (uint32 if the codebook has more than 65,536 codes), [views, L, depth] in C
+order; `label` is int64, -1 = none; `key` is bytes.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from vim_tf.errors import InputError
+
+MANIFEST_NAME = "manifest.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What is true of all tokens of a folder.
+
+    Attributes:
+        tokenizer_checksum: sha256 of the tokenizer that made them.
+        codebook_size: tokens are in [0, codebook_size).
+        grid_height, grid_width, depth: a view has grid_height * grid_width * depth tokens, depth fastest.
+        views: views of each image.
+        num_classes: labels are in [0, num_classes); 0 = unlabelled.
+        class_names: list of str [num_classes].
+        source: name of the image source.
+        splits: {split: {"num_examples": int, "shards": [{"file", "num_examples", "sha256"}]}}.
+    """
+
+    tokenizer_checksum: str
+    codebook_size: int
+    grid_height: int
+    grid_width: int
+    depth: int
+    views: int
+    num_classes: int
+    class_names: list[str]
+    source: str
+    splits: dict[str, dict]
+
+    @property
+    def num_tokens(self):
+        """Tokens of one view."""
+        return self.grid_height * self.grid_width * self.depth
+
+    def to_json(self):
+        """JSON text."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text):
+        """Manifest that `to_json` wrote.
+
+        Raises:
+            ValueError: the text is none.
+        """
+        values = json.loads(text)
+        fields = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(values, dict) or set(values) != fields:
+            raise ValueError(f"its fields are not {', '.join(sorted(fields))}")
+        return cls(**values)
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenData:
+    """Tokens of one split.
+
+    Attributes:
+        manifest: Manifest.
+        tokens: int32 [examples, views, L * depth].
+        labels: int32 [examples]; -1 = none.
+        keys: list of bytes [examples].
+    """
+
+    manifest: Manifest
+    tokens: np.ndarray
+    labels: np.ndarray
+    keys: list[bytes]
+
+
+class ShardWriter:
+    """Context manager that writes one shard, whole or not at all.
+
+    Args:
+        path: str, ending in .tfrecord.gz.
+        codebook_size: int, which decides the width of a token on disk.
+
+    Attributes:
+        num_examples: int, written so far.
+        sha256: str, of the file, once it is closed.
+    """
+
+    def __init__(self, path, codebook_size):
+        self.path = path
+        self.num_examples = 0
+        self.sha256 = None
+        self._codebook_size = codebook_size
+        self._temporary = f"{path}.tmp-{os.getpid()}"
+        self._writer = None
+
+    def __enter__(self):
+        tf.io.gfile.makedirs(self.path.rpartition("/")[0] or ".")
+        self._writer = tf.io.TFRecordWriter(self._temporary, tf.io.TFRecordOptions(compression_type="GZIP"))
+        return self
+
+    def write(self, tokens, label, key):
+        """Adds an example.
+
+        Args:
+            tokens: int array [views, L * depth] or [views, L, depth] in [0, codebook_size).
+            label: int, -1 = none.
+            key: bytes.
+
+        Raises:
+            ValueError: a token is out of range.
+        """
+        tokens = np.asarray(tokens)
+        if tokens.min() < 0 or tokens.max() >= self._codebook_size:
+            raise ValueError(f"tokens {tokens.min()}..{tokens.max()} leave a codebook of {self._codebook_size}")
+        features = {
+            "tokens": _bytes_feature(tokens.astype(_token_type(self._codebook_size)).tobytes()),
+            "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[int(label)])),
+            "key": _bytes_feature(bytes(key)),
+        }
+        example = tf.train.Example(features=tf.train.Features(feature=features))
+        self._writer.write(example.SerializeToString())
+        self.num_examples += 1
+
+    def __exit__(self, error_type, error, traceback):
+        self._writer.close()
+        if error_type is None:
+            self.sha256 = _sha256(self._temporary)
+            tf.io.gfile.rename(self._temporary, self.path, overwrite=True)
+        else:
+            tf.io.gfile.remove(self._temporary)
+
+
+def shard_name(index, count):
+    """File name of a shard: tokens-00000-of-00002.tfrecord.gz."""
+    return f"tokens-{index:05d}-of-{count:05d}.tfrecord.gz"
+
+
+def split_folder(root, split):
+    """Folder of a split: <root>/<split>, or <root>/Split-<split> where TFX laid out the artifact."""
+    tfx_folder = f"{root}/Split-{split}"
+    return tfx_folder if tf.io.gfile.isdir(tfx_folder) else f"{root}/{split}"
+
+
+def write_manifest(folder, manifest):
+    """Writes `manifest.json`, after the shards that it names."""
+    tf.io.gfile.makedirs(folder)
+    temporary = f"{folder}/{MANIFEST_NAME}.tmp-{os.getpid()}"
+    with tf.io.gfile.GFile(temporary, "w") as file:
+        file.write(manifest.to_json())
+    tf.io.gfile.rename(temporary, f"{folder}/{MANIFEST_NAME}", overwrite=True)
+
+
+def read_manifest(folder):
+    """The Manifest of a folder.
+
+    Raises:
+        InputError: there is none, or it is broken.
+    """
+    path = f"{folder}/{MANIFEST_NAME}"
+    if not tf.io.gfile.exists(path):
+        raise InputError(f"there is no {path}; token folders are written by vim_tf.encode_dataset")
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            return Manifest.from_json(file.read())
+    except ValueError as error:
+        raise InputError(f"{path} is no manifest of tokens: {error}") from error
+
+
+def load_tokens(folder, split):
+    """Tokens of one split, checked against their manifest.
+
+    Args:
+        folder: str, the root that holds manifest.json.
+        split: str.
+
+    Returns:
+        TokenData.
+
+    Raises:
+        InputError: something is missing or isn't what the manifest says; names the file.
+    """
+    manifest = read_manifest(folder)
+    if split not in manifest.splits:
+        raise InputError(f"{folder}/{MANIFEST_NAME} has no split {split}, only {', '.join(manifest.splits) or 'none'}")
+    entry = manifest.splits[split]
+    shards = [
+        _load_shard(f"{split_folder(folder, split)}/{shard['file']}", shard, manifest) for shard in entry["shards"]
+    ]
+    num_examples = sum(len(keys) for _, _, keys in shards)
+    if num_examples != entry["num_examples"] or not num_examples:
+        raise InputError(
+            f"{folder}/{MANIFEST_NAME} promises {entry['num_examples']} examples of {split}, but its shards hold "
+            f"{num_examples}; encode the images again"
+        )
+    tokens, labels, keys = zip(*shards, strict=True)
+    return TokenData(manifest, np.concatenate(tokens), np.concatenate(labels), [key for part in keys for key in part])
+
+
+def _load_shard(path, shard, manifest):
+    """(tokens int32 [n, views, L * depth], labels int32 [n], keys) of one file."""
+    if not tf.io.gfile.exists(path):
+        raise InputError(f"{path} is missing, though the manifest names it; encode the images again")
+    found = _sha256(path)
+    if found != shard["sha256"]:
+        raise InputError(
+            f"{path} is damaged: its checksum is {found}, the manifest says {shard['sha256']}; encode the images again"
+        )
+    token_type = _token_type(manifest.codebook_size)
+    size = manifest.views * manifest.num_tokens * token_type.itemsize
+    features = {
+        "tokens": tf.io.FixedLenFeature([], tf.string),
+        "label": tf.io.FixedLenFeature([], tf.int64),
+        "key": tf.io.FixedLenFeature([], tf.string),
+    }
+    records = tf.data.TFRecordDataset(path, "GZIP").batch(1024).map(lambda each: tf.io.parse_example(each, features))
+    encoded, labels, keys = [], [], []
+    try:
+        for batch in records.as_numpy_iterator():
+            encoded.extend(batch["tokens"])
+            labels.extend(batch["label"])
+            keys.extend(batch["key"])
+    except tf.errors.OpError as error:
+        raise InputError(f"{path} holds no token records: {' '.join(error.message.split())}") from error
+    if len(keys) != shard["num_examples"]:
+        raise InputError(f"{path} holds {len(keys)} examples, the manifest says {shard['num_examples']}")
+    wrong = [len(each) for each in encoded if len(each) != size]
+    if wrong:
+        raise InputError(f"{path} holds an example of {wrong[0]} bytes, the manifest says {size}")
+    tokens = np.frombuffer(b"".join(encoded), token_type).reshape(-1, manifest.views, manifest.num_tokens)
+    labels = np.array(labels, np.int32)
+    if len(keys):
+        _check_range(path, "token", tokens, 0, manifest.codebook_size)
+        _check_range(path, "label", labels, 0 if manifest.num_classes else -1, manifest.num_classes)
+    return tokens.astype(np.int32), labels, keys
+
+
+def _check_range(path, what, values, lowest, limit):
+    for value in (values.min(), values.max()):
+        if not lowest <= value < limit:
+            raise InputError(f"{path} holds the {what} {value}, the manifest allows {lowest}..{limit - 1}")
+
+
+def _token_type(codebook_size):
+    return np.dtype("<u2" if codebook_size <= 65536 else "<u4")
+
+
+def _bytes_feature(value):
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def _sha256(path):
+    digest = hashlib.sha256()
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

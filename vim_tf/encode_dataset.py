@@ -1,0 +1,104 @@
+"""Images to token records: `python -m vim_tf.encode_dataset --tokenizer=D --data.source=S --output=T`."""
+
+import itertools
+
+from vim_tf import config as configs
+from vim_tf import flags
+
+
+def run(config):
+    """Encodes splits of an image source; the manifest, without which nothing counts, is written last.
+
+    Args:
+        config: EncodeConfig.
+
+    Returns:
+        vim_tf.data.token_records.Manifest.
+
+    Raises:
+        InputError: unusable images or tokenizer.
+    """
+    import tensorflow as tf
+
+    from vim_tf import workdir
+    from vim_tf.data import pipeline, sources, token_records
+
+    tokenizer = workdir.load_tokenizer(config.tokenizer)
+    manifest_path = f"{config.output}/{token_records.MANIFEST_FILE}"
+    if tf.io.gfile.exists(manifest_path):
+        tf.io.gfile.remove(manifest_path)
+    splits = {}
+    for split in config.split:
+        source = sources.build_source(config.data, split, tokenizer.height, tokenizer.width)
+        examples = encoded_examples(tokenizer, pipeline.eval_batches(source, config.batch_size))
+        count, shards = source.num_examples, []
+        for index in range(config.num_shards):
+            size = (index + 1) * count // config.num_shards - index * count // config.num_shards
+            path = f"{config.output}/{split}/{token_records.shard_name(index, config.num_shards)}"
+            shards.append(write_shard(itertools.islice(examples, size), path))
+        splits[split] = {"num_examples": count, "shards": shards}
+        print(f"{split}: {count} images as tokens in {config.output}/{split}", flush=True)
+    manifest = token_records.Manifest(
+        **tokenizer_facts(tokenizer),
+        views=1,
+        num_classes=source.num_classes,
+        class_names=source.class_names,
+        source=config.data.source,
+        splits=splits,
+    )
+    token_records.write_manifest(config.output, manifest)
+    return manifest
+
+
+def encode_shard(tokenizer, batches, path):
+    """Encodes one file's worth of images.
+
+    Args:
+        tokenizer: ViTVQGAN.
+        batches: iterable of {"image": uint8 [batch, height, width, 3], "label": int64 [batch], "key": string [batch]}.
+        path: str, file of token records to write, whole or not at all.
+
+    Returns:
+        dict of the shard's file, num_examples and sha256, for the manifest.
+    """
+    return write_shard(encoded_examples(tokenizer, batches), path)
+
+
+def encoded_examples(tokenizer, batches):
+    """Yields (tokens int32 [1, num_tokens], label int, key bytes) of each image; arguments as in `encode_shard`."""
+    import tensorflow as tf
+
+    from vim_tf.data import preprocessing
+
+    encode = tf.function(lambda images: tokenizer.encode(preprocessing.to_float(images)), reduce_retracing=True)
+    for batch in batches:
+        tokens = encode(batch["image"]).numpy()
+        for row, label, key in zip(tokens, batch["label"].numpy(), batch["key"].numpy(), strict=True):
+            yield row[None], int(label), key
+
+
+def write_shard(examples, path):
+    """Writes examples from `encoded_examples` to one file; returns its entry for the manifest."""
+    import os
+
+    from vim_tf.data import token_records
+
+    with token_records.ShardWriter(path) as writer:
+        for tokens, label, key in examples:
+            writer.write(tokens, label, key)
+    return {"file": os.path.basename(path), "num_examples": writer.num_examples, "sha256": writer.sha256}
+
+
+def tokenizer_facts(tokenizer):
+    """What a manifest says of its tokenizer."""
+    names = ("codebook_size", "grid_height", "grid_width", "depth")
+    return {"tokenizer_checksum": tokenizer.checksum, **{name: getattr(tokenizer, name) for name in names}}
+
+
+def main():
+    """The command."""
+    flags.main(run, lambda argv: configs.EncodeConfig, "Writes an image source as token records.")
+
+
+if __name__ == "__main__":
+    main()

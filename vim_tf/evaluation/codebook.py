@@ -1,0 +1,44 @@
+"""How much of the codebook a set of images uses."""
+
+import numpy as np
+
+
+class CodebookUsage:
+    """Counts how often each code was chosen, batch by batch.
+
+    - usage: share of codes that were chosen at least once, in [0, 1], higher is better. It grows with the number of
+      tokens counted: state how many.
+    - perplexity: exp of the entropy (nats) of the codes' frequencies, in [1, codebook_size], higher is better; equal
+      to codebook_size when all codes are equally frequent.
+
+    Attributes:
+        counts: int64 [codebook_size], times that each code was chosen.
+    """
+
+    def __init__(self, codebook_size):
+        self.codebook_size = codebook_size
+        self.counts = np.zeros(codebook_size, np.int64)
+
+    def update(self, tokens):
+        """Takes in tokens: integers of any shape in [0, codebook_size).
+
+        Raises:
+            ValueError: a token is out of range.
+        """
+        tokens = np.asarray(tokens).reshape(-1)
+        if tokens.size and not (0 <= tokens.min() and tokens.max() < self.codebook_size):
+            outside = tokens[(tokens < 0) | (tokens >= self.codebook_size)][0]
+            raise ValueError(f"token {outside} lies outside a codebook of {self.codebook_size} codes")
+        self.counts += np.bincount(tokens, minlength=self.codebook_size)
+
+    @property
+    def num_tokens(self):
+        """Number of tokens counted."""
+        return int(self.counts.sum())
+
+    def result(self):
+        """Dict of usage and perplexity; without any tokens usage is 0 and perplexity is 1."""
+        used = self.counts[self.counts > 0]
+        frequencies = used / max(self.num_tokens, 1)
+        entropy = -np.sum(frequencies * np.log(frequencies))
+        return {"usage": len(used) / self.codebook_size, "perplexity": float(np.exp(entropy))}

@@ -1,0 +1,289 @@
+"""A small classifier whose inner activations judge images, for data sets on which Inception's mean nothing."""
+
+import hashlib
+import io
+import json
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from vim_tf.data import order
+from vim_tf.errors import InputError
+from vim_tf.evaluation.results import write_whole
+
+NUM_FEATURES = 64
+MIN_SIDE = 8
+_MAX_SIDE = 64
+_FIRST_CHANNELS = 16
+_LAST_MAP_SIDE = 4
+_SHIFT_FRACTION = 16
+_LEARNING_RATE = 2e-3
+_WEIGHTS_FILE = "weights.npz"
+DESCRIPTION_FILE = "feature_network.json"
+
+
+class Activations(NamedTuple):
+    """Outputs of a feature network.
+
+    Attributes:
+        features: float32 [num_images, NUM_FEATURES].
+        logits: float32 [num_images, num_classes].
+    """
+
+    features: np.ndarray
+    logits: np.ndarray
+
+
+class FeatureNetwork:
+    """A convolutional classifier of uint8 images; its penultimate layer gives the features.
+
+    Made by `train`, `train_on_batches` or `load`. The features are few (64), so that a few hundred images give
+    well-conditioned covariances, and scaled so that the training images have a variance of 1 per feature on average:
+    Fréchet distances of two trainings are then of the same order, but only values of one network (one checksum)
+    compare exactly. Images over 64 px are downsized to that within the network, so it is blind to finer detail.
+
+    Attributes:
+        height, width: size of images in pixels.
+        num_classes: number of classes.
+        description: dict of JSON values that says how the network came about.
+        checksum: sha256 over weights and description, as hexadecimal digits.
+    """
+
+    def __init__(self, model, feature_scale, description):
+        self._model = model
+        self._feature_scale = feature_scale
+        self.description = description
+        self.height, self.width = description["height"], description["width"]
+        self.num_classes = description["num_classes"]
+        self.checksum = _checksum(model, feature_scale, description)
+        self._forward = tf.function(
+            lambda images: model(images, training=False),
+            input_signature=[tf.TensorSpec([None, self.height, self.width, 3], tf.uint8)],
+        )
+
+    @classmethod
+    def train(cls, images, labels, num_classes, steps, seed, batch_size=64, trained_on=None):
+        """Trains on images in memory.
+
+        Args:
+            images: uint8 [num_images, height, width, 3].
+            labels: int [num_images] in [0, num_classes).
+            num_classes: int.
+            steps: int, training steps.
+            seed: int, of the initial weights, the order of images and their shifts.
+            batch_size: int.
+            trained_on: JSON value that names the images, for the description.
+
+        Raises:
+            InputError: no images, images under 8 px, or a label out of range.
+        """
+        images, labels = np.asarray(images), np.asarray(labels)
+        if not len(images):
+            raise InputError("a feature network needs images to train on, but there are none")
+        if labels.min() < 0 or labels.max() >= num_classes:
+            raise InputError(f"a feature network needs labels in [0, {num_classes}); some lie outside")
+        batches = _shuffled_batches(images, labels, batch_size, seed)
+        return cls.train_on_batches(batches, num_classes, steps, seed, trained_on)
+
+    @classmethod
+    def train_on_batches(cls, batches, num_classes, steps, seed, trained_on=None):
+        """Trains on a stream, so that memory doesn't grow with the number of images.
+
+        Args:
+            batches: endless tf.data.Dataset of {"image": uint8 [batch, height, width, 3], "label": int [batch]},
+                static shapes.
+            num_classes, steps, seed, trained_on: as in `train`.
+
+        Raises:
+            InputError: images under 8 px.
+        """
+        batch_size, height, width, _ = batches.element_spec["image"].shape
+        if min(height, width) < MIN_SIDE:
+            raise InputError(
+                f"a feature network needs images of at least {MIN_SIDE} x {MIN_SIDE} px, not {height} x {width}"
+            )
+        model = _build_model(height, width, num_classes, seed)
+        schedule = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps)
+        model.compile(
+            keras.optimizers.Adam(schedule), [None, keras.losses.SparseCategoricalCrossentropy(from_logits=True)]
+        )
+        numbered = tf.data.Dataset.zip(batches, tf.data.Dataset.counter())
+        pairs = numbered.map(lambda batch, step: _training_pair(batch, step, seed), tf.data.AUTOTUNE).prefetch(2)
+        model.fit(pairs, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0)
+        description = describe(height, width, num_classes, steps, seed, batch_size, trained_on)
+        return cls(model, _feature_scale(model, batches), description)
+
+    def activations(self, images, batch_size=256):
+        """`Activations` of uint8 images [num_images, height, width, 3].
+
+        Raises:
+            InputError: the images are of another size than the network's.
+        """
+        images = np.asarray(images)
+        if images.dtype != np.uint8 or images.shape[1:] != (self.height, self.width, 3):
+            raise InputError(
+                f"the feature network takes uint8 images of {self.height} x {self.width} px, not {images.dtype} of "
+                f"shape {images.shape[1:]}"
+            )
+        parts = [self._forward(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
+        if not parts:
+            return Activations(np.zeros([0, NUM_FEATURES], np.float32), np.zeros([0, self.num_classes], np.float32))
+        features, logits = (np.concatenate([part[index].numpy() for part in parts]) for index in (0, 1))
+        return Activations(features * self._feature_scale, logits)
+
+    def features(self, images, batch_size=256):
+        """float32 [num_images, NUM_FEATURES]; arguments as in `activations`."""
+        return self.activations(images, batch_size).features
+
+    def logits(self, images, batch_size=256):
+        """float32 [num_images, num_classes]; arguments as in `activations`."""
+        return self.activations(images, batch_size).logits
+
+    def probabilities(self, images, batch_size=256):
+        """float32 [num_images, num_classes], rows sum to 1; arguments as in `activations`."""
+        return tf.nn.softmax(self.logits(images, batch_size)).numpy()
+
+    def save(self, folder):
+        """Writes weights and description."""
+        # The description goes first and comes last: where it is, it belongs to the weights beside it.
+        if tf.io.gfile.exists(f"{folder}/{DESCRIPTION_FILE}"):
+            tf.io.gfile.remove(f"{folder}/{DESCRIPTION_FILE}")
+        content = io.BytesIO()
+        np.savez(content, *[weight.numpy() for weight in self._model.weights])
+        write_whole(f"{folder}/{_WEIGHTS_FILE}", content.getvalue())
+        document = {
+            "checksum": self.checksum,
+            "feature_scale": float(self._feature_scale),
+            "description": self.description,
+        }
+        write_whole(f"{folder}/{DESCRIPTION_FILE}", json.dumps(document, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder):
+        """The network that `save` wrote.
+
+        Raises:
+            InputError: there is none, or its files don't belong together.
+        """
+        path = f"{folder}/{DESCRIPTION_FILE}"
+        if not tf.io.gfile.exists(path):
+            raise InputError(f"{folder} holds no feature network: there is no {DESCRIPTION_FILE}")
+        with tf.io.gfile.GFile(path) as file:
+            document = json.loads(file.read())
+        with tf.io.gfile.GFile(f"{folder}/{_WEIGHTS_FILE}", "rb") as file:
+            arrays = np.load(io.BytesIO(file.read()), allow_pickle=False)
+            weights = [arrays[f"arr_{index}"] for index in range(len(arrays.files))]
+        description = document["description"]
+        model = _build_model(description["height"], description["width"], description["num_classes"], seed=0)
+        model.set_weights(weights)
+        network = cls(model, np.float32(document["feature_scale"]), description)
+        if network.checksum != document["checksum"]:
+            raise InputError(
+                f"the feature network in {folder} has checksum {network.checksum}, but its description says "
+                f"{document['checksum']}: its files don't belong together; delete the folder to train it anew"
+            )
+        return network
+
+
+def describe(height, width, num_classes, steps, seed, batch_size, trained_on):
+    """`FeatureNetwork.description` of a network that is trained so; arguments as in `FeatureNetwork.train`."""
+    return {
+        "kind": "small convolutional classifier",
+        "num_features": NUM_FEATURES,
+        "num_classes": num_classes,
+        "height": height,
+        "width": width,
+        "input": _input_rule(height, width),
+        "trained_on": trained_on,
+        "steps": steps,
+        "batch_size": batch_size,
+        "seed": seed,
+    }
+
+
+def _build_model(height, width, num_classes, seed):
+    """Keras model of uint8 images to [features, logits]; every layer draws its weights from the seed."""
+    seeds = iter(np.random.SeedSequence(seed).generate_state(64) >> 1)
+
+    def initializer():
+        return keras.initializers.HeNormal(seed=int(next(seeds)))
+
+    images = keras.Input([height, width, 3], dtype="uint8", name="images")
+    hidden = keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32")(images)
+    network_height, network_width = _network_size(height, width)
+    if (network_height, network_width) != (height, width):
+        hidden = keras.layers.Resizing(network_height, network_width, antialias=True)(hidden)
+    side, channels, strides = max(network_height, network_width), _FIRST_CHANNELS, 1
+    while True:
+        hidden = keras.layers.Conv2D(
+            channels, 3, strides, padding="same", activation="gelu", kernel_initializer=initializer()
+        )(hidden)
+        side = -(-side // strides)
+        if side <= _LAST_MAP_SIDE:
+            break
+        channels, strides = min(2 * channels, NUM_FEATURES), 2
+    hidden = keras.layers.Flatten()(hidden)
+    features = keras.layers.Dense(NUM_FEATURES, activation="gelu", kernel_initializer=initializer())(hidden)
+    logits = keras.layers.Dense(num_classes, kernel_initializer=initializer())(features)
+    return keras.Model(images, [features, logits], name="feature_network")
+
+
+def _network_size(height, width):
+    factor = min(1.0, _MAX_SIDE / max(height, width))
+    return max(8, round(height * factor)), max(8, round(width * factor))
+
+
+def _input_rule(height, width):
+    size = _network_size(height, width)
+    if size == (height, width):
+        return "images as they are"
+    return f"images downsized to {size[0]} x {size[1]} px, bilinear, antialiased"
+
+
+def _shuffled_batches(images, labels, batch_size, seed):
+    """Endless batches; the order is a function of the seed, and each epoch has its own."""
+    images, labels = tf.constant(images), tf.constant(labels, tf.int64)
+    indices = order.endless_order(len(images), seed).map(lambda epoch, index: index)
+    batches = indices.batch(batch_size, drop_remainder=True)
+    return batches.map(lambda index: {"image": tf.gather(images, index), "label": tf.gather(labels, index)})
+
+
+def _training_pair(batch, step, seed):
+    """A batch whose images are each shifted by a few pixels, and its labels.
+
+    Shifts keep the classifier from learning positions by heart; that they depend on (seed, step) alone makes two
+    trainings equal.
+    """
+    images = batch["image"]
+    batch_size, height, width, _ = images.shape
+    rows, columns = (
+        _shifted_range(batch_size, side, seed, 2 * step + axis) for axis, side in enumerate((height, width))
+    )
+    images = tf.gather(images, rows, axis=1, batch_dims=1)
+    images = tf.gather(images, tf.repeat(columns[:, None], height, axis=1), axis=2, batch_dims=2)
+    return images, batch["label"]
+
+
+def _shifted_range(batch_size, side, seed, draw):
+    """int32 [batch_size, side]: 0 to side - 1, each row shifted a little and kept within the image."""
+    limit = max(1, side // _SHIFT_FRACTION)
+    draw = tf.stack([tf.cast(seed, tf.int64), draw])
+    shifts = tf.random.stateless_uniform([batch_size, 1], draw, -limit, limit + 1, tf.int32)
+    return tf.clip_by_value(tf.range(side) + shifts, 0, side - 1)
+
+
+def _feature_scale(model, batches, num_batches=16):
+    """Factor that gives features of training images a mean variance of 1."""
+    features = np.concatenate([model(batch["image"], training=False)[0] for batch in batches.take(num_batches)])
+    return np.float32(1.0 / max(np.sqrt(features.var(axis=0, dtype=np.float64).mean()), 1e-12))
+
+
+def _checksum(model, feature_scale, description):
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+    for values in [np.float32(feature_scale), *model.get_weights()]:
+        values = np.ascontiguousarray(values)
+        digest.update(f"{values.dtype.str} {values.shape}\n".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""Curves as inline SVG that takes its colours from the page."""
+
+import io
+import re
+
+import matplotlib
+import numpy as np
+from matplotlib import ticker
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+_MAX_POINTS = 400
+_LOG_SCALE_RATIO = 30
+# Colours that stand for the page's own, which differ between light and dark.
+_PAGE_COLORS = {"#010203": "var(--ink)", "#040506": "var(--faint)", "#070809": "var(--accent)"}
+_INK, _FAINT, _ACCENT = _PAGE_COLORS
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "vim_tf",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.edgecolor": _FAINT,
+    "axes.labelcolor": _INK,
+    "xtick.color": _FAINT,
+    "ytick.color": _FAINT,
+    "xtick.labelcolor": _INK,
+    "ytick.labelcolor": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": _FAINT,
+    "grid.alpha": 0.35,
+    "grid.linewidth": 0.5,
+}
+
+
+def curve(steps, values, identifier):
+    """A curve over training steps; its y axis is logarithmic where positive values span more than a factor of 30.
+
+    Args:
+        steps: ints, ascending.
+        values: floats, one for each step; those that are not finite are left out.
+        identifier: str that no other plot of the page has.
+
+    Returns:
+        (svg, logarithmic): str of one `<svg>` element, and whether the y axis is logarithmic.
+    """
+    steps, values = np.asarray(steps, float), np.asarray(values, float)
+    finite = np.isfinite(values)
+    steps, values = _thinned(steps[finite], values[finite])
+    logarithmic = len(values) > 0 and values.min() > 0 and values.max() / values.min() > _LOG_SCALE_RATIO
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(3.6, 2.0), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot(steps, values, color=_ACCENT, linewidth=1.4, marker="o" if len(values) < 3 else None, markersize=4)
+        axes.set_yscale("log" if logarithmic else "linear")
+        axes.grid(True)
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
+        axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
+        if logarithmic:
+            axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+        else:
+            axes.yaxis.set_major_locator(ticker.MaxNLocator(5))
+        axes.set_xlim(0, steps[-1] * 1.02 if len(steps) else 1)
+        output = io.StringIO()
+        no_metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        FigureCanvasSVG(figure).print_svg(output, metadata=no_metadata)
+    return _for_page(output.getvalue(), identifier), bool(logarithmic)
+
+
+def _thinned(steps, values):
+    """At most about `_MAX_POINTS` points: the lowest and the highest of each stretch, so that no spike is lost."""
+    if len(values) <= _MAX_POINTS:
+        return steps, values
+    kept = {0, len(values) - 1}
+    for stretch in np.array_split(np.arange(len(values)), _MAX_POINTS // 2):
+        kept |= {stretch[values[stretch].argmin()], stretch[values[stretch].argmax()]}
+    kept = sorted(kept)
+    return steps[kept], values[kept]
+
+
+def _for_page(svg, identifier):
+    """The `<svg>` element alone, in the page's colours and width, with ids of its own."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*" ', r"\1", svg, count=1)
+    # Style rules and fonts of a plot would reach the whole page; white backgrounds would hide it.
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"font-family: [^;]*; ", "", svg)
+    svg = svg.replace("fill: #ffffff", "fill: none")
+    for placeholder, color in _PAGE_COLORS.items():
+        svg = svg.replace(placeholder, color)
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{identifier}-", svg)
+    # Positions to a hundredth of a point are enough; what stands between tags is text, such as 0.0025 beside an axis.
+    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"\d+\.\d{3,}", lambda value: f"{float(value[0]):.2f}", tag[0]), svg)
+    svg = re.sub(r"\s*\n\s*", " ", svg)
+    return re.sub(r"> <", "><", svg).strip()

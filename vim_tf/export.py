@@ -1,0 +1,34 @@
+"""Exports trained stages: `python -m vim_tf.export --tokenizer=D --language_model=D2 --output=E`."""
+
+from vim_tf import config as configs
+from vim_tf import flags
+
+
+def run(config):
+    """Writes `<output>/<version>/`, a SavedModel, and `<output>/hub.tar.gz`, the same one as a TF Hub archive.
+
+    Args:
+        config: ExportConfig.
+
+    Returns:
+        str, the SavedModel's folder.
+
+    Raises:
+        InputError: a stage is missing, or the two don't belong together.
+    """
+    from vim_tf.serving import hub, saved_model
+
+    folder = f"{config.output}/{saved_model.next_version(config.output)}"
+    saved_model.export(folder, config.tokenizer, config.language_model, config.sampling_batch_size)
+    hub.write_archive(folder, f"{config.output}/hub.tar.gz")
+    print(f"SavedModel: {folder}\nTF Hub archive: {config.output}/hub.tar.gz")
+    return folder
+
+
+def main():
+    """The command."""
+    flags.main(run, lambda argv: configs.ExportConfig, "Exports trained stages as a SavedModel and a TF Hub archive.")
+
+
+if __name__ == "__main__":
+    main()

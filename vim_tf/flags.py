@@ -1,0 +1,218 @@
+"""Dataclass fields as dotted absl flags, and the frame that every command runs in.
+
+Nothing here knows a hyperparameter or imports TensorFlow, so that `--help` and a mistyped flag answer at once.
+"""
+
+import dataclasses
+import os
+import shutil
+import signal
+import sys
+import textwrap
+import traceback
+import typing
+
+from absl import flags
+from absl import logging as absl_logging
+
+from vim_tf.errors import InputError
+
+
+def parse(config_class, argv):
+    """Command line to config.
+
+    Args:
+        config_class: a dataclass of `vim_tf.config`.
+        argv: list of str, without the program's name; `--flagfile=<path>` is read in place.
+
+    Returns:
+        config_class instance.
+
+    Raises:
+        InputError: an unknown flag, a value of the wrong kind, or one that the config refuses.
+    """
+    values = flags.FlagValues()
+    defaults = _default_leaves(config_class)
+    for name, (field, default) in defaults.items():
+        _define(values, name, field, default)
+    flags.DEFINE_bool("help", False, "this text", flag_values=values, short_name="h")
+    left_over = _call(values, ["vim_tf", *argv])
+    if left_over[1:]:
+        raise InputError(f"unexpected argument {left_over[1]!r}; values are given as --name=value")
+    chosen = {}
+    for name, (field, _) in defaults.items():
+        value = values[name].value
+        chosen[name] = tuple(value) if typing.get_origin(field.type) is tuple else value
+    return _build(config_class, chosen)
+
+
+def choose(name, choices, default, argv):
+    """Value of the one flag that decides which other flags exist (`--task`), read before they are defined.
+
+    Args:
+        name: str.
+        choices: the allowed values.
+        default: str.
+        argv: list of str, without the program's name.
+
+    Raises:
+        InputError: the value is none of the choices, or a flagfile can't be read.
+    """
+    values = flags.FlagValues()
+    flags.DEFINE_enum(name, default, list(choices), "", flag_values=values)
+    _call(values, ["vim_tf", *argv], known_only=True)
+    return values[name].value
+
+
+def main(run, select_config_class, description):
+    """Runs a command and leaves the process with its status.
+
+    Status 0: finished, or help was asked for. 1: failed while running. 2: unusable flags or input; one line and no
+    traceback. 143: stopped by SIGTERM.
+
+    Args:
+        run: function of the config.
+        select_config_class: function of argv (without the program's name) that returns the config class.
+        description: str, shown on top of the help.
+    """
+    argv = sys.argv[1:]
+    try:
+        config_class = select_config_class(argv)
+        if any(argument in ("--help", "-h", "-help") for argument in argv):
+            print(help_text(config_class, description))
+            sys.exit(0)
+        config = parse(config_class, argv)
+    except InputError as error:
+        sys.exit(_refuse(error))
+    quiet_native_logs()
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        run(config)
+    except InputError as error:
+        sys.exit(_refuse(error))
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:  # the frame's one place where any failure becomes an exit status
+        traceback.print_exc()
+        print(f"Failed: {type(error).__name__}: {_first_line(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def quiet_native_logs():
+    """Keeps TensorFlow's start-up chatter off the terminal; must run before TensorFlow is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    absl_logging.set_verbosity(absl_logging.INFO)
+    absl_logging.get_absl_handler().setFormatter(None)
+
+
+def help_text(config_class, description):
+    """Every flag with its default and meaning, grouped by section."""
+    width = min(shutil.get_terminal_size().columns, 120)
+    lines = [*textwrap.wrap(description, width), "", "Flags (--flagfile=<path> reads more of them from a file):"]
+    section = ""
+    for name, (field, default) in _default_leaves(config_class).items():
+        head = name.rpartition(".")[0]
+        if head != section:
+            lines.append("")
+        section = head
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+        choices = typing.get_args(field.type) if typing.get_origin(field.type) is typing.Literal else ()
+        allowed = f" [{' | '.join(choices)}]" if len(choices) > 1 else ""
+        lines.append(f"  --{name}={shown}{allowed}")
+        lines += textwrap.wrap(field.metadata["help"], width, initial_indent="      ", subsequent_indent="      ")
+    return "\n".join(lines)
+
+
+def _default_leaves(config_class):
+    """{dotted name: (field, default)} of every field that is a flag; sections are opened up."""
+    leaves = {}
+
+    def visit(section_class, section_defaults, prefix):
+        for field in dataclasses.fields(section_class):
+            if not field.metadata["flag"]:
+                continue
+            default = (
+                getattr(section_defaults, field.name)
+                if section_defaults is not None
+                else field.default_factory()
+                if field.default is dataclasses.MISSING
+                else field.default
+            )
+            if dataclasses.is_dataclass(field.type):
+                visit(field.type, default, f"{prefix}{field.name}.")
+            else:
+                leaves[f"{prefix}{field.name}"] = (field, default)
+
+    visit(config_class, None, "")
+    return leaves
+
+
+def _define(values, name, field, default):
+    help = field.metadata["help"]
+    kind = field.type
+    if typing.get_origin(kind) is typing.Literal:
+        flags.DEFINE_enum(name, default, list(typing.get_args(kind)), help, flag_values=values)
+    elif typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        parser = _ListParser(item)
+        flags.DEFINE(parser, name, list(default), help, flag_values=values, serializer=flags.ListSerializer(","))
+    else:
+        define = {
+            bool: flags.DEFINE_bool,
+            int: flags.DEFINE_integer,
+            float: flags.DEFINE_float,
+            str: flags.DEFINE_string,
+        }[kind]
+        define(name, default, help, flag_values=values)
+
+
+class _ListParser(flags.ArgumentParser):
+    """`1,2,3` to a list of one kind."""
+
+    def __init__(self, item):
+        super().__init__()
+        self._item = item
+
+    def parse(self, argument):
+        if isinstance(argument, list):
+            return argument
+        try:
+            return [self._item(part.strip()) for part in argument.split(",") if part.strip()]
+        except ValueError as error:
+            raise ValueError(f"needs {self._item.__name__} values, separated by commas") from error
+
+    def flag_type(self):
+        return f"comma-separated {self._item.__name__}"
+
+
+def _call(values, argv, known_only=False):
+    try:
+        return values(argv, known_only=known_only)
+    except (flags.Error, OSError) as error:
+        raise InputError(_first_line(error).removeprefix("ERROR:: ")) from error
+
+
+def _build(config_class, chosen, prefix=""):
+    arguments = {}
+    for field in dataclasses.fields(config_class):
+        if not field.metadata["flag"]:
+            continue
+        name = f"{prefix}{field.name}"
+        arguments[field.name] = (
+            _build(field.type, chosen, f"{name}.") if dataclasses.is_dataclass(field.type) else chosen[name]
+        )
+    return config_class(**arguments)
+
+
+def _first_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _refuse(error):
+    print(f"Error: {_first_line(error)}", file=sys.stderr)
+    return 2
+
+
+def _terminate(signum, frame):
+    raise SystemExit(143)

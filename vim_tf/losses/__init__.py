@@ -1,0 +1,1 @@
+"""Loss terms: unweighted, float32, means over their elements."""

@@ -1,0 +1,42 @@
+"""How far reconstructions are from images."""
+
+from keras import ops
+
+
+def l2_loss(images, reconstructions):
+    """Mean squared pixel error.
+
+    Args:
+        images: float32 [batch, height, width, channels] in [0, 1].
+        reconstructions: float32, same shape.
+
+    Returns:
+        float32 [] in [0, 1] for reconstructions in [0, 1].
+    """
+    return ops.mean((images - reconstructions) ** 2)
+
+
+def logit_laplace_loss(images, location, log_scale, min_log_scale=-2.0, margin=1e-3):
+    """Negative log-likelihood of pixels under a logit-Laplace distribution.
+
+    The density of x is 1 / (2 b x (1 - x)) exp(-|logit(x) - location| / b) with b = exp(log_scale). Where an image is
+    flat, b can shrink without end and the loss falls without end, so `log_scale` has a floor; its gradient is zero
+    below it.
+
+    Args:
+        images: float32 [batch, height, width, channels] in [0, 1]; moved into [margin, 1 - margin] first.
+        location: float32, same shape; mean of logit(image), unbounded.
+        log_scale: float32, same shape; log of the Laplace scale.
+        min_log_scale: float, floor of log_scale.
+        margin: float in (0, 0.5).
+
+    Returns:
+        float32 [], nats per sub-pixel, mean over all elements; may be negative.
+
+    References:
+        Ramesh et al., 2021, https://arxiv.org/abs/2102.12092, eq. 2.
+    """
+    images = ops.clip(images, margin, 1 - margin)
+    log_scale = ops.maximum(log_scale, min_log_scale)
+    distance = ops.abs(ops.log(images) - ops.log1p(-images) - location)
+    return ops.mean(distance * ops.exp(-log_scale) + log_scale + ops.log(2 * images * (1 - images)))

@@ -1,0 +1,1 @@
+"""Keras models: the tokenizer, its discriminator and the language model."""

@@ -1,0 +1,218 @@
+"""Layers that several models share: seeded dropout, self-attention with a cache, the pre-LN Transformer block."""
+
+import keras
+from keras import ops
+
+LAYER_NORM_EPSILON = 1e-6
+
+
+def stateless_uniform(shape, seed):
+    """Random numbers that are a function of the seed alone.
+
+    Keras' own generators take no seed tensor (their state would have to be checkpointed), so each backend's stateless
+    generator is called.
+
+    Args:
+        shape: tuple of int or int tensors.
+        seed: int32 [2].
+
+    Returns:
+        float32 [*shape] in [0, 1).
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.random.uniform(jax.random.fold_in(jax.random.PRNGKey(seed[0]), seed[1]), shape)
+    import tensorflow as tf
+
+    return tf.random.stateless_uniform(shape, seed)
+
+
+@keras.saving.register_keras_serializable(package="vim_tf")
+class SeededDropout(keras.layers.Layer):
+    """Dropout whose mask is a function of a seed tensor.
+
+    Keras' Dropout draws the same mask on every replica and keeps its state outside `tf.train.Checkpoint`.
+
+    Args:
+        rate: share of the elements set to zero; the others are divided by 1 - rate.
+
+    Call arguments:
+        inputs: float [...].
+        seed: int32 [2], or None to leave the inputs as they are.
+    """
+
+    def __init__(self, rate, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+
+    def build(self, input_shape):
+        self.built = True
+
+    def call(self, inputs, seed=None):
+        if seed is None or self.rate == 0:
+            return inputs
+        keep = ops.cast(stateless_uniform(ops.shape(inputs), seed) >= self.rate, inputs.dtype)
+        return inputs * keep / (1 - self.rate)
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate}
+
+
+def seed_for(seed, site):
+    """The seed of one place in the model.
+
+    Args:
+        seed: int32 [2], or None.
+        site: int, different for each place.
+
+    Returns:
+        int32 [2], or None where seed is None.
+    """
+    # The second number counts training steps and replicas, so the sites move the first one.
+    return None if seed is None else seed + ops.convert_to_tensor([7919 * (site + 1), 0], dtype="int32")
+
+
+@keras.saving.register_keras_serializable(package="vim_tf")
+class SelfAttention(keras.layers.Layer):
+    """Multi-head scaled dot-product self-attention.
+
+    Args:
+        num_heads: int; divides the width of the inputs.
+        causal: whether a position sees only itself and earlier ones.
+        dropout: rate on the attention weights.
+
+    Call arguments:
+        inputs: float [batch, length, channels].
+        seed: int32 [2] for dropout, or None.
+
+    References:
+        Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, eq. 1.
+    """
+
+    def __init__(self, num_heads, causal=False, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.causal = causal
+        self.dropout = dropout
+        self.weight_dropout = SeededDropout(dropout, dtype="float32")
+
+    def build(self, input_shape):
+        width = input_shape[-1]
+        self.head_dim = width // self.num_heads
+        self.query_key_value = keras.layers.Dense(3 * width, dtype=self.dtype_policy, name="query_key_value")
+        self.query_key_value.build(input_shape)
+        self.output_projection = keras.layers.Dense(width, dtype=self.dtype_policy, name="output_projection")
+        self.output_projection.build(input_shape)
+        self.built = True
+
+    def call(self, inputs, seed=None):
+        query, key, value = self._project(inputs)
+        length = inputs.shape[1]
+        mask = ops.tril(ops.ones((length, length), dtype="bool")) if self.causal else None
+        return self._attend(query, key, value, mask, seed)
+
+    def step(self, inputs, cache, position):
+        """Attention of one further position over itself and the cached ones.
+
+        Args:
+            inputs: float [batch, 1, channels], the position's input.
+            cache: pair of float [batch, heads, length, head_dim]: keys and values of the positions before.
+            position: int32 [].
+
+        Returns:
+            float [batch, 1, channels], and the cache with this position filled in.
+        """
+        query, key, value = self._project(inputs)
+        keys = ops.slice_update(cache[0], (0, 0, position, 0), key)
+        values = ops.slice_update(cache[1], (0, 0, position, 0), value)
+        mask = (ops.arange(cache[0].shape[2]) <= position)[None]
+        return self._attend(query, keys, values, mask, None), (keys, values)
+
+    def _project(self, inputs):
+        length = inputs.shape[1]
+        projected = ops.reshape(self.query_key_value(inputs), (-1, length, 3, self.num_heads, self.head_dim))
+        projected = ops.transpose(projected, (2, 0, 3, 1, 4))  # [3, B, heads, L, head_dim]
+        return projected[0], projected[1], projected[2]
+
+    def _attend(self, query, key, value, mask, seed):
+        scores = ops.matmul(query * self.head_dim**-0.5, ops.swapaxes(key, 2, 3))  # [B, heads, L, L]
+        scores = ops.cast(scores, "float32")
+        if mask is not None:
+            scores = ops.where(mask, scores, -1e9)
+        weights = self.weight_dropout(ops.softmax(scores, axis=-1), seed=seed)
+        mixed = ops.matmul(ops.cast(weights, value.dtype), value)
+        length = query.shape[2]
+        return self.output_projection(
+            ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, length, self.num_heads * self.head_dim))
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "causal": self.causal,
+            "dropout": self.dropout,
+        }
+
+
+@keras.saving.register_keras_serializable(package="vim_tf")
+class TransformerBlock(keras.layers.Layer):
+    """Pre-LN Transformer block: x + attention(norm(x)), then x + mlp(norm(x)) with GELU between.
+
+    Args:
+        num_heads: int.
+        mlp_dim: width inside the feed-forward part.
+        causal: whether a position sees only itself and earlier ones.
+        dropout: rate on attention weights, activations and both residual branches.
+
+    Call arguments:
+        inputs: float [batch, length, channels].
+        seed: int32 [2] for dropout, or None.
+
+    References:
+        Dosovitskiy et al., 2021, https://arxiv.org/abs/2010.11929, eq. 2 and 3.
+    """
+
+    def __init__(self, num_heads, mlp_dim, causal=False, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.mlp_dim = mlp_dim
+        self.causal = causal
+        self.dropout = dropout
+        self.attention_norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="attention_norm")
+        self.attention = SelfAttention(num_heads, causal, dropout, name="attention")
+        self.mlp_norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="mlp_norm")
+        self.mlp_in = keras.layers.Dense(mlp_dim, activation="gelu", name="mlp_in")
+        self.residual_dropout = SeededDropout(dropout)
+
+    def build(self, input_shape):
+        self.mlp_out = keras.layers.Dense(input_shape[-1], name="mlp_out")
+        for layer in (self.attention_norm, self.attention, self.mlp_norm, self.mlp_in):
+            layer.build(input_shape)
+        self.mlp_out.build((*input_shape[:-1], self.mlp_dim))
+        self.built = True
+
+    def call(self, inputs, seed=None):
+        attended = self.attention(self.attention_norm(inputs), seed=seed_for(seed, 0))
+        hidden = inputs + self.residual_dropout(attended, seed=seed_for(seed, 1))
+        return hidden + self._mlp(hidden, seed)
+
+    def step(self, inputs, cache, position):
+        """The block at one further position; arguments and results as in `SelfAttention.step`."""
+        attended, cache = self.attention.step(self.attention_norm(inputs), cache, position)
+        hidden = inputs + attended
+        return hidden + self._mlp(hidden, None), cache
+
+    def _mlp(self, hidden, seed):
+        activations = self.residual_dropout(self.mlp_in(self.mlp_norm(hidden)), seed=seed_for(seed, 2))
+        return self.residual_dropout(self.mlp_out(activations), seed=seed_for(seed, 3))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "mlp_dim": self.mlp_dim,
+            "causal": self.causal,
+            "dropout": self.dropout,
+        }

@@ -1,0 +1,66 @@
+"""Logits to one token: pure functions, every setting a tensor with a value for each sample."""
+
+import tensorflow as tf
+
+
+def guide(logits, null_logits, guidance_scale):
+    """Classifier-free guidance: null + scale * (conditional - null).
+
+    Args:
+        logits: float32 [batch, codebook_size], given the label.
+        null_logits: float32 [batch, codebook_size], given the null label.
+        guidance_scale: float32 [batch]; 1 returns `logits` unchanged, 0 `null_logits`.
+
+    Returns:
+        float32 [batch, codebook_size].
+
+    References:
+        Ho and Salimans, 2022, https://arxiv.org/abs/2207.12598, eq. 6 (there w = scale - 1).
+    """
+    scale = guidance_scale[:, None]
+    # Exact at 1, so that a guided neighbour in the batch doesn't change this sample.
+    return tf.where(scale == 1, logits, null_logits + scale * (logits - null_logits))
+
+
+def keep_likeliest(logits, top_k, top_p):
+    """Sets all but the likeliest tokens to -inf.
+
+    Args:
+        logits: float32 [batch, codebook_size].
+        top_k: int32 [batch]; keep so many tokens; 0 = all. Of equal logits the lower token goes first.
+        top_p: float32 [batch] in (0, 1]; of those, keep the fewest whose probabilities reach this sum; 1 = all.
+
+    Returns:
+        float32 [batch, codebook_size].
+
+    References:
+        Holtzman et al., 2020, https://arxiv.org/abs/1904.09751, section 3.
+    """
+    size = tf.shape(logits)[-1]
+    order = tf.argsort(logits, direction="DESCENDING", stable=True)
+    rank = tf.argsort(order)  # place of each token among the likeliest
+    limit = tf.where(top_k > 0, tf.minimum(top_k, size), size)[:, None]
+    within_k = tf.range(size)[None] < limit
+    probabilities = tf.nn.softmax(tf.where(within_k, tf.gather(logits, order, batch_dims=1), float("-inf")))
+    before = tf.cumsum(probabilities, axis=-1, exclusive=True)
+    within_p = (before < top_p[:, None]) | (top_p[:, None] >= 1)
+    kept = tf.gather(within_k & within_p, rank, batch_dims=1)
+    return tf.where(kept, logits, float("-inf"))
+
+
+def draw(logits, uniform):
+    """One token for each row, by the inverse of the cumulative distribution.
+
+    Args:
+        logits: float32 [batch, codebook_size]; -inf = never.
+        uniform: float32 [batch] in [0, 1).
+
+    Returns:
+        int32 [batch] in [0, codebook_size).
+    """
+    cumulative = tf.cumsum(tf.nn.softmax(logits), axis=-1)
+    total = cumulative[:, -1:]
+    below = tf.reduce_sum(tf.cast(cumulative <= uniform[:, None] * total, tf.int32), axis=-1)
+    # Rounding may lift uniform * total up to total; the last token of positive probability is the answer then.
+    last = tf.reduce_sum(tf.cast(cumulative < total, tf.int32), axis=-1)
+    return tf.minimum(below, last)

@@ -1,0 +1,1 @@
+"""Trained stages as SavedModels and TF Hub modules."""

@@ -1,0 +1,45 @@
+"""SavedModels on disk."""
+
+import re
+
+import tensorflow as tf
+
+from vim_tf import workdir
+from vim_tf.serving.signatures import build_signatures
+
+
+def export(folder, tokenizer, language_model="", sampling_batch_size=16):
+    """Writes a SavedModel that loads in a process with TensorFlow alone, whole or not at all.
+
+    The trained stages themselves lie in its `assets.extra/`, so that every command takes the exported model.
+
+    Args:
+        folder: str; what is there already is replaced.
+        tokenizer: str, path of a trained tokenizer.
+        language_model: str, path of a language model trained on its tokens; empty = the tokenizer alone.
+        sampling_batch_size: int, samples that `generate` draws at once.
+
+    Raises:
+        InputError: a stage is missing, or the two don't belong together.
+    """
+    stages = {"tokenizer": (tokenizer, workdir.load_tokenizer(tokenizer))}
+    if language_model:
+        loaded = workdir.load_language_model(language_model, stages["tokenizer"][1])
+        stages["language_model"] = (language_model, loaded)
+    module, signatures = build_signatures(*(model for _, model in stages.values()), sampling_batch_size=sampling_batch_size)
+    folder = folder.rstrip("/")
+    temporary = f"{folder}.tmp"
+    if tf.io.gfile.exists(temporary):
+        tf.io.gfile.rmtree(temporary)
+    tf.saved_model.save(module, temporary, signatures=signatures)
+    for name, (path, model) in stages.items():
+        workdir.save_stage(model, workdir.load_config(path, name), f"{temporary}/{workdir.EXPORTED_STAGES}/{name}")
+    if tf.io.gfile.isdir(folder):
+        tf.io.gfile.rmtree(folder)
+    tf.io.gfile.rename(temporary, folder)
+
+
+def next_version(folder):
+    """Number for a new model under a folder of versions, as TF Serving watches one: str, the greatest plus 1."""
+    names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
+    return str(max([int(name.rstrip("/")) for name in names if re.fullmatch(r"\d+/?", name)], default=0) + 1)

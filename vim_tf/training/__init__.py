@@ -1,0 +1,1 @@
+"""Training: step models, optimizers, strategies, checkpoints, callbacks."""

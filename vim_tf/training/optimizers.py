@@ -1,0 +1,31 @@
+"""Optimizers."""
+
+import keras
+
+from vim_tf.training.schedules import WarmupThenDecay
+
+
+def build_optimizer(section, total_steps, variables):
+    """AdamW with its schedule, and its slots already made.
+
+    Args:
+        section: OptimizerConfig.
+        total_steps: int, length of the training.
+        variables: the weights that it will move; slots made later, inside a replica, would fail.
+    """
+    optimizer = keras.optimizers.AdamW(
+        learning_rate=WarmupThenDecay(
+            section.learning_rate,
+            section.warmup_steps,
+            section.schedule,
+            section.decay_start_step,
+            section.final_learning_rate,
+            total_steps,
+        ),
+        weight_decay=section.weight_decay,
+        beta_1=section.beta1,
+        beta_2=section.beta2,
+        epsilon=section.epsilon,
+    )
+    optimizer.build(variables)
+    return optimizer

@@ -1,0 +1,155 @@
+"""A trained stage on disk: `config.json` and `checkpoints/`. The one way in which commands load a model."""
+
+import hashlib
+import json
+
+import numpy as np
+import tensorflow as tf
+
+from vim_tf import config as configs
+from vim_tf.errors import InputError
+from vim_tf.models.language_model import build_language_model
+from vim_tf.models.tokenizer import build_tokenizer
+from vim_tf.training.checkpoints import restore_model, save_model
+
+# Where an exported model keeps the stages that it was made of; TF Serving passes this folder over.
+EXPORTED_STAGES = "assets.extra"
+
+
+def load_config(path, task=None):
+    """Config of a trained stage.
+
+    Args:
+        path: str, a workdir, or an exported model together with `task`.
+        task: tokenizer or language_model; None = whatever the workdir holds.
+
+    Raises:
+        InputError: there is no trained stage, or it is one of another task.
+    """
+    return _read_config(_stage_folder(path, task), task)
+
+
+def load_tokenizer(path):
+    """The trained tokenizer of a workdir or an exported model, with its `checksum`.
+
+    Raises:
+        InputError: there is none.
+    """
+    folder = _stage_folder(path, "tokenizer")
+    tokenizer = build_tokenizer(_read_config(folder, "tokenizer").model)
+    restore_model(f"{folder}/checkpoints", tokenizer)
+    tokenizer.checksum = checksum(tokenizer)
+    return tokenizer
+
+
+def load_language_model(path, tokenizer=None):
+    """The trained language model of a workdir or an exported model.
+
+    Args:
+        path: str.
+        tokenizer: a tokenizer from `load_tokenizer` that it must belong to; None = not checked.
+
+    Raises:
+        InputError: there is none, or it was trained on tokens of another tokenizer.
+    """
+    folder = _stage_folder(path, "language_model")
+    section = _read_config(folder, "language_model").model
+    if tokenizer is not None:
+        check_same_tokenizer(f"language model {path}", section.tokens.tokenizer_checksum, tokenizer.checksum)
+    language_model = build_language_model(section)
+    restore_model(f"{folder}/checkpoints", language_model)
+    return language_model
+
+
+def check_same_tokenizer(what, expected, given):
+    """Refuses a tokenizer that isn't the one something was made with.
+
+    Raises:
+        InputError: the checksums differ; the message names both.
+    """
+    if expected != given:
+        raise InputError(f"{what} belongs to the tokenizer with checksum {expected}, not to the given one with {given}")
+
+
+def prepare(config):
+    """Makes the workdir and writes its `config.json`, or checks that an earlier one is the same.
+
+    Raises:
+        InputError: the workdir was trained with another config; the message names the fields.
+    """
+    path = f"{config.workdir}/config.json"
+    if tf.io.gfile.exists(path):
+        _check_resumable(_read_config(config.workdir, None), config)
+    elif tf.io.gfile.isdir(config.workdir) and tf.io.gfile.listdir(config.workdir):
+        raise InputError(f"--workdir={config.workdir} is not empty and holds no config.json: not a workdir of ours")
+    tf.io.gfile.makedirs(config.workdir)
+    _write_config(config, config.workdir)
+
+
+def save_stage(model, config, folder):
+    """Writes the inference form of a stage, which `load_tokenizer` and `load_language_model` take.
+
+    Args:
+        model: the trained model.
+        config: its train config.
+        folder: str.
+    """
+    tf.io.gfile.makedirs(folder)
+    save_model(f"{folder}/checkpoints", model)
+    _write_config(config, folder)
+
+
+def checksum(tokenizer):
+    """sha256 over a tokenizer's inference weights and its configuration, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    for weight in sorted(tokenizer.weights, key=lambda weight: weight.path):
+        values = np.ascontiguousarray(weight.numpy())
+        digest.update(f"{weight.path} {values.dtype.str} {values.shape}\n".encode())
+        digest.update(values.tobytes())
+    model_config = {name: value for name, value in tokenizer.get_config().items() if name not in ("name", "dtype")}
+    digest.update(json.dumps(model_config, sort_keys=True, separators=(",", ":")).encode())
+    return digest.hexdigest()
+
+
+def _stage_folder(path, task):
+    if not tf.io.gfile.isdir(path):
+        raise InputError(f"there is no folder {path}; a trained stage is a --workdir of vim_tf.train or an exported model")
+    for folder in [path] + ([f"{path}/{EXPORTED_STAGES}/{task}"] if task else []):
+        if tf.io.gfile.exists(f"{folder}/config.json"):
+            return folder
+    raise InputError(f"{path} holds no trained {task or 'stage'}: neither config.json nor {EXPORTED_STAGES}/{task}")
+
+
+def _read_config(folder, task):
+    with tf.io.gfile.GFile(f"{folder}/config.json") as file:
+        try:
+            values = json.load(file)
+            found = values["task"]
+            config_class = configs.TRAIN_CONFIGS[found]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{folder}/config.json is no config of a trained stage: {error!r}") from error
+    if task and found != task:
+        raise InputError(f"{folder} holds a {found}, where a {task} is needed")
+    return configs.from_dict(config_class, values)
+
+
+def _write_config(config, folder):
+    temporary = f"{folder}/config.json.tmp"
+    with tf.io.gfile.GFile(temporary, "w") as file:
+        file.write(json.dumps(configs.to_dict(config), indent=2) + "\n")
+    tf.io.gfile.rename(temporary, f"{folder}/config.json", overwrite=True)
+
+
+def _check_resumable(before, now):
+    if before.task != now.task:
+        raise InputError(f"--workdir={now.workdir} holds a {before.task}, not a {now.task}: choose another folder")
+    differences = [
+        f"{name} was {configs.get(before, name)!r}, now {configs.get(now, name)!r}"
+        for name, field in configs.leaves(type(now))
+        if not field.metadata["resumable"] and configs.get(before, name) != configs.get(now, name)
+    ]
+    if differences:
+        raise InputError(
+            f"--workdir={now.workdir} was trained with another config: {'; '.join(differences)}; "
+            "go back to it or choose another folder"
+        )
