@@ -30,7 +30,7 @@ PROJECT_STAMP := $(STAMPS)/project-$(shell (pwd; cat setup.py pyproject.toml vim
 define install_lock
 index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(PYTHON) -m pip config get global.index-url 2>/dev/null || true)}}"
 if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi
-if ! $(VENV)/bin/uv pip install --python $(PYTHON) --no-deps --no-build-isolation --require-hashes -r $(1); then
+if ! $(VENV)/bin/uv pip install --python $(PYTHON) --no-deps --no-build-isolation --require-hashes --compile-bytecode -r $(1); then
   echo "uv could not install $(1); pip takes over."
   $(PYTHON) -m pip install --disable-pip-version-check --no-deps --no-build-isolation --require-hashes -r $(1)
 fi
@@ -88,7 +88,7 @@ $(LOCK_STAMP):
 	"$$python" -m venv --clear $(VENV)
 	echo "Set-up 2/4: installer"
 	$(PYTHON) -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements/installer.lock
-	echo "Set-up 3/4: $$(grep -c == requirements.lock) packages of requirements.lock, 3 GB on disk"
+	echo "Set-up 3/4: $$(grep -c == requirements.lock) packages of requirements.lock (download, install, byte-compile; 4 GB on disk)"
 	$(call install_lock,requirements.lock)
 	mkdir -p $(STAMPS)
 	touch $@

@@ -1,17 +1,14 @@
 """What the runner shows on the terminal."""
 
-import logging
-import os
-
 from absl import flags as absl_flags
 from absl import logging as absl_logging
 
-OWN_FOLDERS = tuple(
-    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), package, "")
-    for package in ("pipelines", "vim_tf")
+HARMLESS = (
+    # TFX says so whenever it looks up a component's inputs; it selects them by other means.
+    "ArtifactQuery.property_predicate is not supported.",
+    # TensorFlow Transform on our choice of Keras; no component uses it.
+    "TF_USE_LEGACY_KERAS is set to",
 )
-# Warnings that every run gives: TFX asks its metadata store in a way that needs none of what is missing.
-HARMLESS = ("ArtifactQuery.property_predicate is not supported.",)
 
 
 def say(line):
@@ -19,18 +16,15 @@ def say(line):
     print(line, flush=True)
 
 
-def quiet_libraries():
-    """Shows of TFX, Beam and TensorFlow what is a warning or worse; of this project everything."""
-    # Else every record is followed by the remark that absl's own flags were not parsed.
+def quiet_tfx():
+    """Keeps away what TFX logs in every run beyond what `vim_tf.terminal` keeps away."""
+    # Else the first record is followed by the remark that absl's own flags were not parsed.
     absl_flags.FLAGS.mark_as_parsed()
-    absl_logging.use_absl_handler()
     absl_logging.get_absl_handler().python_handler.addFilter(_is_shown)
 
 
 def _is_shown(record):
-    if record.msg in HARMLESS:
-        return False
-    return record.levelno >= logging.WARNING or record.pathname.startswith(OWN_FOLDERS)
+    return not str(record.msg).startswith(HARMLESS)
 
 
 def metric_table(metrics):

@@ -43,8 +43,8 @@ def run(config):
     """
     output = _local_folder(config.output)
     tokenizer, language_model = _stage_configs(config)
-    console.say("Loading TensorFlow and TFX ...")
-    console.quiet_libraries()
+    console.say("Loading TFX ...")
+    console.quiet_tfx()
     # Beam reads the process's flags, and would take ours for its own.
     sys.argv = sys.argv[:1]
     from tfx.orchestration.metadata import sqlite_metadata_connection_config

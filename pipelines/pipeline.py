@@ -67,7 +67,7 @@ def create_pipeline(
     )
     anomaly_check = AnomalyCheck(anomalies=example_validator.outputs["anomalies"], code_version=code_version)
 
-    def trainer(stage, run_fn, config, **inputs):
+    def trainer(stage, run_fn, config, more_settings, **inputs):
         return Trainer(
             run_fn=f"pipelines.run_fns.{run_fn}",
             train_args=trainer_pb2.TrainArgs(splits=["train"], num_steps=config["training"]["total_steps"]),
@@ -75,13 +75,13 @@ def create_pipeline(
             custom_config={
                 "config": config,
                 "training_folder": training_folder,
-                "sampling_batch_size": export_sampling_batch_size,
                 "code_version": code_version,
+                **more_settings,
             },
             **inputs,
         ).with_id(stage)
 
-    tokenizer_trainer = trainer("TokenizerTrainer", "train_tokenizer", tokenizer, examples=examples)
+    tokenizer_trainer = trainer("TokenizerTrainer", "train_tokenizer", tokenizer, {}, examples=examples)
     tokenizer_trainer.add_upstream_node(anomaly_check)
     token_materializer = TokenMaterializer(
         examples=examples,
@@ -93,6 +93,7 @@ def create_pipeline(
         "LanguageModelTrainer",
         "train_language_model",
         language_model,
+        {"sampling_batch_size": export_sampling_batch_size},
         examples=token_materializer.outputs["tokens"],
         base_model=tokenizer_trainer.outputs["model"],
     )

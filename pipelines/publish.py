@@ -30,16 +30,20 @@ def publish(output, folders, evaluation_folder):
         evaluation_folder: folder that holds FILES.
     """
     for name in LINKS:
-        path = os.path.join(output, name)
-        temporary = _temporary(path)
-        # A relative link stays true where the whole output folder is moved.
-        os.symlink(os.path.relpath(folders[name], output), temporary)
-        os.replace(temporary, path)
+        replace_link(os.path.join(output, name), folders[name])
     for name in FILES:
         path = os.path.join(output, name)
         temporary = _temporary(path)
         shutil.copyfile(os.path.join(evaluation_folder, name), temporary)
         os.replace(temporary, path)
+
+
+def replace_link(path, folder):
+    """Makes `path` a link to a folder at once, whatever link it was before."""
+    temporary = _temporary(path)
+    # A relative link stays true where both are moved together.
+    os.symlink(os.path.relpath(folder, os.path.dirname(path)), temporary)
+    os.replace(temporary, path)
 
 
 def restore_pushed_model(archive, destination):

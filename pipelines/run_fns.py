@@ -6,7 +6,7 @@ import os
 import tensorflow as tf
 from tfx.utils import io_utils
 
-from pipelines import fingerprints
+from pipelines import fingerprints, publish
 from vim_tf import config as configs
 from vim_tf import train, workdir
 from vim_tf.serving import saved_model
@@ -68,7 +68,9 @@ def _artifact_folder(patterns):
 def _training_folder(fn_args, inputs):
     """Folder of the training with these inputs and this config, so that a killed execution's successor finds it."""
     settings = fn_args.custom_config
-    key = fingerprints.digest([settings["config"], settings["code_version"], inputs])
+    # The place is part of the key since the workdir's config holds paths inside it.
+    place = [settings[name] for name in ("config", "code_version", "training_folder")]
+    key = fingerprints.digest([place, inputs])
     folder = f"{settings['training_folder']}/{settings['config']['task']}-{key[:16]}"
     tf.io.gfile.makedirs(folder)
     return folder
@@ -78,11 +80,8 @@ def _stable_path(folder, name, artifact):
     """A path to an artifact that doesn't depend on the execution that made it, where the file system has links."""
     if "://" in folder:
         return artifact
-    link = f"{folder}/{name}"
-    temporary = f"{link}.tmp-{os.getpid()}"
-    os.symlink(os.path.relpath(artifact, folder), temporary)
-    os.replace(temporary, link)
-    return link
+    publish.replace_link(f"{folder}/{name}", artifact)
+    return f"{folder}/{name}"
 
 
 def _keep_stage(model, config, trained_in):

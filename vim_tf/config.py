@@ -173,7 +173,7 @@ class LanguageModelConfig(TransformerConfig):
     num_heads: int = setting(16, "attention heads")
     hidden_dim: int = setting(1536, "width of the residual stream")
     mlp_dim: int = setting(6144, "width inside the feed-forward part")
-    dropout: float = setting(0.1, "share dropped of residual branches, activations and attention outputs")
+    dropout: float = setting(0.1, "share dropped of embeddings, attention outputs, activations and feed-forward outputs")
     class_conditional: bool = setting(True, "put the label's embedding in front; off: one learned start embedding")
     label_dropout: float = setting(
         0.0, "share of training examples whose label is hidden; above 0 makes guidance possible"

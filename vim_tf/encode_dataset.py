@@ -1,6 +1,7 @@
 """Images to token records: `python -m vim_tf.encode_dataset --tokenizer=D --data.source=S --output=T`."""
 
 import itertools
+import os
 
 from vim_tf import config as configs
 from vim_tf import flags
@@ -24,18 +25,18 @@ def run(config):
     from vim_tf.data import pipeline, sources, token_records
 
     tokenizer = workdir.load_tokenizer(config.tokenizer)
-    manifest_path = f"{config.output}/{token_records.MANIFEST_FILE}"
+    manifest_path = f"{config.output}/{token_records.MANIFEST_NAME}"
     if tf.io.gfile.exists(manifest_path):
         tf.io.gfile.remove(manifest_path)
     splits = {}
     for split in config.split:
         source = sources.build_source(config.data, split, tokenizer.height, tokenizer.width)
-        examples = encoded_examples(tokenizer, pipeline.eval_batches(source, config.batch_size))
+        examples = _encoded_examples(tokenizer, pipeline.eval_batches(source, config.batch_size))
         count, shards = source.num_examples, []
         for index in range(config.num_shards):
             size = (index + 1) * count // config.num_shards - index * count // config.num_shards
             path = f"{config.output}/{split}/{token_records.shard_name(index, config.num_shards)}"
-            shards.append(write_shard(itertools.islice(examples, size), path))
+            shards.append(_write_shard(itertools.islice(examples, size), path, tokenizer.codebook_size))
         splits[split] = {"num_examples": count, "shards": shards}
         print(f"{split}: {count} images as tokens in {config.output}/{split}", flush=True)
     manifest = token_records.Manifest(
@@ -61,10 +62,10 @@ def encode_shard(tokenizer, batches, path):
     Returns:
         dict of the shard's file, num_examples and sha256, for the manifest.
     """
-    return write_shard(encoded_examples(tokenizer, batches), path)
+    return _write_shard(_encoded_examples(tokenizer, batches), path, tokenizer.codebook_size)
 
 
-def encoded_examples(tokenizer, batches):
+def _encoded_examples(tokenizer, batches):
     """Yields (tokens int32 [1, num_tokens], label int, key bytes) of each image; arguments as in `encode_shard`."""
     import tensorflow as tf
 
@@ -77,13 +78,11 @@ def encoded_examples(tokenizer, batches):
             yield row[None], int(label), key
 
 
-def write_shard(examples, path):
-    """Writes examples from `encoded_examples` to one file; returns its entry for the manifest."""
-    import os
-
+def _write_shard(examples, path, codebook_size):
+    """Writes examples from `_encoded_examples` to one file; returns its entry for the manifest."""
     from vim_tf.data import token_records
 
-    with token_records.ShardWriter(path) as writer:
+    with token_records.ShardWriter(path, codebook_size) as writer:
         for tokens, label, key in examples:
             writer.write(tokens, label, key)
     return {"file": os.path.basename(path), "num_examples": writer.num_examples, "sha256": writer.sha256}

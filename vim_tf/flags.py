@@ -4,7 +4,6 @@ Nothing here knows a hyperparameter or imports TensorFlow, so that `--help` and 
 """
 
 import dataclasses
-import os
 import shutil
 import signal
 import sys
@@ -13,8 +12,8 @@ import traceback
 import typing
 
 from absl import flags
-from absl import logging as absl_logging
 
+from vim_tf import terminal
 from vim_tf.errors import InputError
 
 
@@ -84,9 +83,10 @@ def main(run, select_config_class, description):
         config = parse(config_class, argv)
     except InputError as error:
         sys.exit(_refuse(error))
-    quiet_native_logs()
+    terminal.quiet_libraries()
     signal.signal(signal.SIGTERM, _terminate)
     try:
+        terminal.load_tensorflow()
         run(config)
     except InputError as error:
         sys.exit(_refuse(error))
@@ -97,13 +97,6 @@ def main(run, select_config_class, description):
         traceback.print_exc()
         print(f"Failed: {type(error).__name__}: {_first_line(error)}", file=sys.stderr)
         sys.exit(1)
-
-
-def quiet_native_logs():
-    """Keeps TensorFlow's start-up chatter off the terminal; must run before TensorFlow is imported."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    absl_logging.set_verbosity(absl_logging.INFO)
-    absl_logging.get_absl_handler().setFormatter(None)
 
 
 def help_text(config_class, description):

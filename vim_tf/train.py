@@ -55,6 +55,7 @@ def run(config):
         step_model.fit(
             strategy.experimental_distribute_dataset(stage.batches(start)),
             steps_per_epoch=settings.total_steps - start,
+            shuffle=False,
             verbose=0,
             callbacks=[
                 callbacks.Progress(start, settings.total_steps, settings.log_every_steps, config.task, stage.shown),

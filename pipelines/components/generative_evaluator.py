@@ -10,17 +10,10 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
+from pipelines.gates import missed_gates
 from vim_tf import config as configs
 from vim_tf import evaluate
 from vim_tf.evaluation import results
-
-# Metric that each field of GateConfig limits.
-GATES = {
-    "min_reconstruction_psnr": "reconstruction/psnr",
-    "min_codebook_usage": "codebook/usage",
-    "min_label_accuracy": "generation/label_accuracy",
-    "max_generation_frechet_distance": "generation/frechet_distance",
-}
 
 
 @component
@@ -50,7 +43,6 @@ def GenerativeEvaluator(
         evaluation_config, sampling_config, gates: JSON of an EvaluationConfig, a SamplingConfig and a GateConfig.
         code_version: another version takes nothing from the cache.
     """
-    gates = json.loads(gates)
     config = configs.EvaluateConfig(
         evaluation=configs.from_dict(configs.EvaluationConfig, json.loads(evaluation_config)),
         tokenizer=tokenizer.uri,
@@ -63,37 +55,12 @@ def GenerativeEvaluator(
     with contextlib.redirect_stdout(None):
         evaluate.run(config)
     metrics, _ = results.read_metrics(os.path.join(evaluation.uri, "metrics.json"))
-    failures = failed_gates(metrics, gates)
-    reason = "; ".join(failures) if failures else "every gate is passed"
-    name = constants.NOT_BLESSED_FILE_NAME if failures else constants.BLESSED_FILE_NAME
+    misses = missed_gates(metrics, json.loads(gates))
+    reason = "; ".join(misses) if misses else "every gate is passed"
+    name = constants.NOT_BLESSED_FILE_NAME if misses else constants.BLESSED_FILE_NAME
     with tf.io.gfile.GFile(os.path.join(blessing.uri, name), "w") as file:
         file.write(reason + "\n")
-    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, int(not failures))
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, int(not misses))
     blessing.set_string_custom_property("reason", reason)
     blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
-
-
-def failed_gates(metrics, gates):
-    """What keeps a model from being served.
-
-    Args:
-        metrics: dict from `stage/name` to float, or None where it was not finite.
-        gates: dict from the names of GATES to a limit; 0 = off.
-
-    Returns:
-        list of str, one for each gate that is missed; a metric that was not measured misses its gate.
-    """
-    failures = []
-    for gate, limit in gates.items():
-        metric = GATES[gate]
-        value = metrics.get(metric)
-        if not limit:
-            continue
-        if value is None:
-            failures.append(f"{metric} was not measured, and --gates.{gate} is {limit:g}")
-        elif gate.startswith("min_") and not value >= limit:
-            failures.append(f"{metric} is {value:.4g}, below --gates.{gate}={limit:g}")
-        elif gate.startswith("max_") and not value <= limit:
-            failures.append(f"{metric} is {value:.4g}, above --gates.{gate}={limit:g}")
-    return failures

@@ -29,6 +29,11 @@ def short(height=16, width=16, seed=0, steps=2):
     return FeatureNetwork.train(images, random.integers(0, 3, 70), 3, steps, seed, batch_size=16)
 
 
+@pytest.fixture(scope="module")
+def other():
+    return short(seed=3)
+
+
 def test_it_recognises_unseen_digits(network):
     images, labels = read("validation")
     assert np.mean(network.logits(images).argmax(axis=1) == labels) >= 0.98
@@ -58,8 +63,8 @@ def test_two_trainings_are_equal():
     assert short(seed=3, steps=20).checksum == short(seed=3, steps=20).checksum
 
 
-def test_another_seed_gives_another_network():
-    assert short(seed=3).checksum != short(seed=4).checksum
+def test_another_seed_gives_another_network(other):
+    assert other.checksum != short(seed=4).checksum
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (8, 20), (33, 9), (90, 72)])
@@ -81,12 +86,29 @@ def test_a_saved_network_comes_back_equal(network, digits, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["feature_network.json", "weights.npz"]
 
 
-def test_weights_of_another_network_are_refused(tmp_path):
-    short(seed=1).save(str(tmp_path / "a"))
-    short(seed=2).save(str(tmp_path / "b"))
+def test_weights_of_another_network_are_refused(network, other, tmp_path):
+    other.save(str(tmp_path / "a"))
+    network.save(str(tmp_path / "b"))
     (tmp_path / "b" / "weights.npz").replace(tmp_path / "a" / "weights.npz")
-    with pytest.raises(InputError, match="don't belong together"):
+    with pytest.raises(InputError, match="delete the folder"):
         FeatureNetwork.load(str(tmp_path / "a"))
+
+
+def test_changed_weights_are_refused(other, tmp_path):
+    other.save(str(tmp_path))
+    with np.load(tmp_path / "weights.npz") as arrays:
+        changed = [arrays[name] + 1e-3 for name in arrays.files]
+    np.savez(tmp_path / "weights.npz", *changed)
+    with pytest.raises(InputError, match="don't belong together"):
+        FeatureNetwork.load(str(tmp_path))
+
+
+def test_damaged_weights_are_refused(other, tmp_path):
+    other.save(str(tmp_path))
+    content = (tmp_path / "weights.npz").read_bytes()
+    (tmp_path / "weights.npz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="delete the folder"):
+        FeatureNetwork.load(str(tmp_path))
 
 
 def test_an_empty_folder_is_refused(tmp_path):

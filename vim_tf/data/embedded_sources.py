@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from vim_tf.data import preprocessing
-from vim_tf.data.sources import IndexedSource, fetch_from
+from vim_tf.data.sources import IndexedSource, MemorySource
 from vim_tf.errors import InputError
 
 # Columns of the photographs at which the training region ends and the validation region begins. Both regions hold
@@ -28,14 +28,14 @@ def open_digits(split, height, width):
     indices = indices[(indices % 5 == 4) == (split == "validation")]
     grey = np.round(digits.images[indices] * (255 / 16)).astype(np.uint8)  # scans have 17 levels
     scans = np.repeat(grey[..., None], 3, axis=-1)
-    images = tf.map_fn(lambda image: preprocessing.fit_image(image, height, width), tf.constant(scans))
-    return IndexedSource(
+    fit_all = tf.function(lambda: tf.map_fn(lambda image: preprocessing.fit_image(image, height, width), scans))
+    return MemorySource(
         "digits",
         split,
         class_names=[str(name) for name in digits.target_names],
         labels=digits.target[indices],
         keys=[f"digits-{index:04d}".encode() for index in indices],
-        fetch=fetch_from(images),
+        images=fit_all(),
     )
 
 

@@ -9,7 +9,7 @@ from absl import logging
 
 from vim_tf.config import SPLITS
 from vim_tf.data import ingestion, order, preprocessing
-from vim_tf.data.sources import IndexedSource, fetch_from
+from vim_tf.data.sources import IndexedSource, MemorySource
 from vim_tf.errors import InputError
 
 _VALIDATION_NAMES = ("validation", "val")
@@ -67,17 +67,18 @@ def open_folder(place, split, height, width, validation_fraction, max_unreadable
                 f"--data.source={name}: the {split} split is empty, as {len(keys)} images were divided with "
                 f"--data.validation_fraction={validation_fraction:g}"
             )
-    labels = {name: label for label, name in enumerate(class_names)}
-    return IndexedSource(
-        name,
-        split,
-        class_names=class_names,
-        labels=[labels.get(listing.classes[index], -1) for index in chosen],
-        keys=[listing.keys[index].encode() for index in chosen],
-        fetch=_fetch(examined, listing, chosen, height, width),
-        is_costly=examined.images is None,
-        examined=examined,
-    )
+    classes = {name: label for label, name in enumerate(class_names)}
+    facts = {
+        "name": name,
+        "split": split,
+        "class_names": class_names,
+        "labels": [classes.get(listing.classes[index], -1) for index in chosen],
+        "keys": [listing.keys[index].encode() for index in chosen],
+        "examined": examined,
+    }
+    if examined.images is not None:
+        return MemorySource(**facts, images=examined.images, rows=examined.rows(chosen))
+    return IndexedSource(**facts, fetch=_reader(examined, listing, chosen, height, width))
 
 
 def _split_folders(place):
@@ -145,9 +146,8 @@ def _read(path):
         return file.read()
 
 
-def _fetch(examined, listing, chosen, height, width):
-    if examined.images is not None:
-        return fetch_from(examined.images, (np.cumsum(examined.readable) - 1)[chosen])
+def _reader(examined, listing, chosen, height, width):
+    """`fetch` of an IndexedSource that decodes a file each time."""
     with tf.device("CPU:0"):
         paths = tf.constant([listing.paths[index] for index in chosen])
         converted = tf.constant(examined.converted[chosen])

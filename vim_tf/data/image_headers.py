@@ -62,6 +62,17 @@ def png_orientation(data):
     return _tiff_orientation(data, _find(data, 8, step), 8)
 
 
+def png_has_alpha(data):
+    """bool []: whether a PNG has an alpha channel or a transparent colour."""
+
+    def step(position):
+        size = unsigned(data, position, 4, big_endian=True)
+        return starts_with(data, b"tRNS", position + 4), starts_with(data, b"IDAT", position + 4), position + size + 12
+
+    colour_type = data[25]
+    return (colour_type == 4) | (colour_type == 6) | (_find(data, 8, step) >= 0)
+
+
 def webp_orientation(data):
     """int64 [] in 1..8: the orientation in a WebP's EXIF chunk; 1 where there is none."""
 
@@ -78,9 +89,10 @@ def gif_first_frame(data):
     """Where the first frame of a GIF lies, and where its transparency is declared.
 
     Returns:
-        dict of int64 []: `left`, `top`, `width`, `height` of the frame on the canvas; `flags`, the position of the
-        byte whose lowest bit switches transparency on; `entry`, the position of the transparent colour's 3 bytes;
-        `flags` and `entry` are -1 where no colour is transparent.
+        dict of int64 []: `width`, `height` of the frame; `left`, `top`, `right_margin`, `bottom_margin`, what surrounds
+        it on the canvas; `position`, of the 4 bytes in the file that place it; `flags`, of the byte whose lowest bit
+        switches transparency on, and `entry`, of the transparent colour's 3 bytes: both -1 where no colour is
+        transparent.
     """
     canvas_flags = unsigned(data, 10, 1)
     table = _select(canvas_flags >= 128, 3 * 2 ** (canvas_flags % 8 + 1), 0)
@@ -101,11 +113,15 @@ def gif_first_frame(data):
     is_local = frame_flags >= 128
     num_colours = 2 ** (_select(is_local, frame_flags, canvas_flags) % 8 + 1)
     is_transparent = (control >= 0) & (unsigned(data, control + 3, 1) % 2 == 1) & (colour < num_colours)
+    left, top, width, height = (unsigned(data, frame + offset, 2) for offset in (1, 3, 5, 7))
     return {
-        "left": unsigned(data, frame + 1, 2),
-        "top": unsigned(data, frame + 3, 2),
-        "width": unsigned(data, frame + 5, 2),
-        "height": unsigned(data, frame + 7, 2),
+        "width": width,
+        "height": height,
+        "left": left,
+        "top": top,
+        "right_margin": tf.maximum(unsigned(data, 6, 2) - left - width, 0),
+        "bottom_margin": tf.maximum(unsigned(data, 8, 2) - top - height, 0),
+        "position": frame + 1,
         "flags": _select(is_transparent, control + 3, -1),
         "entry": _select(is_transparent, _select(is_local, frame + 10, 13) + 3 * colour, -1),
     }

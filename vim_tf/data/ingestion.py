@@ -6,6 +6,7 @@ A decoding error inside a tf.data graph can neither be caught nor tell the file,
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 import io
 import os
 import time
@@ -21,8 +22,10 @@ from vim_tf.errors import InputError
 # A set that takes less once decoded is kept decoded.
 MEMORY_LIMIT_BYTES = 1 << 30
 
-# Larger pictures are refused: a file of a few kilobytes may claim to hold gigabytes.
-_MAX_PIXELS = 1 << 28
+# Formats that `decode_image` reads. A file of these that it refuses is damaged, whatever Pillow makes of it.
+_FORMATS_OF_TENSORFLOW = ("JPEG", "MPO", "PNG", "GIF", "WEBP")
+# Formats tried for the rest. BMP, since TensorFlow reads only its commonest kinds.
+_FORMATS_OF_PILLOW = ("BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 
 _PROGRESS_SECONDS = 10
 _FILES_NAMED = 5
@@ -44,6 +47,10 @@ class Examined:
     images: tf.Tensor | None
     unreadable: list[str]
 
+    def rows(self, indices):
+        """int array: rows of `images` that hold the readable examples of the given numbers."""
+        return (np.cumsum(self.readable) - 1)[indices]
+
 
 def examine(name, examples, height, width, total=None):
     """Decodes examples, several at a time, and says which can be read.
@@ -57,10 +64,7 @@ def examine(name, examples, height, width, total=None):
     Returns:
         Examined.
     """
-    decode = tf.function(
-        lambda image_bytes: preprocessing.decode_and_fit(image_bytes, height, width),
-        input_signature=[tf.TensorSpec([], tf.string)],
-    )
+    decode = _compiled_decoder(height, width)
     readable, converted, images, unreadable = [], [], [], []
     memory_left = MEMORY_LIMIT_BYTES
     last_progress = time.monotonic()
@@ -78,9 +82,13 @@ def examine(name, examples, height, width, total=None):
         if time.monotonic() - last_progress > _PROGRESS_SECONDS:
             last_progress = time.monotonic()
             logging.info("%s: checked %d of %s images", name, len(readable), total or "?")
-    with tf.device("CPU:0"):
-        images = tf.constant(np.stack(images)) if images else None
-    return Examined(np.array(readable, bool), np.array(converted, bool), images, unreadable)
+    stacked = None
+    if images:
+        array = np.stack(images)
+        images.clear()  # they may take a gigabyte
+        with tf.device("CPU:0"):
+            stacked = tf.constant(array)
+    return Examined(np.array(readable, bool), np.array(converted, bool), stacked, unreadable)
 
 
 def check_unreadable(name, unreadable, total, max_fraction):
@@ -116,19 +124,20 @@ def convert_to_png(image_bytes):
         ValueError: Pillow can't read it either, or its pixels have no known range; the message is one line.
     """
     try:
-        with Image.open(io.BytesIO(image_bytes)) as opened:
-            if opened.width * opened.height > _MAX_PIXELS:
-                raise ValueError(f"{opened.width} x {opened.height} pixels are too many")
+        with Image.open(io.BytesIO(image_bytes), formats=_known_formats()) as opened:
+            opened.load()
+            if opened.format in _FORMATS_OF_TENSORFLOW:
+                raise ValueError(f"damaged {opened.format} file")
             image = _to_png_mode(ImageOps.exif_transpose(opened))
-        image.info.clear()  # what it says was applied already
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        return buffer.getvalue()
     except Image.UnidentifiedImageError:
-        raise ValueError("not an image" if image_bytes else "empty") from None
+        raise ValueError("not an image of a known format" if image_bytes else "empty file") from None
     except Exception as error:
         # Pillow's readers raise whatever their parsing of a broken file runs into.
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+    image.info.clear()  # what it says was applied already
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def convert_if(is_needed, image_bytes):
@@ -138,6 +147,14 @@ def convert_if(is_needed, image_bytes):
         return tf.ensure_shape(tf.numpy_function(convert_to_png, [image_bytes], tf.string, stateful=False), [])
 
     return tf.cond(is_needed, convert, lambda: image_bytes)
+
+
+@functools.lru_cache(maxsize=4)
+def _compiled_decoder(height, width):
+    return tf.function(
+        lambda image_bytes: preprocessing.decode_and_fit(image_bytes, height, width),
+        input_signature=[tf.TensorSpec([], tf.string)],
+    )
 
 
 def _decode_once(load, decode):
@@ -169,9 +186,15 @@ def _in_threads(work, named_inputs):
             yield name, future.result()
 
 
+def _known_formats():
+    Image.init()
+    return [each for each in _FORMATS_OF_TENSORFLOW + _FORMATS_OF_PILLOW if each in Image.OPEN]
+
+
 def _to_png_mode(image):
+    """The image in a mode that a PNG file can hold without loss, where there is one."""
     if image.mode in ("1", "L", "LA", "RGB", "RGBA", "I;16"):
-        return image.copy()
+        return image
     if image.mode in ("I", "I;16B", "I;16L", "I;16N"):
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:

@@ -17,7 +17,7 @@ def train_batches(source, batch_size, seed, start_step=0):
     Returns:
         tf.data.Dataset of {"image": float32 [batch, height, width, 3] in [0, 1], "label": int64 [batch]}.
     """
-    batches = source.shuffled(seed, start=start_step * batch_size).batch(batch_size, drop_remainder=True)
+    batches = source.shuffled_batches(batch_size, seed, start=start_step * batch_size)
     return batches.map(
         lambda batch: {"image": preprocessing.to_float(batch["image"]), "label": batch["label"]}
     ).prefetch(tf.data.AUTOTUNE)
@@ -33,7 +33,7 @@ def eval_batches(source, batch_size):
     Returns:
         tf.data.Dataset of {"image": uint8 [batch, height, width, 3], "label": int64 [batch], "key": string [batch]}.
     """
-    return source.ordered().batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    return source.ordered_batches(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
 def token_batches(tokens, labels, batch_size, seed, start_step=0):

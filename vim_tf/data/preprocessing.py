@@ -10,6 +10,9 @@ from vim_tf.data import image_headers
 
 RESIZE_RULE = "largest centred crop of the wanted aspect ratio, antialiased bicubic resize, rounded to uint8"
 
+# Pixels of a GIF's canvas, which a file of some bytes may claim to be 65,535 x 65,535.
+_MAX_CANVAS = 1 << 27
+
 _BYTES = [bytes([value]) for value in range(256)]
 
 
@@ -110,20 +113,22 @@ def _decode_jpeg(image_bytes, data):
 
 
 def _decode_png(image_bytes, data):
-    def decode_16_bits():
-        rgba = tf.cast(tf.io.decode_png(image_bytes, channels=4, dtype=tf.uint16), tf.float32)
-        return _over_white(rgba / 257.0)
+    def decode(channels):
+        return tf.cond(
+            data[24] == 16,  # bits per channel
+            lambda: _round_to_uint8(tf.cast(tf.io.decode_png(image_bytes, channels, tf.uint16), tf.float32) / 257.0),
+            lambda: tf.io.decode_png(image_bytes, channels),
+        )
 
-    def decode_8_bits():
-        return _over_white(tf.io.decode_png(image_bytes, channels=4))
-
-    image = tf.cond(data[24] == 16, decode_16_bits, decode_8_bits)
+    # Alpha must not be asked for where there is none: below 8 bits, TensorFlow then makes it 1, 3 or 15, not 255.
+    image = tf.cond(image_headers.png_has_alpha(data), lambda: _over_white(decode(4)), lambda: decode(3))
     return _turn(image, image_headers.png_orientation(data))
 
 
 def _decode_gif(image_bytes, data):
-    # TensorFlow paints transparent pixels and the canvas around the frame black. So the transparent colour is made
-    # white and opaque in the file, and the surroundings are painted afterwards.
+    # TensorFlow paints transparent pixels black, and makes the picture as large as the largest frame, whatever the
+    # canvas is, cutting off what lies outside. So the file is changed: the transparent colour becomes white and
+    # opaque, and the frame is moved to the origin. It is put in its place afterwards.
     frame = image_headers.gif_first_frame(data)
 
     def make_opaque():
@@ -131,12 +136,14 @@ def _decode_gif(image_bytes, data):
         return _replace(_replace(image_bytes, frame["flags"], flags), frame["entry"], b"\xff\xff\xff")
 
     image_bytes = tf.cond(frame["flags"] >= 0, make_opaque, lambda: image_bytes)
+    image_bytes = _replace(image_bytes, frame["position"], b"\0\0\0\0")
     image = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
-    shape = tf.shape(image, tf.int64)
-    rows, columns = tf.range(shape[0])[:, None, None], tf.range(shape[1])[None, :, None]
-    is_inside = (rows >= frame["top"]) & (rows < frame["top"] + frame["height"])
-    is_inside &= (columns >= frame["left"]) & (columns < frame["left"] + frame["width"])
-    return tf.where(is_inside, image, tf.constant(255, tf.uint8))
+    image = image[: frame["height"], : frame["width"]]
+    margins = tf.stack([frame["top"], frame["bottom_margin"], frame["left"], frame["right_margin"]])
+    area = (frame["height"] + margins[0] + margins[1]) * (frame["width"] + margins[2] + margins[3])
+    with _require(area <= _MAX_CANVAS, ["the canvas of the GIF file is too large: pixels", area]):
+        margins = tf.concat([tf.reshape(margins, [2, 2]), [[0, 0]]], 0)
+    return tf.pad(image, margins, constant_values=255)
 
 
 def _decode_webp(image_bytes, data):
@@ -148,8 +155,7 @@ def _decode_webp(image_bytes, data):
 
 def _decode_bmp(image_bytes, data):
     is_supported, has_alpha, palette = image_headers.bmp_layout(data)
-    check = tf.debugging.Assert(is_supported, ["BMP files of this kind can't be decoded: compressed or unusual bits"])
-    with tf.control_dependencies([check] if check is not None else []):
+    with _require(is_supported, ["BMP files of this kind can't be decoded: compressed, or unusual bits or masks"]):
         image = tf.io.decode_bmp(image_bytes, channels=0)
     channels = tf.shape(image)[-1]
     # TensorFlow returns the palette's indices as if they were grey levels.
@@ -161,25 +167,22 @@ def _decode_bmp(image_bytes, data):
 
 
 def _refuse(image_bytes, data):
-    check = tf.debugging.Assert(
-        False,
-        ["image_bytes is no JPEG, PNG, GIF, WebP or BMP file; it begins with", tf.strings.substr(image_bytes, 0, 16)],
-    )
-    with tf.control_dependencies([check] if check is not None else []):
+    # Not the bytes themselves: Python can't pass on an error whose text is no UTF-8.
+    size = tf.strings.length(image_bytes)
+    with _require(False, ["image_bytes is no JPEG, PNG, GIF, WebP or BMP file; its size in bytes is", size]):
         return tf.zeros([1, 1, 3], tf.uint8)
 
 
+def _require(condition, message):
+    """Context in which nothing is computed unless the condition holds; else InvalidArgumentError."""
+    check = tf.debugging.Assert(condition, message)
+    return tf.control_dependencies([] if check is None else [check])  # None when eager
+
+
 def _over_white(rgba):
-    """uint8, or float32 in [0, 255], [height, width, 4] to uint8 [height, width, 3]."""
-    rgba = tf.ensure_shape(rgba, [None, None, 4])
-
-    def composite():
-        values = tf.cast(rgba, tf.float32)
-        return _round_to_uint8(255.0 - (255.0 - values[:, :, :3]) * values[:, :, 3:] / 255.0)
-
-    if rgba.dtype != tf.uint8:
-        return composite()
-    return tf.cond(tf.reduce_all(rgba[:, :, 3] == 255), lambda: rgba[:, :, :3], composite)
+    """uint8 [height, width, 4] to uint8 [height, width, 3]."""
+    values = tf.cast(tf.ensure_shape(rgba, [None, None, 4]), tf.float32)
+    return _round_to_uint8(255.0 - (255.0 - values[:, :, :3]) * values[:, :, 3:] / 255.0)
 
 
 def _turn(image, orientation):

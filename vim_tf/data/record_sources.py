@@ -10,7 +10,7 @@ from absl import logging
 
 from vim_tf.config import SPLITS
 from vim_tf.data import ingestion, order, preprocessing
-from vim_tf.data.sources import ImageSource, IndexedSource, fetch_from
+from vim_tf.data.sources import ImageSource, MemorySource
 from vim_tf.errors import InputError
 
 # Files that are read in turns when shuffling, so that neighbours in a file don't stay neighbours.
@@ -88,8 +88,7 @@ def open_tfrecord(place, split, height, width, validation_fraction, max_unreadab
         if each != wanted and paths
     ]
     labels = np.concatenate([each.labels for each in [examples, *others]])
-    if labels.min() < -1 or (labels.min() == -1) != (labels.max() == -1):
-        raise InputError(f"--data.source={name}: labels must be 0 or above in all records or missing in all of them")
+    _check_labels(name, labels)
     class_names = [str(label) for label in range(labels.max() + 1)]
     chosen = _choose(name, examples, wanted, split, validation_fraction, max_unreadable_fraction)
     return _source(name, split, examples, chosen, class_names, _Format(), height, width, shuffle_buffer)
@@ -114,6 +113,7 @@ def open_tfds(place, split, height, width, validation_fraction, max_unreadable_f
     record_format = _Format(image, label, key="")
     paths = [os.fspath(path) for path in own[wanted].filepaths]
     examples = _read_examples(name, paths, record_format, height, width)
+    _check_labels(name, examples.labels)
     chosen = _choose(
         name, examples, wanted if validation else "all", split, validation_fraction, max_unreadable_fraction
     )
@@ -130,7 +130,7 @@ class _StreamedSource(ImageSource):
     """
 
     def __init__(self, name, split, examples, chosen, class_names, record_format, height, width, shuffle_buffer):
-        super().__init__(name, split, len(chosen), class_names, examples.examined)
+        super().__init__(name, split, len(chosen), class_names, examples)
         is_chosen = np.zeros(len(examples.keys), bool)
         is_chosen[chosen] = True
         with tf.device("CPU:0"):
@@ -180,15 +180,15 @@ class _StreamedSource(ImageSource):
 def _source(name, split, examples, chosen, class_names, record_format, height, width, shuffle_buffer):
     if examples.examined.images is None:
         return _StreamedSource(name, split, examples, chosen, class_names, record_format, height, width, shuffle_buffer)
-    rows = (np.cumsum(examples.examined.readable) - 1)[chosen]
-    return IndexedSource(
+    return MemorySource(
         name,
         split,
         class_names=class_names,
         labels=examples.labels[chosen],
         keys=[examples.keys[index] for index in chosen],
-        fetch=fetch_from(examples.examined.images, rows),
-        examined=examples.examined,
+        images=examples.examined.images,
+        rows=examples.examined.rows(chosen),
+        examined=examples,
     )
 
 
@@ -218,12 +218,13 @@ def _read_examples(name, paths, record_format, height, width, decode=True):
     if examples is not None:
         return examples
     counts, labels, keys = [], [], []
+    common = _common_folder(paths)
 
     def walk():
         for path in paths:
             counts.append(0)
             records = tf.data.TFRecordDataset(path, _compression(path))
-            relative = path[_common_folder(paths) :]
+            relative = path[common:]
             try:
                 for image_bytes, label, key in records.map(record_format.parse).as_numpy_iterator():
                     labels.append(label)
@@ -248,6 +249,11 @@ def _read_examples(name, paths, record_format, height, width, decode=True):
     examples = _Examples(list(paths), np.array(counts), np.array(labels, np.int64), keys, examined)
     _examined[place] = examples
     return examples
+
+
+def _check_labels(name, labels):
+    if labels.min() < -1 or (labels.min() == -1 and labels.max() > -1):
+        raise InputError(f"--data.source={name}: labels must be 0 or above in all records or missing in all of them")
 
 
 def _glob(pattern):

@@ -52,8 +52,8 @@ def open_source(
     takes_place = kind not in ("digits", "photos")
     if kind not in openers:
         guess = difflib.get_close_matches(kind, openers, 1)
-        hint = f"Did you mean {guess[0]}?" if guess else "There are digits, photos, tfds:<name>, folder:<path>, "
-        raise InputError(f"--data.source={name} is unknown. {hint if guess else hint + 'tfrecord:<glob>.'}")
+        hint = f"Did you mean {guess[0]}?" if guess else f"The kinds are {', '.join(openers)}."
+        raise InputError(f"--data.source={name} is unknown. {hint}")
     if takes_place and not place:
         raise InputError(f"--data.source={name} lacks what follows the colon, as in folder:<path>")
     if colon and not takes_place:
@@ -113,6 +113,14 @@ class ImageSource(abc.ABC):
             start: int, number of examples of the endless order to leave out at its beginning.
         """
 
+    def ordered_batches(self, batch_size):
+        """`ordered` in batches, the last of which holds what is left."""
+        return self.ordered().batch(batch_size)
+
+    def shuffled_batches(self, batch_size, seed, start=0):
+        """`shuffled` in batches, all of `batch_size`."""
+        return self.shuffled(seed, start).batch(batch_size, drop_remainder=True)
+
 
 class IndexedSource(ImageSource):
     """A source whose examples can be fetched in any order.
@@ -121,39 +129,56 @@ class IndexedSource(ImageSource):
         labels: int array [examples].
         keys: list of bytes [examples].
         fetch: graph function from an index, int64 [], to an image, uint8 [height, width, 3].
-        is_costly: whether fetching decodes and so should run in parallel.
-        examined: ingestion.Examined that the examples come from.
+        examined: what the examples were found in, with its list `unreadable`.
     """
 
-    def __init__(self, name, split, class_names, labels, keys, fetch, is_costly=False, examined=None):
+    def __init__(self, name, split, class_names, labels, keys, fetch, examined=None):
         super().__init__(name, split, len(keys), class_names, examined)
         with tf.device("CPU:0"):
             self._labels = tf.constant(np.asarray(labels, np.int64))
             self._keys = tf.constant(keys)
         self._fetch = fetch
-        self._parallel_calls = tf.data.AUTOTUNE if is_costly else None
 
     def ordered(self):
-        return self._with_images(tf.data.Dataset.range(self.num_examples))
+        return self._fetched(tf.data.Dataset.range(self.num_examples))
 
     def shuffled(self, seed, start=0):
-        return self._with_images(order.endless_order(self.num_examples, seed, start).map(lambda epoch, index: index))
+        return self._fetched(order.endless_order(self.num_examples, seed, start))
 
-    def _with_images(self, indices):
-        def element(index):
-            return {"image": self._fetch(index), "label": self._labels[index], "key": self._keys[index]}
+    def _fetched(self, indices):
+        return indices.map(self._element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
-        return indices.map(element, num_parallel_calls=self._parallel_calls, deterministic=True)
+    def _element(self, *position):
+        index = position[-1]  # behind the epoch, if that is given
+        return {
+            "image": self._fetch(index),
+            "label": tf.gather(self._labels, index),
+            "key": tf.gather(self._keys, index),
+        }
 
 
-def fetch_from(images, rows=None):
-    """`fetch` of an `IndexedSource` whose images are in memory.
+class MemorySource(IndexedSource):
+    """An indexed source whose images are in memory, so that whole batches are fetched at once.
 
     Args:
         images: uint8 [n, height, width, 3].
         rows: int array [examples], row of each example in `images`; None = all rows in turn.
     """
-    with tf.device("CPU:0"):
-        images = tf.constant(images)
-        rows = tf.range(images.shape[0], dtype=tf.int64) if rows is None else tf.constant(rows, tf.int64)
-    return lambda index: images[rows[index]]
+
+    def __init__(self, name, split, class_names, labels, keys, images, rows=None, examined=None):
+        with tf.device("CPU:0"):
+            images = tf.convert_to_tensor(images)
+            rows = tf.constant(np.arange(len(images)) if rows is None else rows, tf.int64)
+        super().__init__(
+            name, split, class_names, labels, keys, lambda index: tf.gather(images, tf.gather(rows, index)), examined
+        )
+
+    def ordered_batches(self, batch_size):
+        return self._fetched(tf.data.Dataset.range(self.num_examples).batch(batch_size))
+
+    def shuffled_batches(self, batch_size, seed, start=0):
+        indices = order.endless_order(self.num_examples, seed, start)
+        return self._fetched(indices.batch(batch_size, drop_remainder=True))
+
+    def _fetched(self, indices):
+        return indices.map(self._element)

@@ -131,7 +131,7 @@ class ShardWriter:
             "key": _bytes_feature(bytes(key)),
         }
         example = tf.train.Example(features=tf.train.Features(feature=features))
-        self._writer.write(example.SerializeToString())
+        self._writer.write(example.SerializeToString(deterministic=True))
         self.num_examples += 1
 
     def __exit__(self, error_type, error, traceback):

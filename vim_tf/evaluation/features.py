@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import zipfile
 from typing import NamedTuple
 
 import keras
@@ -173,12 +174,18 @@ class FeatureNetwork:
         with tf.io.gfile.GFile(path) as file:
             document = json.loads(file.read())
         with tf.io.gfile.GFile(f"{folder}/{_WEIGHTS_FILE}", "rb") as file:
-            arrays = np.load(io.BytesIO(file.read()), allow_pickle=False)
-            weights = [arrays[f"arr_{index}"] for index in range(len(arrays.files))]
-        description = document["description"]
-        model = _build_model(description["height"], description["width"], description["num_classes"], seed=0)
-        model.set_weights(weights)
-        network = cls(model, np.float32(document["feature_scale"]), description)
+            content = io.BytesIO(file.read())
+        try:
+            arrays = np.load(content, allow_pickle=False)
+            description = document["description"]
+            model = _build_model(description["height"], description["width"], description["num_classes"], seed=0)
+            model.set_weights([arrays[f"arr_{index}"] for index in range(len(arrays.files))])
+            network = cls(model, np.float32(document["feature_scale"]), description)
+        except (KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"the feature network in {folder} is damaged or from another version ({error!r}); delete the folder to "
+                "train it anew"
+            ) from error
         if network.checksum != document["checksum"]:
             raise InputError(
                 f"the feature network in {folder} has checksum {network.checksum}, but its description says "

@@ -26,7 +26,7 @@ def write_report(path, title, metrics, conditions, pictures, curves, lineage=Non
         metrics, conditions, pictures: as in `results.EvaluationResult`.
         curves: dict from a heading, such as a stage's name, to the lines of its `metrics.jsonl`: list of dicts of
             step and `stage/name` -> float.
-        lineage: dict from what something is to where it came from, str or nested dict; shown at the end.
+        lineage: dict from what something is to where it came from, str or nested dict (folded); shown at the end.
         subtitle: str, what was measured, in a sentence.
         created: datetime; None = now.
     """
@@ -53,10 +53,11 @@ def format_value(value):
     """A metric's value for people: four significant digits, or a dash where it is not finite."""
     if value is None or not math.isfinite(value):
         return "\N{EN DASH}"
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
-        decimals = 3 - math.floor(math.log10(abs(value))) if value else 0
-        return f"{value:.{max(decimals, 0)}f}"
-    return f"{value:.3e}"
+    if value == 0:
+        return "0"
+    if not 1e-3 <= abs(value) < 1e5:
+        return f"{value:.3e}"
+    return f"{value:.{max(3 - math.floor(math.log10(abs(value))), 0)}f}"
 
 
 def _metric_section(metrics, conditions):
@@ -92,7 +93,7 @@ def _definitions(values):
     """Nested definition lists of a dict."""
     items = []
     for name, value in values.items():
-        label = _text(str(name).replace("num_", "number of ").replace("_", " "))
+        label = _text(_words(name))
         if isinstance(value, dict):
             items.append(f"<div><dt>{label}</dt><dd>{_definitions(value)}</dd></div>" if value else "")
         else:
@@ -102,12 +103,13 @@ def _definitions(values):
 
 def _picture_section(picture):
     height, width = picture.image.shape[:2]
-    factor = enlargement(width // picture.num_columns, width // picture.num_columns, 56)
+    cell = width // picture.num_columns
+    factor = enlargement(cell, cell, 56)
     labels = "".join(f"<span>{_text(label)}</span>" for label in picture.row_labels)
     label_column = f'<div class="labels" aria-hidden="true">{labels}</div>' if labels else ""
     alt = picture.alt + (f"; rows from the top: {', '.join(picture.row_labels)}" if picture.row_labels else "")
     # Below this width single images can't be made out: the picture scrolls instead of shrinking further.
-    least = min(width * factor, picture.num_columns * 34)
+    least = min(width * factor, picture.num_columns * min(max(34, cell // 2), 96))
     return (
         f"<section><h2>{_text(picture.title)}</h2><figure>"
         f'<div class="scroll"><div class="picture">{label_column}'
@@ -132,7 +134,7 @@ def _curve_section(heading, lines, identifier):
             plots.append(_plot(name, points, f"{identifier}p{index}"))
     if not plots:
         return ""
-    return f'<section><h2>{_text(heading)}</h2><div class="plots">{"".join(plots)}</div></section>'
+    return f'<section><h2>{_text(_words(heading))}</h2><div class="plots">{"".join(plots)}</div></section>'
 
 
 def _plot(name, points, identifier):
@@ -152,7 +154,18 @@ def _plot(name, points, identifier):
 def _lineage_section(lineage):
     if not lineage:
         return ""
-    return f'<section><h2>Lineage</h2><div class="lineage">{_definitions(lineage)}</div></section>'
+    facts = {name: value for name, value in lineage.items() if not isinstance(value, dict)}
+    folded = [
+        f"<details><summary>{_text(_words(name))}</summary>{_definitions(value)}</details>"
+        for name, value in lineage.items()
+        if isinstance(value, dict)
+    ]
+    return f'<section class="lineage"><h2>Lineage</h2>{_definitions(facts)}{"".join(folded)}</section>'
+
+
+def _words(name):
+    """A key of a dict as people write it."""
+    return str(name).replace("num_", "number of ").replace("_", " ")
 
 
 def _breakable(name):
@@ -195,6 +208,7 @@ body { margin: 0; background: var(--page); color: var(--ink);
 main { max-width: 1180px; margin: 0 auto; padding: 2rem clamp(1rem, 4vw, 2.5rem) 4rem; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .4rem; text-wrap: balance; }
 h2 { font-size: 1.15rem; margin: 2.4rem 0 .8rem; }
+h2::first-letter { text-transform: uppercase; }
 p { margin: 0 0 .4rem; max-width: 70ch; }
 .meta, .meaning, .better, .unit, figcaption, .axis, dt { color: var(--soft); }
 .meta, figcaption { font-size: .875rem; }
@@ -207,6 +221,7 @@ thead th:last-child, .value { text-align: right; }
   overflow-wrap: anywhere; }
 .name { display: block; }
 .meaning { font-size: .85rem; margin-right: .5rem; }
+.meaning:empty { display: none; }
 .value { white-space: nowrap; font-variant-numeric: tabular-nums; font-size: 1.1rem; font-weight: 600; }
 .unit { font-weight: normal; font-size: .85rem; }
 .better { display: block; font-weight: normal; font-size: .78rem; line-height: 1.35; }
@@ -219,13 +234,15 @@ dl > div { display: grid; grid-template-columns: minmax(6rem, 11rem) 1fr; gap: .
 dl dl > div { grid-template-columns: minmax(5rem, 9rem) 1fr; }
 dd { margin: 0; overflow-wrap: anywhere; }
 .lineage { font-size: .875rem; }
+.lineage details { display: block; margin-top: .3rem; }
 figure { margin: 0; }
 .scroll { overflow-x: auto; }
 .picture { display: flex; width: fit-content; max-width: 100%; }
 .picture img { display: block; height: auto; flex: 0 1 auto; image-rendering: pixelated; }
 .labels { display: grid; grid-auto-rows: 1fr; position: sticky; left: 0; background: var(--page); z-index: 1;
   padding-right: .6rem; font-size: .85rem; color: var(--soft); text-align: right; flex: none; }
-.labels span { align-self: center; max-width: 9rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.labels span { align-self: center; max-width: min(9rem, 28vw); overflow: hidden; text-overflow: ellipsis;
+  white-space: nowrap; }
 figure > figcaption { margin-top: .5rem; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 290px), 1fr)); gap: .9rem; }
 .plot { background: var(--panel); border: 1px solid var(--line); padding: .6rem .7rem .4rem; }

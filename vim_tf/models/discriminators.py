@@ -137,6 +137,7 @@ def minibatch_stddev(features, group):
     return ops.concatenate([features, ops.broadcast_to(per_image, ops.shape(features[..., :1]))], axis=-1)
 
 
+@keras.saving.register_keras_serializable(package="vim_tf")
 class StyleGAN2Discriminator(keras.Model):
     """Residual convolutional discriminator that halves the image down to about 4x4.
 

@@ -18,7 +18,7 @@ class LanguageModel(keras.Model):
         codebook_size: tokens are in [0, codebook_size).
         num_classes: labels are in [0, num_classes); 0 = unconditional. The label after the last one is the null label.
         num_layers, num_heads, hidden_dim, mlp_dim: size of the Transformer.
-        dropout: rate on embeddings, attention weights, activations and residual branches.
+        dropout: rate on embeddings, attention outputs, activations and feed-forward outputs.
         label_dropout: share of the labels that the null label replaces in training; above 0 makes guidance possible.
         features_block: block whose mean output is the image's feature; -1 = 5/12 of the depth.
 
@@ -90,7 +90,7 @@ class LanguageModel(keras.Model):
     def call(self, tokens, labels, seed=None):
         hidden = self._slots(tokens, self._hide_labels(labels, seed), seed)
         for index, block in enumerate(self.blocks):
-            hidden = block(hidden, seed=seed_for(seed, 4 * (index + 1)))
+            hidden = block(hidden, seed=seed_for(seed, 3 * index + 1))
         return self.output_projection(self.final_norm(hidden))
 
     @property

@@ -28,6 +28,33 @@ def stateless_uniform(shape, seed):
     return tf.random.stateless_uniform(shape, seed)
 
 
+def keep_mask(shape, rate, seed):
+    """Which elements a dropout keeps.
+
+    Sixteen random bits decide each element instead of a float's thirty-two: random numbers are what dropout costs.
+
+    Args:
+        shape: tuple of int; the last one static.
+        rate: float, share of the elements to drop; exact to 2^-16.
+        seed: int32 [2].
+
+    Returns:
+        bool [*shape].
+    """
+    threshold = round(rate * 2**16)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        key = jax.random.fold_in(jax.random.PRNGKey(seed[0]), seed[1])
+        return jax.random.bits(key, shape, "uint16") >= threshold
+    import tensorflow as tf
+
+    *leading, width = shape
+    pairs = tf.random.stateless_uniform([*leading, -(-width // 2)], seed, minval=None, maxval=None, dtype=tf.uint32)
+    bits = tf.reshape(tf.bitcast(pairs, tf.uint16), [*leading, 2 * (-(-width // 2))])[..., :width]
+    return tf.cast(bits, tf.int32) >= threshold
+
+
 @keras.saving.register_keras_serializable(package="vim_tf")
 class SeededDropout(keras.layers.Layer):
     """Dropout whose mask is a function of a seed tensor.
@@ -52,8 +79,8 @@ class SeededDropout(keras.layers.Layer):
     def call(self, inputs, seed=None):
         if seed is None or self.rate == 0:
             return inputs
-        keep = ops.cast(stateless_uniform(ops.shape(inputs), seed) >= self.rate, inputs.dtype)
-        return inputs * keep / (1 - self.rate)
+        keep = keep_mask(ops.shape(inputs), self.rate, seed)
+        return ops.where(keep, inputs / (1 - self.rate), ops.zeros((), inputs.dtype))
 
     def get_config(self):
         return {**super().get_config(), "rate": self.rate}
@@ -80,22 +107,18 @@ class SelfAttention(keras.layers.Layer):
     Args:
         num_heads: int; divides the width of the inputs.
         causal: whether a position sees only itself and earlier ones.
-        dropout: rate on the attention weights.
 
     Call arguments:
         inputs: float [batch, length, channels].
-        seed: int32 [2] for dropout, or None.
 
     References:
         Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, eq. 1.
     """
 
-    def __init__(self, num_heads, causal=False, dropout=0.0, **kwargs):
+    def __init__(self, num_heads, causal=False, **kwargs):
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.causal = causal
-        self.dropout = dropout
-        self.weight_dropout = SeededDropout(dropout, dtype="float32")
 
     def build(self, input_shape):
         width = input_shape[-1]
@@ -106,11 +129,11 @@ class SelfAttention(keras.layers.Layer):
         self.output_projection.build(input_shape)
         self.built = True
 
-    def call(self, inputs, seed=None):
+    def call(self, inputs):
         query, key, value = self._project(inputs)
         length = inputs.shape[1]
         mask = ops.tril(ops.ones((length, length), dtype="bool")) if self.causal else None
-        return self._attend(query, key, value, mask, seed)
+        return self._attend(query, key, value, mask)
 
     def step(self, inputs, cache, position):
         """Attention of one further position over itself and the cached ones.
@@ -127,7 +150,7 @@ class SelfAttention(keras.layers.Layer):
         keys = ops.slice_update(cache[0], (0, 0, position, 0), key)
         values = ops.slice_update(cache[1], (0, 0, position, 0), value)
         mask = (ops.arange(cache[0].shape[2]) <= position)[None]
-        return self._attend(query, keys, values, mask, None), (keys, values)
+        return self._attend(query, keys, values, mask), (keys, values)
 
     def _project(self, inputs):
         length = inputs.shape[1]
@@ -135,13 +158,12 @@ class SelfAttention(keras.layers.Layer):
         projected = ops.transpose(projected, (2, 0, 3, 1, 4))  # [3, B, heads, L, head_dim]
         return projected[0], projected[1], projected[2]
 
-    def _attend(self, query, key, value, mask, seed):
+    def _attend(self, query, key, value, mask):
         scores = ops.matmul(query * self.head_dim**-0.5, ops.swapaxes(key, 2, 3))  # [B, heads, L, L]
         scores = ops.cast(scores, "float32")
         if mask is not None:
             scores = ops.where(mask, scores, -1e9)
-        weights = self.weight_dropout(ops.softmax(scores, axis=-1), seed=seed)
-        mixed = ops.matmul(ops.cast(weights, value.dtype), value)
+        mixed = ops.matmul(ops.cast(ops.softmax(scores, axis=-1), value.dtype), value)
         length = query.shape[2]
         return self.output_projection(
             ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, length, self.num_heads * self.head_dim))
@@ -152,7 +174,6 @@ class SelfAttention(keras.layers.Layer):
             **super().get_config(),
             "num_heads": self.num_heads,
             "causal": self.causal,
-            "dropout": self.dropout,
         }
 
 
@@ -164,7 +185,7 @@ class TransformerBlock(keras.layers.Layer):
         num_heads: int.
         mlp_dim: width inside the feed-forward part.
         causal: whether a position sees only itself and earlier ones.
-        dropout: rate on attention weights, activations and both residual branches.
+        dropout: rate on the attention output, the activations and the feed-forward output.
 
     Call arguments:
         inputs: float [batch, length, channels].
@@ -181,10 +202,10 @@ class TransformerBlock(keras.layers.Layer):
         self.causal = causal
         self.dropout = dropout
         self.attention_norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="attention_norm")
-        self.attention = SelfAttention(num_heads, causal, dropout, name="attention")
+        self.attention = SelfAttention(num_heads, causal, name="attention")
         self.mlp_norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="mlp_norm")
         self.mlp_in = keras.layers.Dense(mlp_dim, activation="gelu", name="mlp_in")
-        self.residual_dropout = SeededDropout(dropout)
+        self.seeded_dropout = SeededDropout(dropout)
 
     def build(self, input_shape):
         self.mlp_out = keras.layers.Dense(input_shape[-1], name="mlp_out")
@@ -194,8 +215,8 @@ class TransformerBlock(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs, seed=None):
-        attended = self.attention(self.attention_norm(inputs), seed=seed_for(seed, 0))
-        hidden = inputs + self.residual_dropout(attended, seed=seed_for(seed, 1))
+        attended = self.attention(self.attention_norm(inputs))
+        hidden = inputs + self.seeded_dropout(attended, seed=seed_for(seed, 0))
         return hidden + self._mlp(hidden, seed)
 
     def step(self, inputs, cache, position):
@@ -205,8 +226,8 @@ class TransformerBlock(keras.layers.Layer):
         return hidden + self._mlp(hidden, None), cache
 
     def _mlp(self, hidden, seed):
-        activations = self.residual_dropout(self.mlp_in(self.mlp_norm(hidden)), seed=seed_for(seed, 2))
-        return self.residual_dropout(self.mlp_out(activations), seed=seed_for(seed, 3))
+        activations = self.seeded_dropout(self.mlp_in(self.mlp_norm(hidden)), seed=seed_for(seed, 1))
+        return self.seeded_dropout(self.mlp_out(activations), seed=seed_for(seed, 2))
 
     def get_config(self):
         return {

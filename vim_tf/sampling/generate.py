@@ -36,7 +36,7 @@ def generate_tokens(
         prefix = tf.zeros([n, language_model.num_tokens], tf.int32)
         prefix_length = tf.zeros([n], tf.int32)
     arguments = (labels, seeds, temperature, top_k, top_p, guidance_scale, prefix, prefix_length)
-    batches = tf.maximum(-(-n // batch_size), 1)
+    batches = -(-n // batch_size)
 
     def split(values):
         # Padded with copies of the first sample: any valid one would do.

@@ -1,8 +1,19 @@
 """Checkpoints of a training run."""
 
+import keras
 import tensorflow as tf
 
 from vim_tf.errors import InputError
+
+
+def _trackable(value):
+    """A Keras model's weights by path, anything else as it is.
+
+    TensorFlow doesn't see layers that a Keras 3 model keeps in a list, and restoring passes them over in silence.
+    """
+    if isinstance(value, keras.Model):
+        return tf.train.Checkpoint(**{weight.path: weight.value for weight in value.weights})
+    return value
 
 
 class Checkpoints:
@@ -13,14 +24,14 @@ class Checkpoints:
 
     Args:
         folder: str.
-        objects: dict from name to trackable; `model` is what the other commands load.
+        objects: dict from name to Keras model or trackable; `model` is what the other commands load.
         step: int variable that counts training steps.
         keep: int, checkpoints kept.
     """
 
     def __init__(self, folder, objects, step, keep):
         self._step = step
-        self._checkpoint = tf.train.Checkpoint(**objects)
+        self._checkpoint = tf.train.Checkpoint(**{name: _trackable(value) for name, value in objects.items()})
         self._manager = tf.train.CheckpointManager(self._checkpoint, folder, max_to_keep=keep)
 
     def restore(self):
@@ -64,7 +75,7 @@ def restore_model(folder, model):
     if latest is None:
         raise InputError(f"{folder} holds no checkpoint: train the stage first")
     try:
-        status = tf.train.Checkpoint(model=model).restore(latest)
+        status = tf.train.Checkpoint(model=_trackable(model)).restore(latest)
         status.assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise InputError(f"{latest} can't be read: {str(error).splitlines()[0]}") from error
@@ -72,4 +83,5 @@ def restore_model(folder, model):
 
 def save_model(folder, model):
     """Writes a checkpoint of a model alone, which `restore_model` reads."""
-    tf.train.CheckpointManager(tf.train.Checkpoint(model=model), folder, max_to_keep=1).save(checkpoint_number=0)
+    checkpoint = tf.train.Checkpoint(model=_trackable(model))
+    tf.train.CheckpointManager(checkpoint, folder, max_to_keep=1).save(checkpoint_number=0)

@@ -36,7 +36,7 @@ class LanguageModelTrainer(StepModel):
             logits = self.language_model(tokens, labels, seed=seed)
             loss = cross_entropy_loss(tokens, logits)
             scaled_loss = loss / self.num_replicas
-        return loss, tape.gradient(scaled_loss, self.language_model.trainable_variables)
+        return loss, self.gradients(tape, scaled_loss, self.language_model.trainable_variables)
 
     def checkpointed(self):
         """What a resume needs, by name; `model` is what the other commands load."""

@@ -1,0 +1,151 @@
+"""The report: complete, self-contained, escaped."""
+
+import base64
+import datetime
+import html.parser
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vim_tf.evaluation.pictures import Picture
+from vim_tf.evaluation.report import format_value, write_report
+
+VOID = {"meta", "link", "img", "br", "wbr"}
+
+
+class Page(html.parser.HTMLParser):
+    """Collects texts and attributes, and checks that tags are closed in order."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.open, self.tags, self.words = [], [], []
+        self.feed(source)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", "".join(self.words))
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).integers(0, 256, [12, 24, 3]).astype(np.uint8)
+
+
+@pytest.fixture
+def write(tmp_path, image):
+    def function(**changes):
+        arguments = {
+            "title": "Digits",
+            "metrics": {"generation/frechet_distance": 3.25, "real/frechet_distance": 1.5, "reconstruction/psnr": None},
+            "conditions": {"generation/frechet_distance": {"measured": {"num_images": 200}, "sampling": {}}},
+            "pictures": {"generation/samples": Picture("Samples", image, "noise", "Not picked.", ("zero",), 2)},
+            "curves": {"Tokenizer": [{"step": 10, "tokenizer/loss": 1.0}, {"step": 20, "tokenizer/loss": 0.5}]},
+            "lineage": {"tokenizer": {"checksum": "abc"}},
+            "subtitle": "All of it.",
+            "created": datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC),
+        }
+        path = str(tmp_path / "report.html")
+        write_report(path, **(arguments | changes))
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+
+    return function
+
+
+def test_it_shows_what_was_measured_and_when(write):
+    text = Page(write()).text
+    for part in ("Digits", "All of it.", "02 January 2026, 03:04 UTC", "number of images200", "tokenizerchecksumabc"):
+        assert part in text
+
+
+def test_values_stand_beside_those_of_real_images(write):
+    assert "3.250lower is betterreal images: 1.500" in Page(write()).text
+
+
+def test_a_metric_that_is_not_finite_is_a_dash(write):
+    assert "reconstruction/psnrPeak signal-to-noise ratio of reconstructions. \N{EN DASH} dB" in Page(write()).text
+
+
+def test_pictures_are_inside_the_file(write, image):
+    images = [attributes for tag, attributes in Page(write()).tags if tag == "img"]
+    assert len(images) == 1
+    png = base64.b64decode(images[0]["src"].removeprefix("data:image/png;base64,"))
+    np.testing.assert_array_equal(tf.io.decode_png(png), image)
+    assert images[0]["alt"] == "noise; rows from the top: zero"
+
+
+def test_nothing_is_loaded_from_elsewhere_and_no_script_runs(write):
+    for tag, attributes in Page(write()).tags:
+        assert tag != "script"
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("src", "href", "xlink:href"):
+            assert attributes.get(name, "#").startswith(("#", "data:"))
+    assert "@import" not in write()
+
+
+def test_everything_is_escaped(write, image):
+    evil = '<script>alert("1")</script>'
+    source = write(
+        title=evil,
+        subtitle=evil,
+        metrics={evil: 1.0},
+        conditions={evil: {evil: evil, "nested": {evil: evil}}},
+        pictures={evil: Picture(evil, image, evil, evil, (evil,), 2)},
+        curves={evil: [{"step": 1, evil: 1.0}, {"step": 2, evil: 2.0}]},
+        lineage={evil: evil},
+    )
+    assert "<script" not in source
+    Page(source)
+
+
+def test_curves_with_values_in_few_lines_are_drawn(write):
+    lines = [{"step": 1, "a/loss": 1.0}, {"step": 2, "a/loss": 0.5, "b/psnr": 20.0}]
+    page = Page(write(curves={"Stage": lines}))
+    assert len([tag for tag, _ in page.tags if tag == "svg"]) == 1
+    assert "measured once, at step 2" in page.text
+
+
+def test_learning_rate_comes_after_losses(write):
+    lines = [{"step": step, "a/learning_rate": 0.1, "a/loss": 1.0} for step in (1, 2)]
+    text = Page(write(curves={"Stage": lines})).text
+    assert text.index("a/loss") < text.index("a/learning_rate")
+
+
+def test_empty_parts_are_left_out(write):
+    page = Page(write(metrics={}, conditions={}, pictures={}, curves={"Stage": []}, lineage=None))
+    assert not [tag for tag, _ in page.tags if tag == "section"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (25.4321, "25.43"),
+        (0.0062524, "0.006252"),
+        (0.95, "0.9500"),
+        (0.0, "0"),
+        (12345.6, "12346"),
+        (1.5e-5, "1.500e-05"),
+        (-1.25, "-1.250"),
+        (None, "\N{EN DASH}"),
+        (float("inf"), "\N{EN DASH}"),
+    ],
+)
+def test_values_have_four_significant_digits(value, text):
+    assert format_value(value) == text

@@ -1,0 +1,69 @@
+"""`.keras` files: each model comes back with its constructor's arguments, its weights and its outputs."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vim_tf.models.discriminators import StyleGAN2Discriminator
+from vim_tf.models.language_model import LanguageModel
+from vim_tf.models.tokenizer import ViTVQGAN
+
+TRANSFORMER = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
+TOKENS = tf.constant([[0, 1, 2, 3], [3, 2, 4, 0]])
+IMAGES = tf.random.stateless_uniform([2, 8, 12, 3], [1, 2])
+
+
+def tokenizer():
+    quantizer = {"codebook_size": 16, "codebook_dim": 4, "l2_normalize": False}
+    return ViTVQGAN(8, 12, 4, encoder=TRANSFORMER, decoder=TRANSFORMER, quantizer=quantizer), (IMAGES,)
+
+
+def language_model():
+    model = LanguageModel(2, 2, 1, 5, 3, **TRANSFORMER, dropout=0.1, label_dropout=0.2, features_block=0)
+    return model, (TOKENS, tf.constant([0, 3]))
+
+
+def discriminator():
+    model = StyleGAN2Discriminator(8, 12, channel_multiplier=1 / 256, max_channels=6, minibatch_stddev_group=2)
+    return model, (IMAGES,)
+
+
+@pytest.fixture(scope="module", params=[tokenizer, language_model, discriminator], ids=lambda make: make.__name__)
+def trip(request, tmp_path_factory):
+    """A model with weights that no initializer would give, what was loaded from its file, and inputs."""
+    model, inputs = request.param()
+    model.build()
+    random = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(random.normal(0, 0.5, weight.shape))
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    model.save(path)
+    return model, keras.saving.load_model(path), inputs
+
+
+def test_the_config_is_the_same(trip):
+    model, loaded, _ = trip
+    assert loaded.get_config() == model.get_config()
+
+
+def test_every_weight_is_the_same(trip):
+    model, loaded, _ = trip
+    assert [weight.path for weight in loaded.weights] == [weight.path for weight in model.weights]
+    for weight, other in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(weight, other, err_msg=weight.path)
+
+
+def test_the_outputs_are_the_same(trip):
+    model, loaded, inputs = trip
+    for output, other in zip(*(keras.tree.flatten(one(*inputs)) for one in (model, loaded)), strict=True):
+        np.testing.assert_array_equal(output, other)
+
+
+@pytest.mark.parametrize("make", [tokenizer, language_model, discriminator])
+def test_the_config_alone_builds_a_model_of_the_same_weights(make):
+    model, _ = make()
+    model.build()
+    twin = type(model).from_config(model.get_config())
+    twin.build()
+    assert [weight.shape for weight in twin.weights] == [weight.shape for weight in model.weights]

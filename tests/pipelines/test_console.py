@@ -1,0 +1,17 @@
+"""What the runner shows."""
+
+import logging
+
+from pipelines import console
+
+
+def test_warnings_are_shown_but_for_those_that_every_run_gives():
+    def record(message):
+        return logging.LogRecord("absl", logging.WARNING, "launcher.py", 1, message, (), None)
+
+    assert console._is_shown(record("something is wrong"))
+    assert not console._is_shown(record(console.HARMLESS[0]))
+
+
+def test_the_metric_table_is_aligned_and_says_what_is_not_finite():
+    assert console.metric_table({"b/long": 0.5, "a/b": None}) == ["  a/b     not finite", "  b/long  0.5"]

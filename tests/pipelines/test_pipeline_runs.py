@@ -1,0 +1,242 @@
+"""The whole pipeline on a tiny data set; one process, since TFX takes long to import."""
+
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from tests.pipelines import chain as chains
+
+pytestmark = pytest.mark.slow
+
+COMPONENTS = [
+    "ImageExampleGen",
+    "StatisticsGen",
+    "SchemaGen",
+    "ExampleValidator",
+    "AnomalyCheck",
+    "TokenizerTrainer",
+    "TokenMaterializer",
+    "LanguageModelTrainer",
+    "GenerativeEvaluator",
+    "Pusher",
+]
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """The tiny pipeline, run once into the folder `pushed`."""
+    arguments = sys.argv
+    try:
+        chain = chains.Chain(tmp_path_factory.mktemp("pipeline"))
+        chain.first = chain.run("pushed")
+        yield chain
+    finally:
+        sys.argv = arguments
+
+
+def versions(output):
+    return os.listdir(f"{output}/serving")
+
+
+def weights(model):
+    return {weight.path: weight.numpy() for weight in model.weights}
+
+
+def assert_same_weights(one, other):
+    one, other = weights(one), weights(other)
+    assert one.keys() == other.keys()
+    for path in one:
+        np.testing.assert_array_equal(one[path], other[path], err_msg=path)
+
+
+def test_a_run_executes_every_component_and_ends_with_the_paths(chain):
+    output = chain.output("pushed")
+    assert chain.first.status == 0
+    states = chains.execution_states(output)
+    assert sorted(states) == sorted(COMPONENTS)
+    assert {name: state[0] for name, state in states.items()} == dict.fromkeys(COMPONENTS, "COMPLETE")
+    (version,) = versions(output)
+    assert chain.first.output.splitlines()[-3:] == [
+        f"Report:       {output}/report.html",
+        f"Metrics:      {output}/metrics.json",
+        f"Pushed model: {output}/serving/{version}",
+    ]
+    assert "reconstruction/psnr" in chain.first.output
+
+
+def test_the_published_stages_are_taken_by_the_library(chain):
+    from vim_tf import workdir
+    from vim_tf.data import token_records
+
+    output = chain.output("pushed")
+    tokenizer = workdir.load_tokenizer(f"{output}/tokenizer")
+    workdir.load_language_model(f"{output}/language_model", tokenizer)
+    assert workdir.load_config(f"{output}/tokenizer").data.source == chain.source
+    tokens = token_records.load_tokens(f"{output}/tokens", "train")
+    assert tokens.manifest.tokenizer_checksum == tokenizer.checksum
+    assert tokens.manifest.class_names == ["dark", "light"]
+    assert tokens.tokens.shape == (24, 1, 4)
+
+
+def test_published_links_are_relative_so_that_the_output_can_be_moved(chain):
+    for name in ("tokenizer", "language_model", "tokens"):
+        assert not os.path.isabs(os.readlink(f"{chain.output('pushed')}/{name}"))
+
+
+def test_the_pushed_model_has_both_stages_and_every_signature(chain):
+    import tensorflow as tf
+
+    from vim_tf import workdir
+
+    output = chain.output("pushed")
+    pushed = f"{output}/serving/{versions(output)[0]}"
+    signatures = tf.saved_model.load(pushed).signatures
+    assert {"encode", "decode", "reconstruct", "generate", "complete", "features"} <= set(signatures)
+    tokenizer = workdir.load_tokenizer(pushed)
+    assert tokenizer.checksum == workdir.load_tokenizer(f"{output}/tokenizer").checksum
+    assert_same_weights(
+        workdir.load_language_model(pushed, tokenizer), workdir.load_language_model(f"{output}/language_model")
+    )
+
+
+def test_tokens_of_the_pipeline_equal_those_of_the_command(chain, tmp_path):
+    from vim_tf import encode_dataset
+    from vim_tf.config import DataConfig, EncodeConfig
+    from vim_tf.data import token_records
+
+    encode_dataset.run(
+        EncodeConfig(
+            tokenizer=f"{chain.output('pushed')}/tokenizer",
+            data=DataConfig(source=chain.source),
+            output=str(tmp_path),
+            batch_size=8,
+            num_shards=2,
+        )
+    )
+    for split in ("train", "validation"):
+        of_pipeline = token_records.load_tokens(f"{chain.output('pushed')}/tokens", split)
+        of_command = token_records.load_tokens(str(tmp_path), split)
+        np.testing.assert_array_equal(of_pipeline.tokens, of_command.tokens)
+        np.testing.assert_array_equal(of_pipeline.labels, of_command.labels)
+        assert of_pipeline.keys == of_command.keys
+        assert [shard["num_examples"] for shard in of_pipeline.manifest.splits[split]["shards"]] == [
+            shard["num_examples"] for shard in of_command.manifest.splits[split]["shards"]
+        ]
+
+
+def test_examples_keep_pixels_labels_and_keys(chain):
+    from pipelines import fingerprints
+    from pipelines.components.image_example_gen import read_examples
+    from vim_tf.data import sources
+
+    (execution,) = os.listdir(f"{chain.output('pushed')}/artifacts/ImageExampleGen/examples")
+    folder = f"{chain.output('pushed')}/artifacts/ImageExampleGen/examples/{execution}"
+    shards = fingerprints.read_manifest(folder)["splits"]["train"]["shards"]
+    assert [shard["num_examples"] for shard in shards] == [12, 12]
+    written = [
+        element
+        for shard in shards
+        for element in read_examples(f"{folder}/Split-train/{shard['file']}", 8, 8).as_numpy_iterator()
+    ]
+    expected = list(sources.open_source(chain.source, "train", 8, 8).ordered().as_numpy_iterator())
+    assert [(each["label"], each["key"]) for each in written] == [(each["label"], each["key"]) for each in expected]
+    np.testing.assert_array_equal([each["image"] for each in written], [each["image"] for each in expected])
+
+
+def test_a_second_run_is_taken_from_the_cache_and_leaves_the_pushed_model_as_it_is(chain):
+    output = chain.output("pushed")
+    before = (versions(output), os.stat(f"{output}/serving/{versions(output)[0]}/saved_model.pb"))
+    os.remove(f"{output}/report.html")
+    again = chain.run("pushed")
+    assert again.status == 0
+    states = chains.execution_states(output)
+    assert {name: state[-1] for name, state in states.items()} == dict.fromkeys(COMPONENTS, "CACHED")
+    assert (versions(output), os.stat(f"{output}/serving/{versions(output)[0]}/saved_model.pb")) == before
+    assert os.path.exists(f"{output}/report.html")
+    assert again.output.splitlines()[-4:] == chain.first.output.splitlines()[-4:]
+
+
+def test_a_model_that_misses_a_gate_is_not_pushed(chain):
+    output = chain.output("pushed")
+    before = (versions(output), os.readlink(f"{output}/tokenizer"), open(f"{output}/metrics.json").read())
+    refused = chain.run("pushed", "--gates.min_reconstruction_psnr=99")
+    assert refused.status == 1
+    assert "below --gates.min_reconstruction_psnr=99" in refused.output
+    report = next(line for line in refused.output.splitlines() if line.startswith("Report:")).split()[-1]
+    assert os.path.exists(report)
+    after = (versions(output), os.readlink(f"{output}/tokenizer"), open(f"{output}/metrics.json").read())
+    assert after == before
+    states = chains.execution_states(output)
+    assert [states[name][-1] for name in ("LanguageModelTrainer", "GenerativeEvaluator")] == ["CACHED", "COMPLETE"]
+
+
+def test_a_killed_training_goes_on_and_gives_the_same_models(chain, monkeypatch):
+    from vim_tf import workdir
+    from vim_tf.training import callbacks
+
+    class Killed(BaseException):
+        """Like a kill, nothing in TFX handles it."""
+
+    save = callbacks.Saver.on_step
+
+    def save_and_die(self, step, logs):
+        save(self, step, logs)
+        if step == chains.CHECKPOINT_EVERY_STEPS:
+            raise Killed
+
+    monkeypatch.setattr(callbacks.Saver, "on_step", save_and_die)
+    # Each stage dies at its first checkpoint; the third run gets through, since both are past it.
+    for _ in ("tokenizer", "language model"):
+        with pytest.raises(Killed):
+            chain.run("killed")
+    finished = chain.run("killed")
+    assert f"going on from step {chains.CHECKPOINT_EVERY_STEPS} of {chains.TOTAL_STEPS}" in finished.errors
+    states = chains.execution_states(chain.output("killed"))
+    assert states["TokenizerTrainer"] == ["RUNNING", "COMPLETE", "CACHED"]
+    assert states["LanguageModelTrainer"] == ["RUNNING", "COMPLETE"]
+    one, other = chain.output("pushed"), chain.output("killed")
+    assert_same_weights(workdir.load_tokenizer(f"{one}/tokenizer"), workdir.load_tokenizer(f"{other}/tokenizer"))
+    assert_same_weights(
+        workdir.load_language_model(f"{one}/language_model"), workdir.load_language_model(f"{other}/language_model")
+    )
+
+
+def test_another_image_in_the_folder_is_seen(chain):
+    from pipelines import fingerprints
+
+    before = fingerprints.source_fingerprint(chain.source, ("train", "validation"))
+    assert fingerprints.source_fingerprint(chain.source, ("train", "validation")) == before
+    path = f"{chain.folder}/images/train/dark/0.png"
+    facts = os.stat(path)
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns + 2_000_000_000))
+    changed = fingerprints.source_fingerprint(chain.source, ("train", "validation"))
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert changed != before
+
+
+def test_anomalies_stop_the_pipeline_with_a_line_that_names_the_feature(tmp_path):
+    from tensorflow_metadata.proto.v0 import anomalies_pb2
+    from tfx.types import artifact_utils, standard_artifacts
+
+    from pipelines.components.anomaly_check import AnomalyCheck
+    from vim_tf.errors import InputError
+
+    found = anomalies_pb2.Anomalies()
+    found.anomaly_info["label"].short_description = "Column dropped"
+    found.anomaly_info["label"].description = "label is missing"
+    (tmp_path / "Split-train").mkdir()
+    (tmp_path / "Split-train" / "SchemaDiff.pb").write_bytes(found.SerializeToString())
+    artifact = standard_artifacts.ExampleAnomalies()
+    artifact.uri = str(tmp_path)
+    artifact.split_names = artifact_utils.encode_split_names(["train"])
+    with pytest.raises(InputError, match="train split, feature label: Column dropped"):
+        AnomalyCheck.test_call(anomalies=artifact, code_version="")
+
+
+def test_metrics_json_is_that_of_the_pushed_evaluation(chain):
+    with open(f"{chain.output('pushed')}/metrics.json") as file:
+        metrics = json.load(file)["metrics"]
+    assert f"{metrics['reconstruction/psnr']:.4g}" in chain.first.output

@@ -1,0 +1,303 @@
+"""Reference values from PyTorch, for tests of our TensorFlow code.
+
+    python3 -m venv <somewhere outside the repository>
+    <somewhere>/bin/pip install torch==2.13.0 numpy
+    <somewhere>/bin/python tests/references/make_references.py
+
+PyTorch is in no lock of ours: the arrays beside this script are committed, and only changing them needs it. Each file
+holds inputs, weights and results, so that a test needs nothing else. Nothing here imports vim_tf: the maths is written
+from the papers, with PyTorch's own modules wherever there is one.
+"""
+
+import math
+import pathlib
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+FOLDER = pathlib.Path(__file__).parent
+
+
+def tensor(array, gradient=False):
+    return torch.tensor(array, dtype=torch.float32, requires_grad=gradient)
+
+
+def save(name, **arrays):
+    stored = {}
+    for key, value in arrays.items():
+        value = value.detach().numpy() if torch.is_tensor(value) else np.asarray(value)
+        stored[key] = value.astype("float32") if value.dtype == np.float64 else value
+    np.savez_compressed(FOLDER / f"{name}.npz", **stored)
+
+
+# ------------------------------------------------------------------------------------------------------- quantizer
+
+
+def vector_quantizer(latents, codebook, l2_normalize):
+    """Outputs, and the gradients of each of them with respect to latents and codebook."""
+    latents, codebook = tensor(latents, gradient=True), tensor(codebook, gradient=True)
+    probe = tensor(np.random.default_rng(1).normal(size=latents.shape))
+    x = F.normalize(latents, dim=-1) if l2_normalize else latents
+    e = F.normalize(codebook, dim=-1) if l2_normalize else codebook
+    tokens = torch.cdist(x.reshape(-1, x.shape[-1]), e).argmin(dim=-1).reshape(x.shape[:-1])
+    codes = F.embedding(tokens, e)
+    outputs = {
+        "quantized": x + (codes - x).detach(),
+        "codebook_loss": F.mse_loss(codes, x.detach()),
+        "commitment_loss": F.mse_loss(x, codes.detach()),
+    }
+    results = {"tokens": tokens.int(), "probe": probe, **outputs}
+    for name, output in outputs.items():
+        scalar = (output * probe).sum() if name == "quantized" else output
+        gradients = torch.autograd.grad(scalar, [latents, codebook], retain_graph=True, allow_unused=True)
+        for of, gradient, value in zip(("latents", "codebook"), gradients, (latents, codebook), strict=True):
+            results[f"{name}/{of}"] = torch.zeros_like(value) if gradient is None else gradient
+    return results
+
+
+def make_quantizer():
+    random = np.random.default_rng(0)
+    latents, codebook = random.normal(size=(2, 5, 4)), random.normal(size=(7, 4))
+    arrays = {"latents": latents, "codebook": codebook}
+    for name, l2_normalize in (("plain", False), ("normalized", True)):
+        arrays |= {f"{name}/{key}": value for key, value in vector_quantizer(latents, codebook, l2_normalize).items()}
+    save("quantizer", **arrays)
+
+
+# ---------------------------------------------------------------------------------------------------------- losses
+
+
+def make_reconstruction_losses():
+    """Logit-Laplace likelihood by a change of variables of PyTorch's Laplace distribution, and the squared error."""
+    random = np.random.default_rng(2)
+    shape = (2, 3, 4, 3)
+    images = random.uniform(size=shape).astype("float32")
+    images[0, 0, 0] = [0.0, 1.0, 0.5]
+    # About half of the log scales lie below the floor of -2.
+    location, log_scale = tensor(random.normal(size=shape), True), tensor(random.normal(-2.0, 1.0, size=shape), True)
+    base = torch.distributions.Laplace(location, log_scale.clamp(min=-2.0).exp())
+    density = torch.distributions.TransformedDistribution(base, torch.distributions.SigmoidTransform())
+    loss = -density.log_prob(tensor(images).clamp(1e-3, 1 - 1e-3)).mean()
+    reconstructions = random.uniform(size=shape)
+    gradients = torch.autograd.grad(loss, [location, log_scale])
+    save(
+        "reconstruction_losses",
+        images=images,
+        location=location,
+        log_scale=log_scale,
+        logit_laplace=loss,
+        location_gradient=gradients[0],
+        log_scale_gradient=gradients[1],
+        reconstructions=reconstructions,
+        l2=F.mse_loss(tensor(reconstructions), tensor(images)),
+    )
+
+
+def make_cross_entropy():
+    random = np.random.default_rng(3)
+    tokens = random.integers(0, 6, size=(2, 4)).astype("int32")
+    logits = tensor(random.normal(0, 3, size=(2, 4, 6)), gradient=True)
+    loss = F.cross_entropy(logits.reshape(-1, 6), torch.tensor(tokens.reshape(-1), dtype=torch.long))
+    save("cross_entropy", tokens=tokens, logits=logits, loss=loss, gradient=torch.autograd.grad(loss, logits)[0])
+
+
+def make_adversarial_losses():
+    random = np.random.default_rng(4)
+    real, fake = (tensor(random.normal(0, 3, size=5), gradient=True) for _ in range(2))
+    entropy = F.binary_cross_entropy_with_logits
+    generator = entropy(fake, torch.ones_like(fake))
+    discriminator = entropy(real, torch.ones_like(real)) + entropy(fake, torch.zeros_like(fake))
+    gradients = torch.autograd.grad(discriminator, [real, fake])
+    save(
+        "adversarial_losses",
+        real=real,
+        fake=fake,
+        generator=generator,
+        generator_gradient=torch.autograd.grad(generator, fake)[0],
+        discriminator=discriminator,
+        discriminator_real_gradient=gradients[0],
+        discriminator_fake_gradient=gradients[1],
+    )
+
+
+# ----------------------------------------------------------------------------------------------------- transformer
+
+
+def make_transformer_block():
+    """PyTorch's own pre-LN encoder layer with weights in our layout: kernels are [inputs, outputs]."""
+    width, heads, mlp = 8, 2, 12
+    random = np.random.default_rng(5)
+    weights = {
+        "attention_norm/gamma": random.normal(1, 0.3, width),
+        "attention_norm/beta": random.normal(0, 0.3, width),
+        "attention/query_key_value/kernel": random.normal(0, 0.5, (width, 3 * width)),
+        "attention/query_key_value/bias": random.normal(0, 0.3, 3 * width),
+        "attention/output_projection/kernel": random.normal(0, 0.5, (width, width)),
+        "attention/output_projection/bias": random.normal(0, 0.3, width),
+        "mlp_norm/gamma": random.normal(1, 0.3, width),
+        "mlp_norm/beta": random.normal(0, 0.3, width),
+        "mlp_in/kernel": random.normal(0, 0.5, (width, mlp)),
+        "mlp_in/bias": random.normal(0, 0.3, mlp),
+        "mlp_out/kernel": random.normal(0, 0.5, (mlp, width)),
+        "mlp_out/bias": random.normal(0, 0.3, width),
+    }
+    layer = torch.nn.TransformerEncoderLayer(
+        width, heads, mlp, dropout=0.0, activation=F.gelu, layer_norm_eps=1e-6, batch_first=True, norm_first=True
+    )
+    ours_to_torch = {
+        "attention_norm/gamma": "norm1.weight",
+        "attention_norm/beta": "norm1.bias",
+        "attention/query_key_value/kernel": "self_attn.in_proj_weight",
+        "attention/query_key_value/bias": "self_attn.in_proj_bias",
+        "attention/output_projection/kernel": "self_attn.out_proj.weight",
+        "attention/output_projection/bias": "self_attn.out_proj.bias",
+        "mlp_norm/gamma": "norm2.weight",
+        "mlp_norm/beta": "norm2.bias",
+        "mlp_in/kernel": "linear1.weight",
+        "mlp_in/bias": "linear1.bias",
+        "mlp_out/kernel": "linear2.weight",
+        "mlp_out/bias": "linear2.bias",
+    }
+    layer.load_state_dict({ours_to_torch[name]: tensor(value.T) for name, value in weights.items()})
+    inputs = tensor(random.normal(size=(2, 5, width)), gradient=True)
+    probe = tensor(random.normal(size=(2, 5, width)))
+    results = {}
+    for name, mask in (("full", None), ("causal", torch.nn.Transformer.generate_square_subsequent_mask(5))):
+        outputs = layer(inputs, src_mask=mask)
+        results[name] = outputs
+        results[f"{name}_gradient"] = torch.autograd.grad((outputs * probe).sum(), inputs)[0]
+    save("transformer_block", inputs=inputs, probe=probe, **results, **weights)
+
+
+# --------------------------------------------------------------------------------------------------- discriminator
+
+HEIGHT, WIDTH = 10, 12
+# from_rgb, then one number for each halving.
+CHANNELS = (4, 6, 6)
+
+
+def same_padding(inputs, kernel, stride):
+    """TensorFlow's SAME: as much as makes ceil(size / stride) outputs, the odd pixel at the end."""
+    pads = []
+    for size in (inputs.shape[3], inputs.shape[2]):
+        total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+        pads += [total // 2, total - total // 2]
+    return F.pad(inputs, pads)
+
+
+def equalized_conv(inputs, weights, name, stride=1):
+    """Weights in TensorFlow's layout [height, width, inputs, outputs], scaled by He's constant without its gain."""
+    kernel = weights[f"{name}/kernel"].permute(3, 2, 0, 1)
+    kernel = kernel / math.sqrt(kernel[0].numel())
+    side = kernel.shape[-1]
+    return F.conv2d(same_padding(inputs, side, stride), kernel, weights.get(f"{name}/bias"), stride=stride)
+
+
+def equalized_dense(inputs, weights, name):
+    return F.linear(inputs, weights[f"{name}/kernel"].T / math.sqrt(inputs.shape[1]), weights[f"{name}/bias"])
+
+
+def activation(inputs):
+    return math.sqrt(2) * F.leaky_relu(inputs, 0.2)
+
+
+def blur(inputs):
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    kernel = torch.outer(taps, taps) / 64
+    channels = inputs.shape[1]
+    return F.conv2d(same_padding(inputs, 4, 1), kernel.expand(channels, 1, 4, 4), groups=channels)
+
+
+def append_stddev(inputs, group):
+    """Standard deviation over the group, averaged over channels and pixels, as one more map."""
+    maps = []
+    for images in inputs.split(group):
+        deviation = torch.sqrt(images.var(dim=0, unbiased=False) + 1e-8).mean()
+        maps.append(deviation.expand(group, 1, *images.shape[2:]))
+    return torch.cat([inputs, torch.cat(maps)], dim=1)
+
+
+def discriminator(images, weights, group):
+    """images [batch, height, width, 3] in [0, 1] to logits [batch]."""
+    hidden = activation(equalized_conv(images.permute(0, 3, 1, 2) * 2 - 1, weights, "from_rgb"))
+    for index in range(len(CHANNELS) - 1):
+        main = activation(equalized_conv(hidden, weights, f"blocks/{index}/conv"))
+        main = activation(equalized_conv(blur(main), weights, f"blocks/{index}/conv_down", stride=2))
+        skip = equalized_conv(blur(hidden), weights, f"blocks/{index}/skip", stride=2)
+        hidden = (main + skip) / math.sqrt(2)
+    hidden = activation(equalized_conv(append_stddev(hidden, group), weights, "last_conv"))
+    # Flattened as [height, width, channels], to fit our kernel.
+    hidden = activation(equalized_dense(hidden.permute(0, 2, 3, 1).flatten(1), weights, "hidden"))
+    return equalized_dense(hidden, weights, "logit")[:, 0]
+
+
+def discriminator_weights(random):
+    def conv(name, side, inputs, outputs, bias=True):
+        made = {f"{name}/kernel": random.normal(size=(side, side, inputs, outputs))}
+        return made | ({f"{name}/bias": random.normal(0, 0.3, outputs)} if bias else {})
+
+    def dense(name, inputs, outputs):
+        return {f"{name}/kernel": random.normal(size=(inputs, outputs)), f"{name}/bias": random.normal(0, 0.3, outputs)}
+
+    weights = conv("from_rgb", 1, 3, CHANNELS[0])
+    height, width = HEIGHT, WIDTH
+    for index, (inputs, outputs) in enumerate(zip(CHANNELS[:-1], CHANNELS[1:], strict=True)):
+        weights |= conv(f"blocks/{index}/conv", 3, inputs, inputs)
+        weights |= conv(f"blocks/{index}/conv_down", 3, inputs, outputs)
+        weights |= conv(f"blocks/{index}/skip", 1, inputs, outputs, bias=False)
+        height, width = math.ceil(height / 2), math.ceil(width / 2)
+    last = CHANNELS[-1]
+    weights |= conv("last_conv", 3, last + 1, last)
+    return weights | dense("hidden", height * width * last, last) | dense("logit", last, 1)
+
+
+def make_discriminator():
+    """Logits, the R1 penalty of Mescheder et al., 2018, eq. 9 (without gamma / 2), and its gradient."""
+    random = np.random.default_rng(6)
+    images = tensor(random.uniform(size=(4, HEIGHT, WIDTH, 3)), gradient=True)
+    weights = {name: tensor(value, gradient=True) for name, value in discriminator_weights(random).items()}
+    logits = discriminator(images, weights, group=2)
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    penalty = gradient.pow(2).sum(dim=(1, 2, 3)).mean()
+    of_weights = torch.autograd.grad(penalty, list(weights.values()), allow_unused=True)
+    r1_gradients = {
+        f"r1/{name}": torch.zeros_like(weight) if gradient is None else gradient
+        for (name, weight), gradient in zip(weights.items(), of_weights, strict=True)
+    }
+    save("discriminator", images=images, logits=logits, r1_penalty=penalty, **weights, **r1_gradients)
+
+
+# ------------------------------------------------------------------------------------------------------- optimizer
+
+
+def learning_rate(step):
+    """Warm-up over 2 steps to 0.05, then a cosine down to 0.01 at step 5."""
+    if step < 2:
+        return 0.05 * (step + 1) / 2
+    return 0.01 + (0.05 - 0.01) * 0.5 * (1 + math.cos(math.pi * min((step - 2) / 3, 1)))
+
+
+def make_adamw():
+    random = np.random.default_rng(7)
+    initial, gradients = random.normal(size=(3, 4)), random.normal(size=(6, 3, 4))
+    weight = torch.nn.Parameter(tensor(initial))
+    optimizer = torch.optim.AdamW([weight], lr=1.0, betas=(0.9, 0.96), eps=1e-8, weight_decay=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate)
+    weights = []
+    for gradient in gradients:
+        weight.grad = tensor(gradient)
+        optimizer.step()
+        schedule.step()
+        weights.append(weight.detach().clone())
+    save("adamw", initial=initial, gradients=gradients, weights=torch.stack(weights))
+
+
+if __name__ == "__main__":
+    make_quantizer()
+    make_reconstruction_losses()
+    make_cross_entropy()
+    make_adversarial_losses()
+    make_transformer_block()
+    make_discriminator()
+    make_adamw()

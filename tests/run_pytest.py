@@ -1,0 +1,8 @@
+"""The main of every Bazel test: a pytest file runs nothing by itself. `make test` doesn't use it."""
+
+import sys
+
+import pytest
+
+if __name__ == "__main__":
+    sys.exit(pytest.main(["-p", "no:cacheprovider", *sys.argv[1:]]))

@@ -1,0 +1,169 @@
+"""The token loop."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.special import softmax
+from scipy.stats import chisquare
+
+from vim_tf.errors import InputError
+from vim_tf.models.language_model import LanguageModel
+from vim_tf.sampling.generate import Sampler, generate_tokens
+
+BATCH_SIZE, CODEBOOK_SIZE, NUM_CLASSES, NUM_TOKENS = 4, 7, 3, 6
+SETTINGS = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "guidance_scale": 1.0}
+DTYPES = {"temperature": "float32", "top_k": "int32", "top_p": "float32", "guidance_scale": "float32"}
+
+
+def model_with(**settings):
+    """A model whose weights are large enough for label and tokens to matter."""
+    sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
+    model = LanguageModel(2, 3, 1, CODEBOOK_SIZE, **{"num_classes": NUM_CLASSES, "label_dropout": 0.1, **sizes, **settings})
+    model.build()
+    random = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(random.normal(0, 0.5 if len(weight.shape) > 1 else 0.1, weight.shape))
+    for layer in (model.token_embedding, model.label_embedding):
+        layer.embeddings.assign(layer.embeddings * 4)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return model_with()
+
+
+@pytest.fixture(scope="module")
+def sampler(model):
+    return Sampler(model, BATCH_SIZE)
+
+
+@pytest.fixture(scope="module")
+def request_tokens(model):
+    """Tokens of a request in which every sample has settings of its own."""
+    spec = tf.TensorSpec
+    dtypes = (tf.int32, tf.int32, tf.float32, tf.int32, tf.float32, tf.float32)
+    generate = tf.function(
+        lambda *arguments: generate_tokens(model, BATCH_SIZE, *arguments),
+        input_signature=[*(spec([None], dtype) for dtype in dtypes), spec([None, NUM_TOKENS], tf.int32), spec([None], tf.int32)],
+        autograph=False,
+    )
+
+    def tokens(labels, seeds, prefix=None, prefix_length=None, **settings):
+        n = len(labels)
+        values = [np.broadcast_to(np.array(value, DTYPES[name]), [n]) for name, value in (SETTINGS | settings).items()]
+        prefix = np.zeros([n, NUM_TOKENS], "int32") if prefix is None else prefix
+        lengths = np.zeros([n], "int32") if prefix_length is None else np.array(prefix_length, "int32")
+        return generate(np.array(labels, "int32"), np.array(seeds, "int32"), *values, prefix, lengths).numpy()
+
+    return tokens
+
+
+class TestReproducibility:
+    @pytest.mark.parametrize("settings", [{}, {"top_k": 3, "temperature": 0.7}, {"guidance_scale": 2.5}])
+    def test_label_and_seed_alone_decide_a_sample(self, sampler, settings):
+        """Alone, first, last, in the second batch, in a request of one or three batches: always the same tokens."""
+        alone = sampler.sample([2], [77], **settings)[0]
+        for labels, position in (([2, 0], 0), ([0, 1, 0, 2], 3), ([1, 1, 0, 0, 1, 2], 5), ([0] * 8 + [2, 1], 8)):
+            seeds = np.arange(len(labels))
+            seeds[position] = 77
+            np.testing.assert_array_equal(sampler.sample(labels, seeds, **settings)[position], alone)
+
+    def test_another_seed_gives_other_tokens(self, sampler):
+        tokens = sampler.sample([1] * 20, np.arange(20))
+        assert len(np.unique(tokens, axis=0)) > 15
+
+    def test_a_neighbours_settings_do_not_matter(self, request_tokens):
+        labels, seeds = [0, 1, 2, 0], [5, 6, 7, 8]
+        plain = request_tokens(labels, seeds)
+        mixed = request_tokens(
+            labels, seeds, top_k=[0, 2, 0, 0], top_p=[1, 1, 1, 0.5], temperature=[1, 3, 1, 1], guidance_scale=[1, 1, 4, 1]
+        )
+        np.testing.assert_array_equal(mixed[0], plain[0])
+
+    def test_guidance_one_equals_no_guidance_beside_a_guided_neighbour(self, request_tokens):
+        labels, seeds = [0, 1, 2, 0] * 4, np.arange(16)
+        scales = np.where(np.arange(16) % 2, 3.0, 1.0)
+        plain, mixed = request_tokens(labels, seeds), request_tokens(labels, seeds, guidance_scale=scales)
+        np.testing.assert_array_equal(mixed[::2], plain[::2])
+        assert np.any(mixed[1::2] != plain[1::2])
+
+
+class TestDistribution:
+    def test_greedy_tokens_are_the_argmax_of_the_full_pass(self, model, sampler):
+        labels = np.array([0, 1, 2, 1], "int32")
+        tokens = sampler.sample(labels, [1, 2, 3, 4], top_k=1)
+        assert len(np.unique(tokens)) > 3
+        np.testing.assert_array_equal(tokens, np.argmax(model(tokens, labels), axis=-1))
+
+    def test_greedy_guided_tokens_are_the_argmax_of_the_guided_full_passes(self, model, sampler):
+        labels = np.array([0, 1, 2, 1], "int32")
+        tokens = sampler.sample(labels, [1, 2, 3, 4], top_k=1, guidance_scale=3.0)
+        shown, null = (model(tokens, each).numpy() for each in (labels, np.full(4, NUM_CLASSES, "int32")))
+        np.testing.assert_array_equal(tokens, np.argmax(null + 3 * (shown - null), axis=-1))
+        assert np.any(tokens != np.argmax(shown, axis=-1))
+
+    def test_a_guidance_of_zero_ignores_the_label(self, request_tokens):
+        one, other = (request_tokens([label] * 4, [1, 2, 3, 4], guidance_scale=0.0) for label in (0, 2))
+        np.testing.assert_array_equal(one, other)
+
+    def test_first_tokens_are_distributed_as_the_model_says(self, model, sampler):
+        tokens = sampler.sample([1] * 1200, np.arange(1200), temperature=1.5)[:, 0]
+        logits = model(np.zeros([1, NUM_TOKENS], "int32"), np.array([1], "int32")).numpy()[0, 0].astype("float64")
+        observed = np.bincount(tokens, minlength=CODEBOOK_SIZE)
+        assert chisquare(observed, softmax(logits / 1.5) * 1200).pvalue > 1e-3
+
+    def test_numbers_of_different_positions_are_independent(self, sampler):
+        """Two neighbouring positions of a model without preferences take all pairs alike."""
+        flat = model_with(num_layers=1)
+        flat.output_projection.kernel.assign(np.zeros([8, CODEBOOK_SIZE]))
+        flat.output_projection.bias.assign(np.zeros(CODEBOOK_SIZE))
+        tokens = Sampler(flat, 500).sample([0] * 2000, np.arange(2000))
+        pairs = tokens[:, :-1] * CODEBOOK_SIZE + tokens[:, 1:]
+        for column in pairs.T:
+            assert chisquare(np.bincount(column, minlength=CODEBOOK_SIZE**2)).pvalue > 1e-4
+
+
+class TestPrefix:
+    def test_it_is_kept_and_goes_on(self, request_tokens):
+        prefix = np.array([[6, 5, 4, 3, 2, 1]] * 4, "int32")
+        tokens = request_tokens([0, 1, 2, 0], [1, 2, 3, 4], prefix=prefix, prefix_length=[0, 2, 4, 6])
+        for row, length in zip(tokens, [0, 2, 4, 6], strict=True):
+            np.testing.assert_array_equal(row[:length], prefix[0, :length])
+        np.testing.assert_array_equal(tokens[0], request_tokens([0], [1])[0])
+
+    def test_what_follows_is_conditioned_on_it(self, model, request_tokens):
+        prefix = np.random.default_rng(3).integers(0, CODEBOOK_SIZE, [8, NUM_TOKENS]).astype("int32")
+        tokens = request_tokens([1] * 8, range(8), prefix=prefix, prefix_length=[3] * 8, top_k=1)
+        np.testing.assert_array_equal(tokens[:, :3], prefix[:, :3])
+        full = np.argmax(model(tokens, np.ones(8, "int32")), axis=-1)
+        np.testing.assert_array_equal(tokens[:, 3:], full[:, 3:])
+
+    def test_tokens_of_the_prefix_beyond_its_length_do_not_matter(self, request_tokens):
+        one, other = (np.array([[6, 5, *rest]], "int32") for rest in ([0, 0, 0, 0], [4, 3, 2, 1]))
+        results = [request_tokens([0], [1], prefix=prefix, prefix_length=[2]) for prefix in (one, other)]
+        np.testing.assert_array_equal(*results)
+
+    def test_a_samples_own_prefix_gives_the_sample_again(self, request_tokens):
+        tokens = request_tokens([2], [9])
+        np.testing.assert_array_equal(request_tokens([2], [9], prefix=tokens, prefix_length=[4]), tokens)
+
+
+class TestRequests:
+    def test_no_samples_are_an_empty_array(self, sampler):
+        assert sampler.sample([], []).shape == (0, NUM_TOKENS)
+
+    @pytest.mark.parametrize("label", [-1, NUM_CLASSES])
+    def test_a_label_out_of_range_is_named(self, sampler, label):
+        with pytest.raises(InputError, match=f"label {label} is out of range: this language model knows 0 to 2"):
+            sampler.sample([0, label], [1, 2])
+
+    def test_guidance_of_a_model_without_label_dropout_is_refused(self):
+        with pytest.raises(InputError, match="guidance_scale 2.0 needs"):
+            Sampler(model_with(num_layers=1, label_dropout=0.0), 2).sample([0], [1], guidance_scale=2.0)
+
+    def test_an_unconditional_model_takes_label_zero_only(self):
+        sampler = Sampler(model_with(num_layers=1, num_classes=0), 2)
+        assert sampler.sample([0, 0], [1, 2]).shape == (2, NUM_TOKENS)
+        with pytest.raises(InputError, match="label 1 is out of range"):
+            sampler.sample([1], [1])

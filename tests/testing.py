@@ -1,0 +1,80 @@
+"""The shared harness: tiny configs, stages and comparisons."""
+
+import dataclasses
+
+import numpy as np
+
+from vim_tf import config as configs
+
+# A large epsilon: where a gradient is zero but for rounding, as a key's bias has it, AdamW would make noise of it.
+OPTIMIZER = configs.OptimizerConfig(learning_rate=1e-2, warmup_steps=1, final_learning_rate=1e-3, epsilon=1e-3)
+TINY = configs.TransformerConfig(num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=32)
+
+
+def tokenizer_config(workdir, **training):
+    """A tokenizer for 8 x 8 digits that trains in seconds: adversarial, with R1 and code restarts."""
+    return configs.TokenizerTrainConfig(
+        workdir=str(workdir),
+        model=configs.TokenizerModelConfig(
+            height=8,
+            width=8,
+            patch_size=4,
+            encoder=TINY,
+            decoder=TINY,
+            quantizer=configs.QuantizerConfig(codebook_size=32, codebook_dim=4, restart_unused_steps=2),
+            discriminator=configs.DiscriminatorConfig(channel_multiplier=1 / 512, max_channels=8),
+        ),
+        losses=configs.TokenizerLossConfig(logit_laplace_weight=0.01, r1_interval_steps=2, r1_gamma=1.0),
+        optimizer=OPTIMIZER,
+        training=_training(**training),
+    )
+
+
+def language_model_config(workdir, tokens, **training):
+    """A language model that trains in seconds, with every dropout on."""
+    return configs.LanguageModelTrainConfig(
+        workdir=str(workdir),
+        tokens=str(tokens),
+        model=configs.LanguageModelConfig(
+            num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, dropout=0.1, label_dropout=0.2
+        ),
+        optimizer=OPTIMIZER,
+        training=_training(**training),
+    )
+
+
+def _training(**settings):
+    defaults = {
+        "total_steps": 4,
+        "batch_size": 8,
+        "log_every_steps": 2,
+        "validate_every_steps": 0,
+        "checkpoint_every_steps": 2,
+        # Compiling takes longer than the few steps.
+        "jit_compile": False,
+    }
+    return configs.TrainingConfig(**(defaults | settings))
+
+
+def replace(config, **sections):
+    """A copy of a config; a dict as value replaces fields of that section."""
+    changes = {
+        name: dataclasses.replace(getattr(config, name), **value) if isinstance(value, dict) else value
+        for name, value in sections.items()
+    }
+    return dataclasses.replace(config, **changes)
+
+
+def weights_of(model):
+    """Every weight as a numpy array, by place."""
+    return [np.asarray(weight) for weight in model.weights]
+
+
+def assert_equal_weights(first, second, tolerance=0.0):
+    """All weights of two models agree; bit for bit without a tolerance."""
+    for index, (one, other) in enumerate(zip(weights_of(first), weights_of(second), strict=True)):
+        path = first.weights[index].path
+        if tolerance:
+            np.testing.assert_allclose(one, other, rtol=0, atol=tolerance, err_msg=path)
+        else:
+            np.testing.assert_array_equal(one, other, err_msg=path)

@@ -1,0 +1,68 @@
+"""What commands show on the terminal: their own lines, and of the libraries below only what matters."""
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+
+from absl import flags as absl_flags
+from absl import logging as absl_logging
+
+_OWN_FOLDERS = tuple(
+    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), package, "")
+    for package in ("vim_tf", "pipelines")
+)
+# Lines that TensorFlow's native code writes at every start, whatever the log level, on machines that lack a GPU.
+_START_UP_CHATTER = (
+    "All log messages before absl::InitializeLog()",
+    "oneDNN custom operations are on",
+    "Could not find cuda drivers",
+    "failed call to cuInit",
+    "This TensorFlow binary is optimized",
+    "To enable the following instructions",
+)
+
+
+def quiet_libraries():
+    """Shows of libraries what is a warning or worse, and of this project everything."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Else every record is followed by the remark that absl's own flags were not parsed.
+    absl_flags.FLAGS.mark_as_parsed()
+    absl_logging.use_absl_handler()
+    absl_logging.set_verbosity(absl_logging.INFO)
+    handler = absl_logging.get_absl_handler().python_handler
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.pathname.startswith(_OWN_FOLDERS))
+
+
+def load_tensorflow():
+    """Imports TensorFlow and lets it look for devices, without the chatter that it writes while doing so."""
+    if "tensorflow" in sys.modules:
+        return
+    if sys.stderr.isatty():
+        print("Loading TensorFlow ...", end="\r", file=sys.stderr, flush=True)
+    with _without_chatter():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+    if sys.stderr.isatty():
+        print("\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _without_chatter():
+    """Holds back what is written to standard error, native code included, and passes on all but the known chatter."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            held.seek(0)
+            for line in held.read().decode(errors="replace").splitlines():
+                if not any(chatter in line for chatter in _START_UP_CHATTER):
+                    print(line, file=sys.stderr)
