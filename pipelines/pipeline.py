@@ -67,21 +67,8 @@ def create_pipeline(
     )
     anomaly_check = AnomalyCheck(anomalies=example_validator.outputs["anomalies"], code_version=code_version)
 
-    def trainer(stage, run_fn, config, more_settings, **inputs):
-        return Trainer(
-            run_fn=f"pipelines.run_fns.{run_fn}",
-            train_args=trainer_pb2.TrainArgs(splits=["train"], num_steps=config["training"]["total_steps"]),
-            eval_args=trainer_pb2.EvalArgs(splits=["validation"]),
-            custom_config={
-                "config": config,
-                "training_folder": training_folder,
-                "code_version": code_version,
-                **more_settings,
-            },
-            **inputs,
-        ).with_id(stage)
-
-    tokenizer_trainer = trainer("TokenizerTrainer", "train_tokenizer", tokenizer, {}, examples=examples)
+    training = {"training_folder": training_folder, "code_version": code_version}
+    tokenizer_trainer = _trainer("TokenizerTrainer", "train_tokenizer", tokenizer, training, examples=examples)
     tokenizer_trainer.add_upstream_node(anomaly_check)
     token_materializer = TokenMaterializer(
         examples=examples,
@@ -89,11 +76,11 @@ def create_pipeline(
         batch_size=evaluation["batch_size"],
         code_version=code_version,
     )
-    language_model_trainer = trainer(
+    language_model_trainer = _trainer(
         "LanguageModelTrainer",
         "train_language_model",
         language_model,
-        {"sampling_batch_size": export_sampling_batch_size},
+        training | {"sampling_batch_size": export_sampling_batch_size},
         examples=token_materializer.outputs["tokens"],
         base_model=tokenizer_trainer.outputs["model"],
     )
@@ -133,6 +120,16 @@ def create_pipeline(
         metadata_connection_config=metadata_connection_config,
         beam_pipeline_args=beam_pipeline_args,
     )
+
+
+def _trainer(name, run_fn, config, settings, **inputs):
+    return Trainer(
+        run_fn=f"pipelines.run_fns.{run_fn}",
+        train_args=trainer_pb2.TrainArgs(splits=["train"], num_steps=config["training"]["total_steps"]),
+        eval_args=trainer_pb2.EvalArgs(splits=["validation"]),
+        custom_config={"config": config, **settings},
+        **inputs,
+    ).with_id(name)
 
 
 def _canonical(value):

@@ -52,6 +52,19 @@ def _check_fraction(section, *names):
         _check(0 <= getattr(section, name) <= 1, f"{name} must lie in [0, 1], not {getattr(section, name)}")
 
 
+def _check_choices(section):
+    """Checks every field that has a set of values; a flag's parser does so too, but not what comes from Python or JSON."""
+    for field in dataclasses.fields(section):
+        choices = typing.get_args(field.type) if typing.get_origin(field.type) is Literal else ()
+        value = getattr(section, field.name)
+        _check(not choices or value in choices, f"{field.name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def _check_seed(section):
+    # Seeds become int32 tensors.
+    _check(0 <= section.seed < 2**31, f"seed must lie in [0, 2147483648), not {section.seed}")
+
+
 def _check_given(section, *names):
     for name in names:
         _check(getattr(section, name), f"--{name} is needed; --help says what it is")
@@ -238,6 +251,7 @@ class OptimizerConfig:
     weight_decay: float = setting(1e-4, "decoupled weight decay")
 
     def __post_init__(self):
+        _check_choices(self)
         _check_positive(self, "learning_rate", "final_learning_rate", "epsilon")
         _check_not_negative(self, "warmup_steps", "decay_start_step", "weight_decay")
         for name in ("beta1", "beta2"):
@@ -262,7 +276,8 @@ class TrainingConfig:
         _check_positive(
             self, "total_steps", "batch_size", "log_every_steps", "checkpoint_every_steps", "keep_checkpoints"
         )
-        _check_not_negative(self, "validate_every_steps", "seed")
+        _check_not_negative(self, "validate_every_steps")
+        _check_seed(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,7 +297,14 @@ class TokenizerTrainConfig:
     training: TrainingConfig = setting(TrainingConfig(), "training loop")
 
     def __post_init__(self):
+        _check_choices(self)
         _check_given(self, "workdir")
+        group = self.model.discriminator.minibatch_stddev_group
+        _check(
+            not self.losses.adversarial_weight or self.training.batch_size % group == 0,
+            f"training.batch_size {self.training.batch_size} is no multiple of "
+            f"model.discriminator.minibatch_stddev_group {group}, whose groups would mix real and generated images",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -311,6 +333,7 @@ class LanguageModelTrainConfig:
     training: TrainingConfig = setting(TrainingConfig(total_steps=450_000, batch_size=1024), "training loop")
 
     def __post_init__(self):
+        _check_choices(self)
         _check_given(self, "workdir", "tokens")
 
 
@@ -351,8 +374,9 @@ class EvaluationConfig:
                 kind in EVALUATION_KINDS,
                 f"--evaluation.kind={kind} is unknown; the kinds are {', '.join(EVALUATION_KINDS)}",
             )
+        _check(self.kind, f"--evaluation.kind is needed; the kinds are {', '.join(EVALUATION_KINDS)}")
         _check_positive(self, "samples_per_label", "batch_size", "feature_steps")
-        _check_not_negative(self, "seed")
+        _check_seed(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -367,7 +391,7 @@ class EncodeConfig:
     num_shards: int = setting(1, "files per split")
 
     def __post_init__(self):
-        _check_given(self, "tokenizer", "output")
+        _check_given(self, "tokenizer", "split", "output")
         _check_positive(self, "batch_size", "num_shards")
         for split in self.split:
             _check(split in SPLITS, f"--split={split} is unknown; the splits are {', '.join(SPLITS)}")
@@ -400,6 +424,7 @@ class SampleConfig:
     def __post_init__(self):
         _check_given(self, "tokenizer", "language_model", "output")
         _check_positive(self, "num_per_label")
+        _check_seed(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -415,6 +440,7 @@ class EvaluateConfig:
     output: str = setting("", "folder for metrics.json and report.html")
 
     def __post_init__(self):
+        _check_choices(self)
         _check_given(self, "tokenizer", "output")
         _check(
             self.language_model or "generation" not in self.evaluation.kind,

@@ -184,6 +184,8 @@ def _call(values, argv, known_only=False):
         return values(argv, known_only=known_only)
     except (flags.Error, OSError) as error:
         raise InputError(_first_line(error).removeprefix("ERROR:: ")) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"a --flagfile is no text file: {error}") from error
 
 
 def _build(config_class, chosen, prefix=""):

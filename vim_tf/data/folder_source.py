@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from vim_tf.config import SPLITS
-from vim_tf.data import ingestion, order, preprocessing
+from vim_tf.data import ingestion, order
 from vim_tf.data.sources import IndexedSource, MemorySource
 from vim_tf.errors import InputError
 
@@ -148,12 +148,12 @@ def _read(path):
 
 def _reader(examined, listing, chosen, height, width):
     """`fetch` of an IndexedSource that decodes a file each time."""
+    decode = ingestion.compiled_decoder(height, width)
     with tf.device("CPU:0"):
         paths = tf.constant([listing.paths[index] for index in chosen])
         converted = tf.constant(examined.converted[chosen])
 
     def fetch(index):
-        image_bytes = ingestion.convert_if(converted[index], tf.io.read_file(paths[index]))
-        return preprocessing.decode_and_fit(image_bytes, height, width)
+        return decode(ingestion.convert_if(converted[index], tf.io.read_file(paths[index])))
 
     return fetch

@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from vim_tf.config import SPLITS
-from vim_tf.data import ingestion, order, preprocessing
+from vim_tf.data import ingestion, order
 from vim_tf.data.sources import ImageSource, MemorySource
 from vim_tf.errors import InputError
 
@@ -153,9 +153,7 @@ class _StreamedSource(ImageSource):
 
         def epoch_records(epoch):
             files = tf.data.Dataset.from_tensor_slices(order.permutation(num_files, seed, epoch))
-            records = files.interleave(
-                self._records, cycle_length=min(num_files, _FILES_AT_ONCE), block_length=1, deterministic=True
-            )
+            records = files.interleave(self._records, cycle_length=min(num_files, _FILES_AT_ONCE), block_length=1)
             buffer_seed = order.random_integers(1, seed, epoch, np.iinfo(np.int64).max)[0]
             return records.shuffle(self._shuffle_buffer, buffer_seed, reshuffle_each_iteration=False)
 
@@ -168,10 +166,11 @@ class _StreamedSource(ImageSource):
         return numbered.filter(lambda number, record: self._is_chosen[number])
 
     def _decode(self, records):
+        decode = ingestion.compiled_decoder(*self._size)
+
         def element(number, record):
             image_bytes, label, _ = self._format.parse(record)
-            image_bytes = ingestion.convert_if(self._is_converted[number], image_bytes)
-            image = preprocessing.decode_and_fit(image_bytes, *self._size)
+            image = decode(ingestion.convert_if(self._is_converted[number], image_bytes))
             return {"image": image, "label": label, "key": self._keys[number]}
 
         return records.map(element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -273,7 +272,8 @@ def _prepared_builder(name, place):
     import tensorflow_datasets as tfds  # only this source needs it
 
     try:
-        builder = tfds.builder(place)
+        # tfds itself reads the variable when it is imported, which may have been long ago.
+        builder = tfds.builder(place, data_dir=os.environ.get("TFDS_DATA_DIR"))
         if not builder.is_prepared():
             logging.info("%s: preparing the data set in %s", name, builder.data_dir)
             builder.download_and_prepare()
@@ -290,13 +290,11 @@ def _tfds_features(name, info):
     """Names of the image and the label feature ("" = none), and the class names."""
     import tensorflow_datasets as tfds
 
-    features = info.features
+    features = dict(info.features.items())
     supervised = info.supervised_keys or ("image", "label")
     image, label = supervised if len(supervised) == 2 else ("image", "label")
-    if not isinstance(features.get(image), tfds.features.Image) or features[image].np_dtype not in (
-        np.uint8,
-        np.uint16,
-    ):
+    has_images = isinstance(features.get(image), tfds.features.Image)
+    if not has_images or features[image].np_dtype not in (np.uint8, np.uint16):
         raise InputError(f"--data.source={name} has no feature {image} of encoded images: {', '.join(features)}")
     if isinstance(features.get(label), tfds.features.ClassLabel):
         return image, label, features[label].names

@@ -17,18 +17,26 @@ def write_archive(saved_model, path):
     """
     temporary = f"{path}.tmp"
     with tf.io.gfile.GFile(temporary, "wb") as file, tarfile.open(fileobj=file, mode="w|gz") as archive:
-        for name in _files(saved_model):
+        for name in _entries(saved_model):
+            member = tarfile.TarInfo(name)
+            # TF Hub's client makes only those folders that are entries of their own.
+            if name.endswith("/"):
+                member.type, member.mode = tarfile.DIRTYPE, 0o755
+                archive.addfile(member)
+                continue
             with tf.io.gfile.GFile(f"{saved_model}/{name}", "rb") as source:
                 content = source.read()
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            member.mode = 0o644
+            member.size, member.mode = len(content), 0o644
             archive.addfile(member, io.BytesIO(content))
     tf.io.gfile.rename(temporary, path, overwrite=True)
 
 
-def _files(folder):
+def _entries(folder):
+    """Paths of folders, which end in a slash, and files below a folder, sorted."""
+    folder = folder.rstrip("/")
     found = []
-    for root, _, names in tf.io.gfile.walk(folder):
-        found += [f"{root.rstrip('/')}/{name}"[len(folder.rstrip("/")) + 1 :] for name in names]
+    for root, folders, names in tf.io.gfile.walk(folder):
+        parent = root.rstrip("/")[len(folder) :].lstrip("/")
+        prefix = f"{parent}/" if parent else ""
+        found += [f"{prefix}{name.rstrip('/')}/" for name in folders] + [f"{prefix}{name}" for name in names]
     return sorted(found)

@@ -1,0 +1,259 @@
+"""The exported model: it loads with TensorFlow alone, every signature works, and bad requests are refused."""
+
+import functools
+import http.server
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import threading
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_hub as hub
+
+from tests.testing import language_model_config, replace, tokenizer_config
+from vim_tf import config as configs
+from vim_tf import export, workdir
+from vim_tf.data import preprocessing
+from vim_tf.errors import InputError
+from vim_tf.models.language_model import build_language_model
+from vim_tf.models.tokenizer import build_tokenizer
+from vim_tf.sampling.generate import Sampler
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
+IMAGE_BYTES = [preprocessing.encode_png(image) for image in IMAGES]
+
+
+def randomize(model, seed):
+    random = np.random.default_rng(seed)
+    for weight in model.weights:
+        weight.assign(random.normal(scale=0.5, size=weight.shape))
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    """Folders of a tokenizer and a language model with random weights."""
+    root = tmp_path_factory.mktemp("stages")
+    config = tokenizer_config(root / "tokenizer")
+    keras.utils.set_random_seed(0)
+    tokenizer = build_tokenizer(config.model)
+    randomize(tokenizer, 1)
+    workdir.save_stage(tokenizer, config, config.workdir)
+    facts = configs.TokenFacts(workdir.checksum(tokenizer), 2, 2, 1, 32, 10)
+    config = replace(language_model_config(root / "language_model", "unused"), model={"tokens": facts})
+    language_model = build_language_model(config.model)
+    randomize(language_model, 2)
+    workdir.save_stage(language_model, config, config.workdir)
+    return str(root / "tokenizer"), str(root / "language_model")
+
+
+@pytest.fixture(scope="module")
+def exported(stages, tmp_path_factory):
+    """(export folder, SavedModel folder)."""
+    folder = str(tmp_path_factory.mktemp("exported"))
+    config = configs.ExportConfig(tokenizer=stages[0], language_model=stages[1], output=folder, sampling_batch_size=4)
+    return folder, export.run(config)
+
+
+@pytest.fixture(scope="module")
+def served(exported):
+    return tf.saved_model.load(exported[1])
+
+
+def sampling_inputs(labels, seeds, **settings):
+    values = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "guidance_scale": 1.0} | settings
+    count = len(labels)
+    return {
+        "label": tf.constant(labels, tf.int32),
+        "seed": tf.constant(seeds, tf.int32),
+        "top_k": tf.fill([count], values.pop("top_k")),
+        **{name: tf.fill([count], float(value)) for name, value in values.items()},
+    }
+
+
+IN_A_CLEAN_PROCESS = """
+import json, sys
+sys.modules["keras"] = sys.modules["vim_tf"] = None
+import tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+images = [open(path, "rb").read() for path in sys.argv[2:]]
+n = len(images)
+sampling = dict(label=tf.range(n), seed=tf.range(n), temperature=tf.ones(n), top_k=tf.zeros(n, tf.int32),
+                top_p=tf.ones(n), guidance_scale=tf.ones(n))
+calls = model.signatures
+tokens = calls["encode"](image_bytes=tf.constant(images))["tokens"]
+out = {
+    "signatures": sorted(calls),
+    "encode": tokens.numpy().tolist(),
+    "decode": calls["decode"](tokens=tokens)["images"].numpy().tolist(),
+    "reconstruct": calls["reconstruct"](image_bytes=tf.constant(images))["images"].numpy().tolist(),
+    "generate": calls["generate"](**sampling)["tokens"].numpy().tolist(),
+    "serving_default": calls["serving_default"](**sampling)["tokens"].numpy().tolist(),
+    "complete": calls["complete"](image_bytes=tf.constant(images), keep_rows=tf.ones(n, tf.int32), **sampling)
+        ["tokens"].numpy().tolist(),
+    "features": calls["features"](image_bytes=tf.constant(images))["features"].numpy().tolist(),
+}
+print(json.dumps(out))
+"""
+
+
+def test_every_signature_works_in_a_process_with_tensorflow_alone(exported, stages, tmp_path):
+    paths = []
+    for index, data in enumerate(IMAGE_BYTES):
+        path = tmp_path / f"{index}.png"
+        path.write_bytes(data)
+        paths.append(str(path))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_CLEAN_PROCESS, exported[1], *paths],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    out = json.loads(done.stdout)
+
+    tokenizer = workdir.load_tokenizer(stages[0])
+    language_model = workdir.load_language_model(stages[1], tokenizer)
+    tokens = tokenizer.encode(preprocessing.to_float(IMAGES)).numpy()
+    images = preprocessing.to_uint8(tokenizer.decode(tokens)).numpy()
+    assert out["signatures"] == [
+        "complete",
+        "decode",
+        "encode",
+        "features",
+        "generate",
+        "reconstruct",
+        "serving_default",
+    ]
+    np.testing.assert_array_equal(out["encode"], tokens)
+    np.testing.assert_allclose(out["decode"], images, atol=1)
+    np.testing.assert_allclose(out["reconstruct"], images, atol=1)
+    expected = Sampler(language_model, batch_size=4).sample([0, 1, 2], [0, 1, 2])
+    np.testing.assert_array_equal(out["generate"], expected)
+    np.testing.assert_array_equal(out["serving_default"], expected)
+    np.testing.assert_array_equal(np.array(out["complete"])[:, :2], tokens[:, :2])
+    np.testing.assert_allclose(out["features"], language_model.features(tokens), rtol=1e-4, atol=1e-5)
+
+
+def test_complete_keeps_the_rows_asked_for_of_each_image(served):
+    tokens = served.encode(tf.constant(IMAGE_BYTES))["tokens"].numpy()
+    inputs = sampling_inputs([0, 1, 2], [5, 6, 7])
+    keep = tf.constant([0, 1, 2])
+    completed = served.signatures["complete"](**inputs, image_bytes=tf.constant(IMAGE_BYTES), keep_rows=keep)
+    completed = completed["tokens"].numpy()
+    generated = served.signatures["generate"](**inputs)["tokens"].numpy()
+    np.testing.assert_array_equal(completed[0], generated[0])
+    np.testing.assert_array_equal(completed[1, :2], tokens[1, :2])
+    np.testing.assert_array_equal(completed[2], tokens[2])
+
+
+def test_a_sample_is_the_same_whatever_else_is_asked_for(served):
+    generate = served.signatures["generate"]
+    alone = generate(**sampling_inputs([3], [11]))["tokens"].numpy()[0]
+    among = generate(**sampling_inputs([0, 1, 2, 9, 8, 3], [1, 2, 3, 4, 5, 11]))["tokens"].numpy()[5]
+    np.testing.assert_array_equal(alone, among)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": [10]}, "label is out of range.*10"),
+        ({"label": [-1]}, "label is out of range.*-1"),
+        ({"temperature": [0.0]}, "temperature is out of range"),
+        ({"top_p": [1.5]}, "top_p is out of range.*1.5"),
+        ({"top_k": [-2]}, "top_k is out of range.*-2"),
+    ],
+)
+def test_sampling_setting_out_of_range_is_an_error_that_names_it(served, change, message):
+    inputs = sampling_inputs([1], [1])
+    inputs |= {name: tf.constant(value, inputs[name].dtype) for name, value in change.items()}
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        served.signatures["generate"](**inputs)
+
+
+def test_token_out_of_range_is_an_error_that_names_it(served):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="token is out of range.*32"):
+        served.signatures["decode"](tokens=tf.constant([[0, 1, 2, 32]]))
+
+
+def test_bytes_that_are_no_image_fail_the_batch(served):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        served.signatures["encode"](image_bytes=tf.constant([IMAGE_BYTES[0], b"no image"]))
+
+
+def test_commands_take_the_exported_model_in_place_of_workdirs(exported, stages):
+    from_export = workdir.load_tokenizer(exported[1])
+    assert from_export.checksum == workdir.load_tokenizer(stages[0]).checksum
+    assert workdir.load_language_model(exported[1], from_export).num_classes == 10
+
+
+def test_next_export_gets_the_next_version_and_leaves_the_first(exported, stages):
+    folder, first = exported
+    config = configs.ExportConfig(tokenizer=stages[0], language_model=stages[1], output=folder, sampling_batch_size=4)
+    second = export.run(config)
+    assert (os.path.basename(first), os.path.basename(second)) == ("1", "2")
+    assert os.path.exists(f"{first}/saved_model.pb")
+    assert not [name for name in os.listdir(folder) if "tmp" in name]
+
+
+def test_stages_that_do_not_belong_together_are_not_exported(stages, tmp_path):
+    config = tokenizer_config(tmp_path / "other")
+    other = build_tokenizer(config.model)
+    workdir.save_stage(other, config, config.workdir)
+    with pytest.raises(InputError, match="belongs to the tokenizer with checksum"):
+        export.run(
+            configs.ExportConfig(tokenizer=config.workdir, language_model=stages[1], output=str(tmp_path / "out"))
+        )
+    assert not os.path.exists(tmp_path / "out")
+
+
+def test_tokenizer_alone_is_exported_with_its_latents_as_features(stages, tmp_path):
+    folder = export.run(configs.ExportConfig(tokenizer=stages[0], output=str(tmp_path)))
+    model = tf.saved_model.load(folder)
+    assert sorted(model.signatures) == ["decode", "encode", "reconstruct", "serving_default"]
+    tokenizer = workdir.load_tokenizer(stages[0])
+    images = preprocessing.to_float(IMAGES)
+    np.testing.assert_allclose(model(images), tokenizer.quantized_latents(images), atol=1e-6)
+
+
+def test_hub_layer_of_the_folder_gives_the_features(exported, served):
+    layer = hub.KerasLayer(exported[1])
+    expected = served.signatures["features"](image_bytes=tf.constant(IMAGE_BYTES))["features"]
+    np.testing.assert_allclose(layer(preprocessing.to_float(IMAGES)), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_archive_loads_as_a_tf_hub_handle_over_http(exported, served, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path))
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            """Keeps the test's output clean."""
+
+        def do_GET(self):
+            # The client asks for <handle>?tf-hub-format=compressed.
+            self.path = self.path.split("?")[0]
+            super().do_GET()
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=exported[0]))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        module = hub.load(f"http://127.0.0.1:{server.server_port}/hub.tar.gz")
+    finally:
+        server.shutdown()
+    np.testing.assert_allclose(
+        module(preprocessing.to_float(IMAGES)), served(preprocessing.to_float(IMAGES)), atol=1e-6
+    )
+
+
+def test_equal_exports_have_equal_archives_without_names_of_the_machine(exported):
+    with tarfile.open(f"{exported[0]}/hub.tar.gz") as archive:
+        members = archive.getmembers()
+    names = [member.name for member in members]
+    assert {"saved_model.pb", "variables", "assets.extra/tokenizer/config.json"} <= set(names)
+    assert {(member.mtime, member.uname) for member in members} == {(0, "")}

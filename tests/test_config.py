@@ -1,0 +1,332 @@
+"""Hyperparameters: their checks, their way to JSON and back, and the shipped files."""
+
+import dataclasses
+import json
+import pathlib
+import re
+import shlex
+
+import keras
+import pytest
+
+from vim_tf import config as configs
+from vim_tf import flags
+from vim_tf.errors import InputError
+
+ROOT = pathlib.Path(__file__).parents[1]
+FLAGFILES = sorted((ROOT / "configs").glob("**/*.flags"))
+SECTIONS = [
+    value for value in vars(configs).values() if dataclasses.is_dataclass(value) and value.__module__ == configs.__name__
+]
+# What a class needs besides its defaults.
+GIVEN = {
+    configs.TokenizerTrainConfig: {"workdir": "w"},
+    configs.LanguageModelTrainConfig: {"workdir": "w", "tokens": "t"},
+    configs.EncodeConfig: {"tokenizer": "t", "output": "o"},
+    configs.ReconstructConfig: {"tokenizer": "t", "images": ("a.png", "b.png"), "output": "o"},
+    configs.SampleConfig: {"tokenizer": "t", "language_model": "l", "output": "o", "labels": (1, 2)},
+    configs.EvaluateConfig: {"tokenizer": "t", "language_model": "l", "output": "o"},
+    configs.ExportConfig: {"tokenizer": "t", "output": "o"},
+    configs.PipelineConfig: {"output": "o", "tokenizer_flagfile": "t.flags", "language_model_flagfile": "l.flags"},
+}
+
+
+def make(config_class, **values):
+    return config_class(**{**GIVEN.get(config_class, {}), **values})
+
+
+# ----------------------------------------------------------------------------------------------------------- checks
+
+NOT_POSITIVE = {
+    configs.DataConfig: ["shuffle_buffer"],
+    configs.TransformerConfig: ["num_layers", "num_heads", "hidden_dim", "mlp_dim"],
+    configs.LanguageModelConfig: ["num_layers", "num_heads", "hidden_dim", "mlp_dim"],
+    configs.QuantizerConfig: ["codebook_dim"],
+    configs.DiscriminatorConfig: ["channel_multiplier", "max_channels", "minibatch_stddev_group"],
+    configs.TokenizerModelConfig: ["height", "width", "patch_size"],
+    configs.TokenizerLossConfig: ["r1_interval_steps"],
+    configs.OptimizerConfig: ["learning_rate", "final_learning_rate", "epsilon"],
+    configs.TrainingConfig: [
+        "total_steps",
+        "batch_size",
+        "log_every_steps",
+        "checkpoint_every_steps",
+        "keep_checkpoints",
+    ],
+    configs.SamplingConfig: ["temperature", "batch_size"],
+    configs.EvaluationConfig: ["samples_per_label", "batch_size", "feature_steps"],
+    configs.EncodeConfig: ["batch_size", "num_shards"],
+    configs.SampleConfig: ["num_per_label"],
+    configs.ExportConfig: ["sampling_batch_size"],
+    configs.PipelineConfig: ["export_sampling_batch_size", "num_shards"],
+}
+NEGATIVE = {
+    configs.QuantizerConfig: ["restart_unused_steps"],
+    configs.TokenizerLossConfig: [
+        "codebook_weight",
+        "commitment_weight",
+        "l2_weight",
+        "logit_laplace_weight",
+        "adversarial_weight",
+        "adversarial_start_step",
+        "r1_gamma",
+    ],
+    configs.OptimizerConfig: ["warmup_steps", "decay_start_step", "weight_decay"],
+    configs.TrainingConfig: ["validate_every_steps"],
+    configs.SamplingConfig: ["top_k", "guidance_scale"],
+    configs.GateConfig: [
+        "min_reconstruction_psnr",
+        "min_codebook_usage",
+        "min_label_accuracy",
+        "max_generation_frechet_distance",
+    ],
+}
+OUT_OF_RANGE = [
+    *((section, name, value) for section, names in NOT_POSITIVE.items() for name in names for value in (0, -1)),
+    *((section, name, -1) for section, names in NEGATIVE.items() for name in names),
+    *((configs.DataConfig, name, v) for name in ("validation_fraction", "max_unreadable_fraction") for v in (-0.1, 1.1)),
+    (configs.QuantizerConfig, "codebook_size", 1),
+    *((configs.LanguageModelConfig, "dropout", value) for value in (-0.1, 1.0)),
+    *((configs.LanguageModelConfig, "label_dropout", value) for value in (-0.1, 1.1)),
+    *((configs.LanguageModelConfig, "features_block", value) for value in (-2, 24)),
+    *((configs.TokenizerLossConfig, "logit_laplace_margin", value) for value in (0.0, 0.5)),
+    *((configs.OptimizerConfig, name, value) for name in ("beta1", "beta2") for value in (-0.1, 1.0)),
+    *((configs.SamplingConfig, "top_p", value) for value in (0.0, 1.1)),
+    *(
+        (section, "seed", value)
+        for section in (configs.TrainingConfig, configs.EvaluationConfig, configs.SampleConfig)
+        for value in (-1, 2**31)
+    ),
+    (configs.OptimizerConfig, "learning_rate", float("nan")),
+    (configs.OptimizerConfig, "schedule", "cosin"),
+    (configs.TokenizerTrainConfig, "task", "language_model"),
+    (configs.LanguageModelTrainConfig, "task", "tokenizer"),
+    (configs.TokenizerTrainConfig, "strategy", "many"),
+    (configs.LanguageModelTrainConfig, "strategy", "many"),
+    (configs.EvaluateConfig, "split", "test"),
+    (configs.EncodeConfig, "split", ("train", "test")),
+    (configs.EvaluationConfig, "kind", ("generation", "speed")),
+]
+MISSING = [
+    *((section, name, type(value)()) for section, given in GIVEN.items() for name, value in given.items()),
+    (configs.EncodeConfig, "split", ()),
+    (configs.EvaluationConfig, "kind", ()),
+    (configs.PipelineConfig, "name", ""),
+]
+# Without labels every label is drawn; without a language model the tokenizer is exported or measured alone.
+MISSING.remove((configs.SampleConfig, "labels", ()))
+
+
+def name_of(value):
+    return value.__name__ if isinstance(value, type) else None
+
+
+@pytest.mark.parametrize(("section", "name", "value"), OUT_OF_RANGE, ids=name_of)
+def test_a_value_out_of_range_is_refused_by_name(section, name, value):
+    with pytest.raises(InputError, match=rf"\b{name}\b"):
+        make(section, **{name: value})
+
+
+@pytest.mark.parametrize(("section", "name", "value"), MISSING, ids=name_of)
+def test_a_missing_value_is_asked_for_by_its_flag(section, name, value):
+    with pytest.raises(InputError, match=rf"--(evaluation\.)?{name}\b"):
+        make(section, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        (configs.TokenizerLossConfig, "adversarial_weight", 0.0),
+        (configs.LanguageModelConfig, "label_dropout", 1.0),
+        (configs.LanguageModelConfig, "features_block", 23),
+        (configs.SamplingConfig, "top_p", 1.0),
+        (configs.TrainingConfig, "seed", 2**31 - 1),
+        (configs.QuantizerConfig, "codebook_size", 2),
+    ],
+    ids=name_of,
+)
+def test_the_last_allowed_value_is_taken(section, name, value):
+    assert getattr(make(section, **{name: value}), name) == value
+
+
+def test_heads_must_share_the_width():
+    with pytest.raises(InputError, match="hidden_dim 10 can't be divided into num_heads 4"):
+        configs.TransformerConfig(hidden_dim=10, num_heads=4)
+
+
+@pytest.mark.parametrize("name", ["height", "width"])
+def test_images_must_be_whole_patches(name):
+    with pytest.raises(InputError, match=rf"model\.{name} 20 is no multiple of model\.patch_size 8"):
+        configs.TokenizerModelConfig(**{name: 20})
+
+
+def test_deviation_groups_must_not_mix_real_and_generated_images():
+    training = configs.TrainingConfig(batch_size=6)
+    with pytest.raises(InputError, match="batch_size 6 is no multiple of .*minibatch_stddev_group 4"):
+        make(configs.TokenizerTrainConfig, training=training)
+    make(configs.TokenizerTrainConfig, training=training, losses=configs.TokenizerLossConfig(adversarial_weight=0.0))
+
+
+def test_only_generation_needs_a_language_model():
+    evaluation = configs.EvaluationConfig(kind=("reconstruction",))
+    assert make(configs.EvaluateConfig, language_model="", evaluation=evaluation).language_model == ""
+
+
+def test_messages_are_one_line():
+    with pytest.raises(InputError) as caught:
+        configs.TrainingConfig(batch_size=0)
+    assert str(caught.value) == "batch_size must be above 0, not 0"
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        make(configs.ExportConfig).output = "elsewhere"
+
+
+# ----------------------------------------------------------------------------------------------------------- fields
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=name_of)
+def test_every_field_has_a_default_and_a_help_text(section):
+    for field in dataclasses.fields(section):
+        assert field.metadata["help"], field.name
+        assert (field.default, field.default_factory) != (dataclasses.MISSING, dataclasses.MISSING), field.name
+
+
+def test_what_a_resume_may_change_is_run_length_places_records_and_devices():
+    for config_class in configs.TRAIN_CONFIGS.values():
+        resumable = {name for name, field in configs.leaves(config_class) if field.metadata["resumable"]}
+        training = {
+            "total_steps",
+            "log_every_steps",
+            "validate_every_steps",
+            "checkpoint_every_steps",
+            "keep_checkpoints",
+        }
+        places = {"workdir", "tokens"} & {field.name for field in dataclasses.fields(config_class)}
+        assert resumable == {f"training.{name}" for name in training} | places | {"strategy", "tpu"}
+
+
+def test_the_defaults_are_the_papers():
+    """arXiv 2110.04627, table 2 and sections 3.3 and 5."""
+    tokenizer = make(configs.TokenizerTrainConfig)
+    assert (tokenizer.model.height, tokenizer.model.width, tokenizer.model.patch_size) == (256, 256, 8)
+    assert (tokenizer.model.quantizer.codebook_size, tokenizer.model.quantizer.codebook_dim) == (8192, 32)
+    assert (tokenizer.training.batch_size, tokenizer.training.total_steps) == (256, 500_000)
+    language_model = make(configs.LanguageModelTrainConfig)
+    sizes = ("num_layers", "num_heads", "hidden_dim", "mlp_dim")
+    assert [getattr(language_model.model, name) for name in sizes] == [24, 16, 1536, 6144]
+    assert (language_model.training.batch_size, language_model.training.total_steps) == (1024, 450_000)
+
+
+# ------------------------------------------------------------------------------------------------- to and from JSON
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=name_of)
+def test_a_config_comes_back_from_json(section):
+    config = make(section)
+    assert configs.from_dict(section, json.loads(json.dumps(configs.to_dict(config)))) == config
+
+
+def test_values_that_are_no_defaults_come_back_from_json():
+    config = make(
+        configs.LanguageModelTrainConfig,
+        model=configs.LanguageModelConfig(class_conditional=False, tokens=configs.TokenFacts("abc", 2, 3, 1, 64, 10)),
+        optimizer=configs.OptimizerConfig(schedule="constant"),
+    )
+    values = configs.to_dict(config)
+    assert values["model"]["tokens"]["grid_width"] == 3
+    assert configs.from_dict(configs.LanguageModelTrainConfig, values) == config
+
+
+def test_fields_that_json_lacks_take_their_defaults():
+    config = configs.from_dict(configs.ExportConfig, {"tokenizer": "t", "output": "o"})
+    assert config == make(configs.ExportConfig)
+
+
+def test_an_unknown_field_is_refused_by_name():
+    with pytest.raises(InputError, match="TrainingConfig has no field epochs"):
+        configs.from_dict(configs.TokenizerTrainConfig, {"workdir": "w", "training": {"epochs": 3}})
+
+
+def test_leaves_and_get_reach_every_value():
+    config = make(configs.TokenizerTrainConfig)
+    values = {name: configs.get(config, name) for name, _ in configs.leaves(configs.TokenizerTrainConfig)}
+    assert values["model.quantizer.codebook_size"] == 8192
+    assert values["data.source"] == "digits"
+    assert all(not dataclasses.is_dataclass(value) for value in values.values())
+
+
+# ------------------------------------------------------------------------------------------------------ shipped files
+
+
+def class_and_arguments(path):
+    """Config class of a flagfile, and the flags that its users give themselves."""
+    task = re.search(r"^--task=(\w+)", path.read_text(), re.MULTILINE)
+    if not task:
+        return configs.PipelineConfig, []
+    config_class = configs.TRAIN_CONFIGS[task[1]]
+    return config_class, [f"--{name}={value}" for name, value in GIVEN[config_class].items()]
+
+
+def relative(path):
+    return str(path.relative_to(ROOT / "configs"))
+
+
+def parsed(path):
+    config_class, arguments = class_and_arguments(path)
+    return flags.parse(config_class, [f"--flagfile={path}", *arguments])
+
+
+def build_abstractly(config):
+    """The models of a train config, without memory for their weights."""
+    from vim_tf.models.discriminators import build_discriminator
+    from vim_tf.models.language_model import build_language_model
+    from vim_tf.models.tokenizer import build_tokenizer
+
+    with keras.StatelessScope(initialize_variables=False):
+        if isinstance(config, configs.TokenizerTrainConfig):
+            models = build_tokenizer(config.model), build_discriminator(config.model)
+        else:
+            facts = configs.TokenFacts("abc", grid_height=4, grid_width=4, codebook_size=256, num_classes=10)
+            models = (build_language_model(dataclasses.replace(config.model, tokens=facts)),)
+    # Else the next scope of this kind would fill the weights.
+    keras.utils.clear_session()
+    return models
+
+
+def test_there_are_shipped_files():
+    assert {"digits/tokenizer.flags", "digits/language_model.flags", "digits/pipeline.flags"} <= set(
+        map(relative, FLAGFILES)
+    )
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=relative)
+def test_a_shipped_file_parses_and_its_models_build(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = parsed(path)
+    if isinstance(config, configs.PipelineConfig):
+        for stage in (config.tokenizer_flagfile, config.language_model_flagfile):
+            assert pathlib.Path(stage).exists(), stage
+        return
+    for model in build_abstractly(config):
+        assert model.built
+        assert all(None not in weight.shape for weight in model.weights)
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=relative)
+def test_a_shipped_file_says_nothing_twice(path):
+    names = re.findall(r"^--(?:no)?([\w.]+)", path.read_text(), re.MULTILINE)
+    assert sorted(set(names)) == sorted(names)
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=relative)
+def test_the_command_on_top_of_a_shipped_file_is_valid(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    command = re.search(r"^# Command:\s+python -m (\S+) (.*?)(\s{2,}|$)", path.read_text(), re.MULTILINE)
+    assert command, "the header says no command"
+    assert command[1] in ("vim_tf.train", "pipelines.local_runner")
+    arguments = shlex.split(command[2])
+    assert f"--flagfile={path.relative_to(ROOT)}" in arguments
+    config_class, _ = class_and_arguments(path)
+    assert isinstance(flags.parse(config_class, arguments), config_class)

@@ -1,0 +1,356 @@
+"""Command lines: values, mistakes, flagfiles, help, exit statuses, and that none of it waits for TensorFlow."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from vim_tf import config as configs
+from vim_tf import flags
+from vim_tf.errors import InputError
+
+ROOT = pathlib.Path(__file__).parents[1]
+TRAIN = configs.TokenizerTrainConfig
+SAMPLE = ["--tokenizer=t", "--language_model=l", "--output=o"]
+
+
+def train(*argv):
+    return flags.parse(TRAIN, ["--workdir=w", *argv])
+
+
+def refusal(config_class, *argv):
+    with pytest.raises(InputError) as caught:
+        flags.parse(config_class, list(argv))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+class TestValues:
+    def test_without_flags_every_value_is_the_default(self):
+        assert train() == TRAIN(workdir="w")
+
+    def test_dots_lead_into_sections(self):
+        config = train("--model.quantizer.codebook_size=64", "--optimizer.learning_rate=2e-3", "--data.source=photos")
+        assert config.model.quantizer.codebook_size == 64
+        assert config.optimizer.learning_rate == 2e-3
+        assert config.data.source == "photos"
+
+    def test_one_value_changes_nothing_else_of_its_section(self):
+        assert train("--model.quantizer.codebook_size=64").model.quantizer == configs.QuantizerConfig(codebook_size=64)
+
+    def test_a_sections_own_defaults_beat_those_of_its_class(self):
+        config = flags.parse(configs.LanguageModelTrainConfig, ["--workdir=w", "--tokens=t", "--optimizer.beta1=0.8"])
+        assert (config.optimizer.beta1, config.optimizer.beta2, config.optimizer.warmup_steps) == (0.8, 0.96, 5000)
+
+    def test_of_two_values_the_later_one_counts(self):
+        assert train("--training.seed=1", "--training.seed=2").training.seed == 2
+
+    @pytest.mark.parametrize(
+        ("argument", "value"),
+        [
+            ("--model.quantizer.l2_normalize", True),
+            ("--nomodel.quantizer.l2_normalize", False),
+            ("--model.quantizer.l2_normalize=false", False),
+            ("--model.quantizer.l2_normalize=true", True),
+        ],
+    )
+    def test_booleans_can_be_set_by_name_by_no_and_by_value(self, argument, value):
+        assert train(argument).model.quantizer.l2_normalize is value
+
+    @pytest.mark.parametrize(("argument", "labels"), [("1,2,3", (1, 2, 3)), ("7", (7,)), (" 1, 2", (1, 2)), ("", ())])
+    def test_lists_are_separated_by_commas(self, argument, labels):
+        assert flags.parse(configs.SampleConfig, [*SAMPLE, f"--labels={argument}"]).labels == labels
+
+    def test_a_list_of_text_is_a_tuple(self):
+        argv = ["--tokenizer=t", "--output=o", "--images=a.png,b c.jpg"]
+        assert flags.parse(configs.ReconstructConfig, argv).images == ("a.png", "b c.jpg")
+
+    def test_a_list_takes_the_place_of_its_default(self):
+        config = flags.parse(configs.EncodeConfig, ["--tokenizer=t", "--output=o", "--split=validation"])
+        assert config.split == ("validation",)
+
+    def test_two_parses_do_not_know_each_other(self):
+        train("--training.seed=5")
+        assert train().training.seed == 0
+
+
+class TestMistakes:
+    def test_a_mistyped_name_gets_a_suggestion(self):
+        message = refusal(TRAIN, "--workdir=w", "--model.quantizer.codebok_size=64")
+        assert "'model.quantizer.codebok_size'" in message
+        assert "Did you mean: model.quantizer.codebook_size" in message
+
+    def test_an_unknown_name_is_refused(self):
+        assert "Unknown command line flag 'zzz'" in refusal(TRAIN, "--workdir=w", "--zzz=1")
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("training.batch_size", "many"),
+            ("training.batch_size", "1.5"),
+            ("training.batch_size", ""),
+            ("optimizer.learning_rate", "fast"),
+            ("model.quantizer.l2_normalize", "perhaps"),
+        ],
+    )
+    def test_a_value_of_the_wrong_kind_is_refused_with_its_flag(self, name, value):
+        assert f"--{name}={value}" in refusal(TRAIN, "--workdir=w", f"--{name}={value}")
+
+    def test_a_list_with_a_value_of_the_wrong_kind_is_refused(self):
+        message = refusal(configs.SampleConfig, *SAMPLE, "--labels=1,two")
+        assert message == "flag --labels=1,two: needs int values, separated by commas"
+
+    def test_a_wrong_choice_names_the_allowed_ones(self):
+        message = refusal(TRAIN, "--workdir=w", "--optimizer.schedule=cosin")
+        assert message == "flag --optimizer.schedule=cosin: value should be one of <constant|cosine|exponential>"
+
+    def test_a_value_that_the_config_refuses_is_refused(self):
+        assert refusal(TRAIN, "--workdir=w", "--training.batch_size=0") == "batch_size must be above 0, not 0"
+
+    def test_a_missing_value_is_asked_for(self):
+        assert refusal(TRAIN) == "--workdir is needed; --help says what it is"
+
+    def test_a_flag_without_its_value_is_refused(self):
+        assert "training.batch_size" in refusal(TRAIN, "--workdir=w", "--training.batch_size")
+
+    def test_a_word_that_is_no_flag_is_refused(self):
+        assert refusal(TRAIN, "--workdir=w", "tokenizer").startswith("unexpected argument 'tokenizer'")
+
+    def test_facts_that_a_command_finds_out_itself_are_no_flags(self):
+        assert "Unknown command line flag 'model.tokens.codebook_size'" in refusal(
+            configs.LanguageModelTrainConfig, "--workdir=w", "--tokens=t", "--model.tokens.codebook_size=4"
+        )
+
+
+class TestFlagfiles:
+    @pytest.fixture
+    def write(self, tmp_path):
+        def write(name, text):
+            path = tmp_path / name
+            path.write_text(textwrap.dedent(text))
+            return f"--flagfile={path}"
+
+        return write
+
+    def test_comments_blank_lines_and_spaces_around_a_flag_are_passed_over(self, write):
+        config = train(write("a.flags", "# a comment\n\n  --training.seed=3  \n// another\n"))
+        assert config.training.seed == 3
+
+    def test_a_flag_after_the_file_overrides_it(self, write):
+        assert train(write("a.flags", "--training.seed=3\n"), "--training.seed=4").training.seed == 4
+
+    def test_a_flag_before_the_file_is_overridden_by_it(self, write):
+        assert train("--training.seed=4", write("a.flags", "--training.seed=3\n")).training.seed == 3
+
+    def test_files_can_be_nested(self, write):
+        inner = write("inner.flags", "--training.seed=3\n--training.batch_size=8\n")
+        config = train(write("outer.flags", f"--training.total_steps=5\n{inner}\n--training.batch_size=16\n"))
+        assert (config.training.seed, config.training.batch_size, config.training.total_steps) == (3, 16, 5)
+
+    def test_a_missing_file_is_named(self, tmp_path):
+        path = tmp_path / "none.flags"
+        message = refusal(TRAIN, f"--flagfile={path}")
+        assert str(path) in message and "No such file" in message
+
+    def test_a_file_that_is_no_text_is_refused(self, tmp_path):
+        path = tmp_path / "image.png"
+        path.write_bytes(b"\x89PNG\xff\xfe")
+        assert "no text file" in refusal(TRAIN, f"--flagfile={path}")
+
+    def test_a_mistake_in_the_file_gets_a_suggestion(self, write):
+        assert "Did you mean: training.seed" in refusal(TRAIN, "--workdir=w", write("a.flags", "--training.sead=3\n"))
+
+
+class TestChoose:
+    def choose(self, *argv):
+        return flags.choose("task", configs.TRAIN_CONFIGS, "tokenizer", list(argv))
+
+    def test_it_finds_the_one_flag_among_unknown_ones(self):
+        assert self.choose("--workdir=w", "--help", "--task=language_model", "--nomore") == "language_model"
+
+    def test_it_finds_the_flag_in_a_file(self):
+        assert self.choose(f"--flagfile={ROOT}/configs/digits/language_model.flags") == "language_model"
+
+    def test_without_the_flag_it_gives_the_default(self):
+        assert self.choose("--workdir=w") == "tokenizer"
+
+    def test_another_value_is_refused_with_the_allowed_ones(self):
+        with pytest.raises(InputError, match=r"--task=decoder: value should be one of <tokenizer\|language_model>"):
+            self.choose("--task=decoder")
+
+    def test_a_missing_file_is_refused(self):
+        with pytest.raises(InputError, match=r"none\.flags"):
+            self.choose("--flagfile=none.flags")
+
+
+class TestHelpText:
+    def test_it_shows_every_flag_with_its_default_and_help(self):
+        text = " ".join(flags.help_text(TRAIN, "Trains.").split())
+        for name, field in configs.leaves(TRAIN):
+            assert f" --{name}=" in text
+            assert " ".join(field.metadata["help"].split()) in text
+        assert "--model.quantizer.codebook_size=8192 number of codes" in text
+        assert text.startswith("Trains. Flags (--flagfile=<path> reads more of them from a file): --task=tokenizer")
+
+    def test_it_shows_the_choices(self):
+        assert "--optimizer.schedule=cosine [constant | cosine | exponential]" in flags.help_text(TRAIN, "")
+
+    def test_it_shows_the_defaults_of_the_command_not_those_of_the_class(self):
+        assert "--training.batch_size=1024\n" in flags.help_text(configs.LanguageModelTrainConfig, "")
+
+    def test_it_leaves_out_what_is_no_flag(self):
+        assert "tokenizer_checksum" not in flags.help_text(configs.LanguageModelTrainConfig, "")
+
+
+# -------------------------------------------------------------------------------------------------- whole processes
+
+ALL_HELPS = """
+import contextlib, io, json, runpy, sys, time
+
+HEAVY = {"tensorflow", "keras", "tfx", "apache_beam", "jax", "tensorflow_datasets"}
+
+
+class Refusing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in HEAVY:
+            raise AssertionError(f"{name} was imported")
+
+
+sys.meta_path.insert(0, Refusing())
+results = {}
+for command in json.loads(sys.argv[1]):
+    module, *arguments = command.split()
+    sys.argv = [module, *arguments]
+    begin, output, status = time.monotonic(), io.StringIO(), None
+    with contextlib.redirect_stdout(output):
+        try:
+            runpy.run_module(module, run_name="__main__")
+        except SystemExit as error:
+            status = error.code
+    results[command] = {"status": status, "seconds": time.monotonic() - begin, "text": output.getvalue()}
+print(json.dumps(results))
+"""
+HELPS = [
+    "vim_tf.train --help",
+    "vim_tf.train --task=language_model --help",
+    "vim_tf.train --flagfile=configs/digits/language_model.flags -h",
+    "vim_tf.encode_dataset --help",
+    "vim_tf.reconstruct --help",
+    "vim_tf.sample --help",
+    "vim_tf.evaluate --help",
+    "vim_tf.export --help",
+    "pipelines.local_runner --help",
+]
+
+
+def python(*arguments, **settings):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, **settings
+    )
+
+
+@pytest.fixture(scope="module")
+def helps():
+    """Status, seconds and text of every command's help, from a process in which importing TensorFlow fails."""
+    process = python("-c", ALL_HELPS, json.dumps(HELPS))
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
+
+
+@pytest.mark.parametrize("command", HELPS)
+class TestHelpOfEveryCommand:
+    def test_it_ends_with_status_zero_and_shows_the_flags(self, helps, command):
+        assert helps[command]["status"] == 0
+        assert "\n  --" in helps[command]["text"]
+
+    def test_it_answers_at_once(self, helps, command):
+        assert helps[command]["seconds"] < 2
+
+    def test_it_fits_the_terminal(self, helps, command):
+        assert max(map(len, helps[command]["text"].splitlines())) <= 100
+
+
+def test_the_task_decides_which_flags_the_help_shows(helps):
+    assert "--model.patch_size=" in helps["vim_tf.train --help"]["text"]
+    for command in HELPS[1:3]:
+        assert "--model.features_block=" in helps[command]["text"]
+        assert "--model.patch_size=" not in helps[command]["text"]
+
+
+def test_importing_the_package_and_its_entry_modules_loads_no_tensorflow():
+    modules = ["vim_tf", *(command.split()[0] for command in HELPS)]
+    heavy = "{'tensorflow', 'keras', 'tfx', 'numpy'}"
+    process = python("-c", f"import sys, {', '.join(sorted(set(modules)))}; print({heavy} & set(sys.modules))")
+    assert process.stdout == "set()\n", process.stderr
+
+
+COMMAND = """
+import os, signal, sys, types
+
+# The frame imports TensorFlow before it runs a command; this stands in for it.
+sys.modules["tensorflow"] = types.ModuleType("tensorflow")
+
+from vim_tf import config as configs
+from vim_tf import flags
+from vim_tf.errors import InputError
+
+
+def run(config):
+    print("seed", config.seed)
+    {body}
+
+
+flags.main(run, lambda argv: configs.SampleConfig, "Samples.")
+"""
+
+
+def command(body, *arguments):
+    return python("-c", COMMAND.format(body=body), *arguments)
+
+
+class TestExitStatus:
+    def test_zero_after_a_finished_run(self):
+        process = command("pass", *SAMPLE, "--seed=7")
+        assert (process.returncode, process.stdout, process.stderr) == (0, "seed 7\n", "")
+
+    def test_zero_after_help_even_beside_a_mistake(self):
+        process = command("pass", "--sead=7", "--help")
+        assert (process.returncode, process.stderr) == (0, "")
+        assert process.stdout.startswith("Samples.\n")
+
+    def test_one_and_a_last_line_that_says_what_after_a_failure(self):
+        process = command("raise RuntimeError('the disk is full\\nmore')", *SAMPLE)
+        assert process.returncode == 1
+        assert "Traceback" in process.stderr
+        assert process.stderr.splitlines()[-1] == "Failed: RuntimeError: the disk is full"
+
+    def test_two_and_one_line_after_an_unusable_flag(self):
+        process = command("pass", *SAMPLE, "--sead=7")
+        assert (process.returncode, process.stdout) == (2, "")
+        assert process.stderr == "Error: Unknown command line flag 'sead'. Did you mean: seed ?\n"
+
+    def test_two_and_one_line_after_an_unusable_input(self):
+        process = command("raise InputError('there is no folder t')", *SAMPLE)
+        assert (process.returncode, process.stderr) == (2, "Error: there is no folder t\n")
+
+    def test_143_after_sigterm(self):
+        process = command("os.kill(os.getpid(), signal.SIGTERM); print('still there')", *SAMPLE)
+        assert (process.returncode, process.stdout, process.stderr) == (143, "seed 0\n", "")
+
+    def test_130_and_one_line_after_an_interrupt(self):
+        process = command("os.kill(os.getpid(), signal.SIGINT)", *SAMPLE)
+        assert (process.returncode, process.stderr) == (130, "Interrupted.\n")
+
+    def test_a_run_that_leaves_with_a_status_of_its_own_keeps_it(self):
+        assert command("sys.exit(1)", *SAMPLE).returncode == 1
+
+    def test_two_from_a_real_command(self):
+        process = python("-m", "vim_tf.train", "--workdir=w", "--training.batchsize=4")
+        assert process.returncode == 2
+        assert process.stderr.startswith("Error: Unknown command line flag 'training.batchsize'. Did you mean: training.")

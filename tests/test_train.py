@@ -1,0 +1,200 @@
+"""`vim_tf.train`: a resumed run is the uninterrupted one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.testing import language_model_config, replace, tokenizer_config
+from vim_tf import config as configs
+from vim_tf import train
+from vim_tf.data import token_records
+from vim_tf.errors import InputError
+from vim_tf.training.callbacks import read_records
+
+
+def checkpoint(workdir):
+    """Every value of the latest checkpoint, by name."""
+    path = tf.train.latest_checkpoint(f"{workdir}/checkpoints")
+    reader = tf.train.load_checkpoint(path)
+    names = [name for name, _ in tf.train.list_variables(path) if name != "_CHECKPOINTABLE_OBJECT_GRAPH"]
+    return {name: reader.get_tensor(name) for name in names if not name.startswith("save_counter")}
+
+
+def assert_same_checkpoint(first, second):
+    one, other = checkpoint(first), checkpoint(second)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, other[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory):
+    """A folder of random tokens of a made-up tokenizer."""
+    folder = str(tmp_path_factory.mktemp("tokens"))
+    random = np.random.default_rng(0)
+    splits = {}
+    for split, count in (("train", 20), ("validation", 5)):
+        name = token_records.shard_name(0, 1)
+        with token_records.ShardWriter(f"{folder}/{split}/{name}", 16) as writer:
+            for index in range(count):
+                writer.write(random.integers(0, 16, (1, 4)), index % 3, b"key%d" % index)
+        shard = {"file": name, "num_examples": count, "sha256": writer.sha256}
+        splits[split] = {"num_examples": count, "shards": [shard]}
+    manifest = token_records.Manifest(
+        tokenizer_checksum="c0ffee",
+        codebook_size=16,
+        grid_height=2,
+        grid_width=2,
+        depth=1,
+        views=1,
+        num_classes=3,
+        class_names=["a", "b", "c"],
+        source="made up",
+        splits=splits,
+    )
+    token_records.write_manifest(folder, manifest)
+    return folder
+
+
+def test_tokenizer_resumed_after_2_steps_equals_4_steps_bit_for_bit(tmp_path):
+    train.run(tokenizer_config(tmp_path / "whole", total_steps=4))
+    # The schedule ends at total_steps, so the interrupted run must have had the same one.
+    resumed = tokenizer_config(tmp_path / "resumed", total_steps=4)
+    interrupted_after(2, resumed)
+    train.run(resumed)
+    assert_same_checkpoint(tmp_path / "whole", tmp_path / "resumed")
+    whole, parts = (read_records(tmp_path / name / "metrics.jsonl") for name in ("whole", "resumed"))
+    assert [line["step"] for line in parts] == [line["step"] for line in whole]
+    for one, other in zip(whole, parts, strict=True):
+        assert one["tokenizer/l2_loss"] == other["tokenizer/l2_loss"]
+
+
+def test_language_model_with_dropout_resumed_after_2_steps_equals_4_steps_bit_for_bit(tmp_path, tokens):
+    train.run(language_model_config(tmp_path / "whole", tokens))
+    resumed = language_model_config(tmp_path / "resumed", tokens)
+    interrupted_after(2, resumed)
+    train.run(resumed)
+    assert_same_checkpoint(tmp_path / "whole", tmp_path / "resumed")
+
+
+def interrupted_after(step, config):
+    """Trains and is stopped by an exception right after the checkpoint of a step."""
+    from vim_tf.training import callbacks
+
+    class Stop(Exception):
+        pass
+
+    original = callbacks.SaveOnSignal.on_step
+
+    def stop(self, now, logs):
+        if now == step:
+            raise Stop
+
+    callbacks.SaveOnSignal.on_step = stop
+    try:
+        with pytest.raises(Stop):
+            train.run(config)
+    finally:
+        callbacks.SaveOnSignal.on_step = original
+
+
+def test_run_returns_its_last_metrics_with_validation(tmp_path, tokens):
+    metrics = train.run(language_model_config(tmp_path, tokens))
+    assert {"language_model/bits_per_token", "language_model/validation_bits_per_token"} <= metrics.keys()
+
+
+def test_finished_run_called_again_trains_no_further(tmp_path, tokens):
+    config = language_model_config(tmp_path, tokens)
+    train.run(config)
+    before = checkpoint(tmp_path)
+    train.run(config)
+    after = checkpoint(tmp_path)
+    for name, value in before.items():
+        np.testing.assert_array_equal(value, after[name], err_msg=name)
+
+
+def test_only_so_many_checkpoints_are_kept(tmp_path, tokens):
+    config = language_model_config(tmp_path, tokens, total_steps=5, checkpoint_every_steps=1, keep_checkpoints=2)
+    train.run(config)
+    assert len(tf.train.get_checkpoint_state(f"{tmp_path}/checkpoints").all_model_checkpoint_paths) == 2
+
+
+def test_config_json_records_what_the_tokens_say(tmp_path, tokens):
+    train.run(language_model_config(tmp_path, tokens))
+    facts = json.loads((tmp_path / "config.json").read_text())["model"]["tokens"]
+    assert facts == {
+        "tokenizer_checksum": "c0ffee",
+        "grid_height": 2,
+        "grid_width": 2,
+        "depth": 1,
+        "codebook_size": 16,
+        "num_classes": 3,
+    }
+
+
+def test_resume_on_tokens_of_another_tokenizer_is_refused_with_both_checksums(tmp_path, tokens):
+    config = language_model_config(tmp_path / "run", tokens)
+    train.run(config)
+    other = tmp_path / "tokens"
+    tf.io.gfile.makedirs(str(other))
+    for split in configs.SPLITS:
+        (other / split).symlink_to(f"{tokens}/{split}")
+    manifest = json.loads(open(f"{tokens}/manifest.json").read()) | {"tokenizer_checksum": "decaf"}
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="c0ffee.*decaf"):
+        train.run(replace(config, tokens=str(other)))
+
+
+COMMAND = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.testing import tokenizer_config
+from vim_tf import flags, train
+sys.argv = ["train"]
+config = tokenizer_config({workdir!r}, total_steps=400, checkpoint_every_steps=20, log_every_steps=1)
+flags.parse = lambda config_class, argv: config
+train.main()
+"""
+
+
+def start_training(workdir):
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    code = COMMAND.format(root=root, workdir=str(workdir))
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def wait_for_step(workdir, step, process):
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        lines = read_records(f"{workdir}/metrics.jsonl")
+        if lines and lines[-1]["step"] >= step:
+            return
+        assert process.poll() is None, "the training ended by itself"
+        time.sleep(0.02)
+    raise AssertionError(f"no step {step} after 300 s")
+
+
+@pytest.mark.slow
+def test_training_killed_and_terminated_in_between_ends_with_the_weights_of_an_undisturbed_one(tmp_path):
+    undisturbed = start_training(tmp_path / "undisturbed")
+    assert undisturbed.wait(600) == 0
+
+    killed = start_training(tmp_path / "disturbed")
+    wait_for_step(tmp_path / "disturbed", 50, killed)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait(60) == -signal.SIGKILL
+
+    terminated = start_training(tmp_path / "disturbed")
+    wait_for_step(tmp_path / "disturbed", 110, terminated)
+    terminated.send_signal(signal.SIGTERM)
+    assert terminated.wait(60) == 143
+
+    assert start_training(tmp_path / "disturbed").wait(600) == 0
+    assert_same_checkpoint(tmp_path / "undisturbed", tmp_path / "disturbed")
