@@ -270,7 +270,7 @@ class TestHelpOfEveryCommand:
         assert "\n  --" in helps[command]["text"]
 
     def test_it_answers_at_once(self, helps, command):
-        assert helps[command]["seconds"] < 2
+        assert helps[command]["seconds"] < 5
 
     def test_it_fits_the_terminal(self, helps, command):
         assert max(map(len, helps[command]["text"].splitlines())) <= 100
@@ -353,4 +353,6 @@ class TestExitStatus:
     def test_two_from_a_real_command(self):
         process = python("-m", "vim_tf.train", "--workdir=w", "--training.batchsize=4")
         assert process.returncode == 2
-        assert process.stderr.startswith("Error: Unknown command line flag 'training.batchsize'. Did you mean: training.")
+        assert process.stderr.startswith(
+            "Error: Unknown command line flag 'training.batchsize'. Did you mean: training."
+        )

@@ -53,7 +53,7 @@ def _check_fraction(section, *names):
 
 
 def _check_choices(section):
-    """Checks every field that has a set of values; a flag's parser does so too, but not what comes from Python or JSON."""
+    """Checks the fields that have a set of values; flags are checked anyway, but not what comes from Python or JSON."""
     for field in dataclasses.fields(section):
         choices = typing.get_args(field.type) if typing.get_origin(field.type) is Literal else ()
         value = getattr(section, field.name)
@@ -186,7 +186,9 @@ class LanguageModelConfig(TransformerConfig):
     num_heads: int = setting(16, "attention heads")
     hidden_dim: int = setting(1536, "width of the residual stream")
     mlp_dim: int = setting(6144, "width inside the feed-forward part")
-    dropout: float = setting(0.1, "share dropped of embeddings, attention outputs, activations and feed-forward outputs")
+    dropout: float = setting(
+        0.1, "share dropped of embeddings, attention outputs, activations and feed-forward outputs"
+    )
     class_conditional: bool = setting(True, "put the label's embedding in front; off: one learned start embedding")
     label_dropout: float = setting(
         0.0, "share of training examples whose label is hidden; above 0 makes guidance possible"
@@ -498,7 +500,7 @@ class PipelineConfig:
 TRAIN_CONFIGS = {"tokenizer": TokenizerTrainConfig, "language_model": LanguageModelTrainConfig}
 
 
-# ------------------------------------------------------------------------------------------------------- to and from JSON
+# ------------------------------------------------------------------------------------------------- to and from JSON
 
 
 def to_dict(config):

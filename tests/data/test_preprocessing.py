@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
+from tensorflow.python.framework import op_def_registry
 
 from vim_tf.data import preprocessing
 
@@ -289,12 +290,15 @@ def test_the_error_names_the_formats_that_can_be_read(decode):
         decode(b"no image at all")
 
 
-def test_decoding_needs_no_python_so_that_it_can_be_exported():
+def test_decoding_is_pure_graph():
     function = tf.function(lambda data: preprocessing.decode_and_fit(data, 8, 8))
     graph = function.get_concrete_function(tf.TensorSpec([], tf.string)).graph.as_graph_def()
-    operations = {node.op for function in graph.library.function for node in function.node_def}
+    operations = {node.op for part in graph.library.function for node in part.node_def} | {n.op for n in graph.node}
     assert "DecodeJpeg" in operations
+    # No Python, so that it can be exported; no state, so that tf.data may run it in parallel under op determinism.
     assert not [name for name in operations if "Py" in name]
+    definitions = {name: op_def_registry.get(name) for name in operations}
+    assert not [name for name, definition in definitions.items() if definition and definition.is_stateful]
 
 
 def fitted(image, height, width):

@@ -44,7 +44,9 @@ def test_logit_laplace_gradients_agree_with_pytorch(reference, name):
     with tf.GradientTape() as tape:
         tape.watch(arguments)
         loss = logit_laplace_loss(reference["images"], **arguments)
-    np.testing.assert_allclose(tape.gradient(loss, arguments[name]), reference[f"{name}_gradient"], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        tape.gradient(loss, arguments[name]), reference[f"{name}_gradient"], rtol=1e-4, atol=1e-6
+    )
 
 
 def test_logit_laplace_of_a_case_worked_by_hand():

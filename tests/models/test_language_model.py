@@ -16,7 +16,14 @@ def model_with(**settings):
     sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
     grid = {"grid_height": 2, "grid_width": 3, "depth": 1}
     model = LanguageModel(
-        **{**grid, **sizes, "codebook_size": CODEBOOK_SIZE, "num_classes": NUM_CLASSES, "label_dropout": 0.1, **settings}
+        **{
+            **grid,
+            **sizes,
+            "codebook_size": CODEBOOK_SIZE,
+            "num_classes": NUM_CLASSES,
+            "label_dropout": 0.1,
+            **settings,
+        }
     )
     model.build()
     random = np.random.default_rng(0)
@@ -65,7 +72,9 @@ class TestWhatAPositionSees:
         assert np.all(np.any(after != logits, axis=-1))
 
     def test_the_order_of_the_tokens_before_matters(self, model):
-        one, other = (model(np.array([row], "int32"), LABELS[:1]).numpy() for row in ([1, 2, 3, 0, 0, 0], [2, 1, 3, 0, 0, 0]))
+        one, other = (
+            model(np.array([row], "int32"), LABELS[:1]).numpy() for row in ([1, 2, 3, 0, 0, 0], [2, 1, 3, 0, 0, 0])
+        )
         assert not np.allclose(one[:, 3], other[:, 3])
 
     def test_images_of_a_batch_do_not_see_each_other(self, model, tokens, logits):
@@ -83,7 +92,8 @@ class TestCache:
 
     def test_the_first_step_does_not_look_at_the_token_before(self, model):
         steps = [
-            model.step(tf.fill([4], token), tf.constant(LABELS), model.empty_cache(4), tf.constant(0))[0] for token in (0, 5)
+            model.step(tf.fill([4], token), tf.constant(LABELS), model.empty_cache(4), tf.constant(0))[0]
+            for token in (0, 5)
         ]
         np.testing.assert_array_equal(*steps)
 

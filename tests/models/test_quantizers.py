@@ -138,7 +138,11 @@ class TestRestartOfUnusedCodes:
 
     def restart(self, unused_steps, counts, limit):
         result = restart_unused_codes(
-            tf.constant(self.CODEBOOK), tf.constant(unused_steps), tf.constant(counts), tf.constant(self.CANDIDATES), limit
+            tf.constant(self.CODEBOOK),
+            tf.constant(unused_steps),
+            tf.constant(counts),
+            tf.constant(self.CANDIDATES),
+            limit,
         )
         return [array.numpy().reshape(-1).tolist() for array in result]
 

@@ -18,7 +18,9 @@ DTYPES = {"temperature": "float32", "top_k": "int32", "top_p": "float32", "guida
 def model_with(**settings):
     """A model whose weights are large enough for label and tokens to matter."""
     sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
-    model = LanguageModel(2, 3, 1, CODEBOOK_SIZE, **{"num_classes": NUM_CLASSES, "label_dropout": 0.1, **sizes, **settings})
+    model = LanguageModel(
+        2, 3, 1, CODEBOOK_SIZE, **{"num_classes": NUM_CLASSES, "label_dropout": 0.1, **sizes, **settings}
+    )
     model.build()
     random = np.random.default_rng(0)
     for weight in model.weights:
@@ -45,7 +47,11 @@ def request_tokens(model):
     dtypes = (tf.int32, tf.int32, tf.float32, tf.int32, tf.float32, tf.float32)
     generate = tf.function(
         lambda *arguments: generate_tokens(model, BATCH_SIZE, *arguments),
-        input_signature=[*(spec([None], dtype) for dtype in dtypes), spec([None, NUM_TOKENS], tf.int32), spec([None], tf.int32)],
+        input_signature=[
+            *(spec([None], dtype) for dtype in dtypes),
+            spec([None, NUM_TOKENS], tf.int32),
+            spec([None], tf.int32),
+        ],
         autograph=False,
     )
 
@@ -77,7 +83,12 @@ class TestReproducibility:
         labels, seeds = [0, 1, 2, 0], [5, 6, 7, 8]
         plain = request_tokens(labels, seeds)
         mixed = request_tokens(
-            labels, seeds, top_k=[0, 2, 0, 0], top_p=[1, 1, 1, 0.5], temperature=[1, 3, 1, 1], guidance_scale=[1, 1, 4, 1]
+            labels,
+            seeds,
+            top_k=[0, 2, 0, 0],
+            top_p=[1, 1, 1, 0.5],
+            temperature=[1, 3, 1, 1],
+            guidance_scale=[1, 1, 4, 1],
         )
         np.testing.assert_array_equal(mixed[0], plain[0])
 

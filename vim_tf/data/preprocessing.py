@@ -141,7 +141,7 @@ def _decode_gif(image_bytes, data):
     image = image[: frame["height"], : frame["width"]]
     margins = tf.stack([frame["top"], frame["bottom_margin"], frame["left"], frame["right_margin"]])
     area = (frame["height"] + margins[0] + margins[1]) * (frame["width"] + margins[2] + margins[3])
-    with _require(area <= _MAX_CANVAS, ["the canvas of the GIF file is too large: pixels", area]):
+    with _require(area <= _MAX_CANVAS, "the canvas of the GIF file is too large"):
         margins = tf.concat([tf.reshape(margins, [2, 2]), [[0, 0]]], 0)
     return tf.pad(image, margins, constant_values=255)
 
@@ -155,7 +155,7 @@ def _decode_webp(image_bytes, data):
 
 def _decode_bmp(image_bytes, data):
     is_supported, has_alpha, palette = image_headers.bmp_layout(data)
-    with _require(is_supported, ["BMP files of this kind can't be decoded: compressed, or unusual bits or masks"]):
+    with _require(is_supported, "BMP files of this kind can't be decoded: compressed, or unusual bits or masks"):
         image = tf.io.decode_bmp(image_bytes, channels=0)
     channels = tf.shape(image)[-1]
     # TensorFlow returns the palette's indices as if they were grey levels.
@@ -167,16 +167,17 @@ def _decode_bmp(image_bytes, data):
 
 
 def _refuse(image_bytes, data):
-    # Not the bytes themselves: Python can't pass on an error whose text is no UTF-8.
-    size = tf.strings.length(image_bytes)
-    with _require(False, ["image_bytes is no JPEG, PNG, GIF, WebP or BMP file; its size in bytes is", size]):
+    with _require(tf.size(data) < 0, "image_bytes is no JPEG, PNG, GIF, WebP or BMP file"):
         return tf.zeros([1, 1, 3], tf.uint8)
 
 
 def _require(condition, message):
-    """Context in which nothing is computed unless the condition holds; else InvalidArgumentError."""
-    check = tf.debugging.Assert(condition, message)
-    return tf.control_dependencies([] if check is None else [check])  # None when eager
+    """Context in which nothing is computed unless the condition (bool []) holds; else InvalidArgumentError.
+
+    tf.debugging.Assert is a stateful op: it makes tf.data decode one image at a time where deterministic ops are on.
+    """
+    number = tf.where(condition, 0.0, float("nan"))
+    return tf.control_dependencies([tf.debugging.check_numerics(number, message)])
 
 
 def _over_white(rgba):

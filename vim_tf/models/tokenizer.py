@@ -124,7 +124,9 @@ class ViTVQGAN(keras.Model):
 def build_tokenizer(section):
     """The built model that a `TokenizerModelConfig` describes."""
     sizes = {
-        side: {name: getattr(getattr(section, side), name) for name in ("num_layers", "num_heads", "hidden_dim", "mlp_dim")}
+        side: {
+            name: getattr(getattr(section, side), name) for name in ("num_layers", "num_heads", "hidden_dim", "mlp_dim")
+        }
         for side in ("encoder", "decoder")
     }
     quantizer = {
@@ -132,6 +134,8 @@ def build_tokenizer(section):
         "codebook_dim": section.quantizer.codebook_dim,
         "l2_normalize": section.quantizer.l2_normalize,
     }
-    tokenizer = ViTVQGAN(section.height, section.width, section.patch_size, **sizes, quantizer=quantizer, name="tokenizer")
+    tokenizer = ViTVQGAN(
+        section.height, section.width, section.patch_size, **sizes, quantizer=quantizer, name="tokenizer"
+    )
     tokenizer.build()
     return tokenizer

@@ -37,7 +37,9 @@ class _VisionTransformer(keras.layers.Layer):
         length = self.grid_height * self.grid_width
         self.embedding.build((None, length, input_dim))
         self.positions = self.add_weight(
-            name="positions", shape=(1, length, self.hidden_dim), initializer=keras.initializers.RandomNormal(stddev=0.02)
+            name="positions",
+            shape=(1, length, self.hidden_dim),
+            initializer=keras.initializers.RandomNormal(stddev=0.02),
         )
         for layer in (*self.blocks, self.final_norm, self.head_hidden, self.head_output):
             layer.build((None, length, self.hidden_dim))

@@ -8,7 +8,16 @@ from vim_tf.sampling.logits import draw, guide, keep_likeliest
 
 
 def generate_tokens(
-    language_model, batch_size, labels, seeds, temperature, top_k, top_p, guidance_scale, prefix=None, prefix_length=None
+    language_model,
+    batch_size,
+    labels,
+    seeds,
+    temperature,
+    top_k,
+    top_p,
+    guidance_scale,
+    prefix=None,
+    prefix_length=None,
 ):
     """Tokens for any number of labels, in a graph.
 
@@ -119,8 +128,7 @@ class Sampler:
         self._generate = tf.function(
             lambda *settings: generate_tokens(language_model, batch_size, *settings),
             input_signature=[
-                spec([None], dtype)
-                for dtype in (tf.int32, tf.int32, tf.float32, tf.int32, tf.float32, tf.float32)
+                spec([None], dtype) for dtype in (tf.int32, tf.int32, tf.float32, tf.int32, tf.float32, tf.float32)
             ],
             autograph=False,
         )
