@@ -197,7 +197,15 @@ def write_mixed_folder(folder):
     for label in ("cats", "dogs"):
         tf.io.gfile.makedirs(f"{folder}/{label}")
     colour = [Image.fromarray(random.integers(0, 256, (24, 20, 3), np.uint8)) for _ in range(19)]
-    kinds = [("png", "RGB"), ("jpg", "RGB"), ("webp", "RGB"), ("gif", "P"), ("png", "L"), ("png", "RGBA"), ("jpg", "CMYK")]
+    kinds = [
+        ("png", "RGB"),
+        ("jpg", "RGB"),
+        ("webp", "RGB"),
+        ("gif", "P"),
+        ("png", "L"),
+        ("png", "RGBA"),
+        ("jpg", "CMYK"),
+    ]
     for index, image in enumerate(colour):
         suffix, mode = kinds[index % len(kinds)]
         image.convert(mode).save(f"{folder}/{('cats', 'dogs')[index % 2]}/{index}.{suffix}")

@@ -125,12 +125,16 @@ def test_equalized_weights_are_scaled_when_used():
 
 
 def test_channels_follow_the_resolution_up_to_the_limit():
-    discriminator = build_discriminator(configs.TokenizerModelConfig(height=64, width=32, patch_size=8))
-    assert discriminator.from_rgb.filters == 256
-    assert [block.filters for block in discriminator.blocks] == [512, 512, 512]
-    assert discriminator.last_conv.kernel.shape == (3, 3, 513, 512)
+    section = configs.DiscriminatorConfig(channel_multiplier=1 / 16, max_channels=48)
+    discriminator = build_discriminator(
+        configs.TokenizerModelConfig(height=64, width=32, patch_size=8, discriminator=section)
+    )
+    # 1024 / 64, then 1024 / 32 and, of 64 and 128, the limit.
+    assert discriminator.from_rgb.filters == 16
+    assert [block.filters for block in discriminator.blocks] == [32, 48, 48]
+    assert discriminator.last_conv.kernel.shape == (3, 3, 48 + 1, 48)
     # 64 x 32 was halved down to 8 x 4.
-    assert discriminator.hidden.kernel.shape == (8 * 4 * 512, 512)
+    assert discriminator.hidden.kernel.shape == (8 * 4 * 48, 48)
 
 
 def test_a_group_of_one_turns_the_minibatch_deviation_off():

@@ -26,11 +26,12 @@ def model_with(**settings):
         }
     )
     model.build()
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(8)
     for weight in model.weights:
-        weight.assign(random.normal(0, 0.5 if len(weight.shape) > 1 else 0.1, weight.shape))
-    for layer in (model.token_embedding, model.label_embedding):
-        layer.embeddings.assign(layer.embeddings * 4)
+        mean, deviation = {"gamma": (1, 0.1), "beta": (0, 0.1), "bias": (0, 0.1)}.get(weight.name, (0, 0.5))
+        weight.assign(random.normal(mean, deviation, weight.shape))
+    for weight in (model.token_embedding.embeddings, model.label_embedding.embeddings, model.positions):
+        weight.assign(weight * 4)
     return model
 
 

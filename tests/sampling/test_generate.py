@@ -22,11 +22,12 @@ def model_with(**settings):
         2, 3, 1, CODEBOOK_SIZE, **{"num_classes": NUM_CLASSES, "label_dropout": 0.1, **sizes, **settings}
     )
     model.build()
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(8)
     for weight in model.weights:
-        weight.assign(random.normal(0, 0.5 if len(weight.shape) > 1 else 0.1, weight.shape))
-    for layer in (model.token_embedding, model.label_embedding):
-        layer.embeddings.assign(layer.embeddings * 4)
+        mean, deviation = {"gamma": (1, 0.1), "beta": (0, 0.1), "bias": (0, 0.1)}.get(weight.name, (0, 0.5))
+        weight.assign(random.normal(mean, deviation, weight.shape))
+    for weight in (model.token_embedding.embeddings, model.label_embedding.embeddings, model.positions):
+        weight.assign(weight * 4)
     return model
 
 
@@ -38,6 +39,11 @@ def model():
 @pytest.fixture(scope="module")
 def sampler(model):
     return Sampler(model, BATCH_SIZE)
+
+
+@pytest.fixture(scope="module")
+def large_sampler(model):
+    return Sampler(model, 400)
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +124,12 @@ class TestDistribution:
         one, other = (request_tokens([label] * 4, [1, 2, 3, 4], guidance_scale=0.0) for label in (0, 2))
         np.testing.assert_array_equal(one, other)
 
-    def test_first_tokens_are_distributed_as_the_model_says(self, model, sampler):
-        tokens = sampler.sample([1] * 1200, np.arange(1200), temperature=1.5)[:, 0]
+    @pytest.mark.parametrize("temperature", [0.7, 3.0])
+    def test_first_tokens_are_distributed_as_the_model_says(self, model, large_sampler, temperature):
+        tokens = large_sampler.sample([1] * 1200, np.arange(1200), temperature=temperature)[:, 0]
         logits = model(np.zeros([1, NUM_TOKENS], "int32"), np.array([1], "int32")).numpy()[0, 0].astype("float64")
         observed = np.bincount(tokens, minlength=CODEBOOK_SIZE)
-        assert chisquare(observed, softmax(logits / 1.5) * 1200).pvalue > 1e-3
+        assert chisquare(observed, softmax(logits / temperature) * 1200).pvalue > 1e-3
 
     def test_numbers_of_different_positions_are_independent(self, sampler):
         """Two neighbouring positions of a model without preferences take all pairs alike."""

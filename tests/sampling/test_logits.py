@@ -91,6 +91,10 @@ class TestDraw:
         numbers = [0.0, 1e-30, 0.25, 0.4999999, 0.5, 0.5000001, 0.75, BELOW_ONE]
         assert set(drawn(probabilities, numbers)) == expected
 
+    @pytest.mark.filterwarnings("ignore:divide by zero")
+    def test_a_number_rounded_up_to_one_gives_the_last_token_of_any_probability(self):
+        assert drawn([0.5, 0.5, 0.0], [1.0]) == [1]
+
     def test_the_largest_number_stays_inside_a_large_codebook(self):
         logits = tf.random.stateless_normal([64, 8192], [1, 2])
         assert np.all(draw(logits, tf.fill([64], BELOW_ONE)).numpy() < 8192)

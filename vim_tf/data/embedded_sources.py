@@ -60,13 +60,11 @@ def open_photos(split, height, width):
             f"{photos.shape[1]} x {photos.shape[2]}; choose smaller images"
         )
     count = _PHOTO_EXAMPLES[split]
-    draws = np.array([_photo_draw(split, index) for index in range(count)], np.uint64)
     labels = np.arange(count) % len(photos)
+    rows, columns = zip(*(_photo_draw(split, i, free_rows + 1, free_columns + 1) for i in range(count)), strict=True)
     with tf.device("CPU:0"):
         photos = tf.constant(photos)
-        places = tf.constant(
-            np.stack([labels, draws[:, 0] % (free_rows + 1), draws[:, 1] % (free_columns + 1)], axis=1).astype(np.int32)
-        )
+        places = tf.constant(np.stack([labels, rows, columns], axis=1), tf.int32)
 
     def fetch(index):
         photo, row, column = tf.unstack(places[index])
@@ -82,10 +80,10 @@ def open_photos(split, height, width):
     )
 
 
-def _photo_draw(split, index):
-    """Two integers that depend on the split and the index alone."""
+def _photo_draw(split, index, *limits):
+    """Two integers, each below its limit, that depend on the split and the index alone."""
     digest = hashlib.sha256(f"{split} {index}".encode()).digest()
-    return int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:16], "big")
+    return [int.from_bytes(digest[8 * i : 8 * i + 8], "big") % limit for i, limit in enumerate(limits)]
 
 
 def _base_name(path):

@@ -141,9 +141,8 @@ def _decode_gif(image_bytes, data):
     image = image[: frame["height"], : frame["width"]]
     margins = tf.stack([frame["top"], frame["bottom_margin"], frame["left"], frame["right_margin"]])
     area = (frame["height"] + margins[0] + margins[1]) * (frame["width"] + margins[2] + margins[3])
-    with _require(area <= _MAX_CANVAS, "the canvas of the GIF file is too large"):
-        margins = tf.concat([tf.reshape(margins, [2, 2]), [[0, 0]]], 0)
-    return tf.pad(image, margins, constant_values=255)
+    margins += _zero_if(area <= _MAX_CANVAS, "the canvas of the GIF file is too large")
+    return tf.pad(image, tf.concat([tf.reshape(margins, [2, 2]), [[0, 0]]], 0), constant_values=255)
 
 
 def _decode_webp(image_bytes, data):
@@ -155,8 +154,8 @@ def _decode_webp(image_bytes, data):
 
 def _decode_bmp(image_bytes, data):
     is_supported, has_alpha, palette = image_headers.bmp_layout(data)
-    with _require(is_supported, "BMP files of this kind can't be decoded: compressed, or unusual bits or masks"):
-        image = tf.io.decode_bmp(image_bytes, channels=0)
+    failure = _zero_if(is_supported, "BMP files of this kind can't be decoded: compressed, or unusual bits or masks")
+    image = tf.io.decode_bmp(image_bytes, channels=0) + tf.cast(failure, tf.uint8)
     channels = tf.shape(image)[-1]
     # TensorFlow returns the palette's indices as if they were grey levels.
     return tf.cond(
@@ -167,17 +166,17 @@ def _decode_bmp(image_bytes, data):
 
 
 def _refuse(image_bytes, data):
-    with _require(tf.size(data) < 0, "image_bytes is no JPEG, PNG, GIF, WebP or BMP file"):
-        return tf.zeros([1, 1, 3], tf.uint8)
+    failure = _zero_if(tf.size(data) < 0, "image_bytes is no JPEG, PNG, GIF, WebP or BMP file")
+    return tf.fill([1, 1, 3], tf.cast(failure, tf.uint8))
 
 
-def _require(condition, message):
-    """Context in which nothing is computed unless the condition (bool []) holds; else InvalidArgumentError.
+def _zero_if(condition, message):
+    """int64 []: 0 if the condition (bool []) holds, else InvalidArgumentError; to be added to what needs it.
 
-    tf.debugging.Assert is a stateful op: it makes tf.data decode one image at a time where deterministic ops are on.
+    The number is parsed from the message, as that is no stateful op: tf.debugging's would make tf.data decode one image
+    at a time where deterministic ops are on. A control dependency doesn't keep an op without state from being pruned.
     """
-    number = tf.where(condition, 0.0, float("nan"))
-    return tf.control_dependencies([tf.debugging.check_numerics(number, message)])
+    return tf.strings.to_number(tf.where(condition, "0", message), tf.int64)
 
 
 def _over_white(rgba):
