@@ -1,4 +1,4 @@
-"""Images beside what a tokenizer keeps of them: `python -m vim_tf.reconstruct --tokenizer=D --images=a.png --output=O`."""
+"""Images beside their reconstructions: `python -m vim_tf.reconstruct --tokenizer=D --images=a.png --output=O`."""
 
 import os
 
@@ -8,7 +8,7 @@ from vim_tf.errors import InputError
 
 
 def run(config):
-    """Writes `<output>/<name>.png` for each image: the original as the tokenizer sees it, its reconstruction, the error.
+    """Writes `<output>/<name>.png` for each image: as the tokenizer sees it, its reconstruction, the error.
 
     Args:
         config: ReconstructConfig.

@@ -1,4 +1,4 @@
-"""Generates images: `python -m vim_tf.sample --tokenizer=D --language_model=D2 --labels=0,1 --num_per_label=8 --output=O`."""
+"""Generates images: `python -m vim_tf.sample --tokenizer=D --language_model=D2 --labels=0,1 --output=O`."""
 
 import dataclasses
 import io

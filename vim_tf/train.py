@@ -98,7 +98,9 @@ def _tokenizer_stage(config, strategy):
     from vim_tf.training.tokenizer_trainer import TokenizerTrainer
 
     settings, model = config.training, config.model
-    train, validation = (sources.build_source(config.data, split, model.height, model.width) for split in configs.SPLITS)
+    train, validation = (
+        sources.build_source(config.data, split, model.height, model.width) for split in configs.SPLITS
+    )
     with strategy.scope():
         tokenizer = build_tokenizer(model)
         optimizer = build_optimizer(config.optimizer, settings.total_steps, tokenizer.trainable_variables)
@@ -138,7 +140,9 @@ def _language_model_stage(config, strategy):
     settings = config.training
     train, validation = (token_records.load_tokens(config.tokens, split) for split in configs.SPLITS)
     manifest = train.manifest
-    facts = configs.TokenFacts(**{field.name: getattr(manifest, field.name) for field in dataclasses.fields(configs.TokenFacts)})
+    facts = configs.TokenFacts(
+        **{field.name: getattr(manifest, field.name) for field in dataclasses.fields(configs.TokenFacts)}
+    )
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, tokens=facts))
     with strategy.scope():
         language_model = build_language_model(config.model)

@@ -113,7 +113,9 @@ def checksum(tokenizer):
 
 def _stage_folder(path, task):
     if not tf.io.gfile.isdir(path):
-        raise InputError(f"there is no folder {path}; a trained stage is a --workdir of vim_tf.train or an exported model")
+        raise InputError(
+            f"there is no folder {path}; a trained stage is a --workdir of vim_tf.train or an exported model"
+        )
     for folder in [path] + ([f"{path}/{EXPORTED_STAGES}/{task}"] if task else []):
         if tf.io.gfile.exists(f"{folder}/config.json"):
             return folder

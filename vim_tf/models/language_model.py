@@ -10,8 +10,8 @@ from vim_tf.models.layers import LAYER_NORM_EPSILON, SeededDropout, TransformerB
 class LanguageModel(keras.Model):
     """Distribution of each token given the label and the tokens before it, in raster order.
 
-    The sequence has one slot for each token. Slot 0 holds the label's embedding, slot i the embedding of token i - 1, so
-    that the output at slot i is about token i. Positions are learned, one for each slot.
+    The sequence has one slot for each token. Slot 0 holds the label's embedding, slot i the embedding of token i - 1,
+    so that the output at slot i is about token i. Positions are learned, one for each slot.
 
     Args:
         grid_height, grid_width, depth: shape of an image's tokens; depth is the fastest axis.

@@ -26,7 +26,9 @@ def export(folder, tokenizer, language_model="", sampling_batch_size=16):
     if language_model:
         loaded = workdir.load_language_model(language_model, stages["tokenizer"][1])
         stages["language_model"] = (language_model, loaded)
-    module, signatures = build_signatures(*(model for _, model in stages.values()), sampling_batch_size=sampling_batch_size)
+    module, signatures = build_signatures(
+        *(model for _, model in stages.values()), sampling_batch_size=sampling_batch_size
+    )
     folder = folder.rstrip("/")
     temporary = f"{folder}.tmp"
     if tf.io.gfile.exists(temporary):

@@ -56,7 +56,9 @@ def build_signatures(tokenizer, language_model=None, sampling_batch_size=16):
 
 def _tokenizer_functions(tokenizer):
     bytes_spec = tf.TensorSpec([None], tf.string, name="image_bytes")
-    tokens_spec = tf.TensorSpec([None, tokenizer.grid_height * tokenizer.grid_width * tokenizer.depth], tf.int32, "tokens")
+    tokens_spec = tf.TensorSpec(
+        [None, tokenizer.grid_height * tokenizer.grid_width * tokenizer.depth], tf.int32, "tokens"
+    )
 
     def encode(image_bytes):
         return {"tokens": _encode(tokenizer, image_bytes)}
@@ -87,7 +89,10 @@ def _language_model_functions(tokenizer, language_model, batch_size):
         _refuse(top_p, (top_p > 0) & (top_p <= 1), "top_p", "it must lie in (0, 1]")
         if not language_model.can_be_guided:
             _refuse(
-                guidance_scale, guidance_scale == 1, "guidance_scale", "this model was trained without label dropout: use 1"
+                guidance_scale,
+                guidance_scale == 1,
+                "guidance_scale",
+                "this model was trained without label dropout: use 1",
             )
         settings = (label, seed, temperature, top_k, top_p, guidance_scale)
         tokens = generate_tokens(language_model, batch_size, *settings, *prefix)

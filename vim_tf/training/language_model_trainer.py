@@ -41,4 +41,3 @@ class LanguageModelTrainer(StepModel):
     def checkpointed(self):
         """What a resume needs, by name; `model` is what the other commands load."""
         return {"model": self.language_model, "optimizer": self.optimizer}
-

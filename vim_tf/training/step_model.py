@@ -87,4 +87,3 @@ class StepModel(keras.Model):
 
     def _symbolic_build(self, *args, **kwargs):
         """Does nothing: models, optimizers and metrics are built in the strategy's scope before `fit`."""
-

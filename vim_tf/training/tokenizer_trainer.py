@@ -69,7 +69,7 @@ class TokenizerTrainer(StepModel):
         with tf.GradientTape(persistent=True) as tape:
             total, terms, outputs = self._compiled_reconstruct(images)
             if self.discriminator:
-                # One call, so that real and fake images cost one pass; groups of the minibatch deviation don't mix them.
+                # One pass for both; the groups of the minibatch deviation don't mix them.
                 logits = self.discriminator(tf.concat([images, outputs.images], axis=0))
                 real_logits, fake_logits = tf.split(logits, 2)
                 terms["tokenizer/generator_loss"] = generator_loss(fake_logits)
