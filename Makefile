@@ -16,8 +16,6 @@ WORKERS := 2
 PYTEST_ARGS :=
 PYTEST := $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile
 
-export TF_CPP_MIN_LOG_LEVEL ?= 2
-
 hash_of = $(shell cat $(1) | sha256sum | cut -c 1-16)
 STAMPS := $(VENV)/stamps
 LOCK_STAMP := $(STAMPS)/lock-$(call hash_of,requirements.lock requirements/installer.lock)

@@ -82,6 +82,7 @@ class DataConfig:
         "image source: digits, photos, tfds:<name>, folder:<path> (a sub-folder is a class) or tfrecord:<glob>; a "
         "{split} in a path or glob is replaced by train or validation",
     )
+    name: str = setting("", "what reports and metrics call the images; empty = the source itself")
     validation_fraction: float = setting(
         0.1, "share of a source without splits of its own that becomes the validation split, by a hash of the key"
     )

@@ -1,5 +1,6 @@
 """Images to token records: `python -m vim_tf.encode_dataset --tokenizer=D --data.source=S --output=T`."""
 
+import functools
 import itertools
 import os
 
@@ -67,15 +68,21 @@ def encode_shard(tokenizer, batches, path):
 
 def _encoded_examples(tokenizer, batches):
     """Yields (tokens int32 [1, num_tokens], label int, key bytes) of each image; arguments as in `encode_shard`."""
-    import tensorflow as tf
-
-    from vim_tf.data import preprocessing
-
-    encode = tf.function(lambda images: tokenizer.encode(preprocessing.to_float(images)), reduce_retracing=True)
+    encode = _compiled_encode(tokenizer)
     for batch in batches:
         tokens = encode(batch["image"]).numpy()
         for row, label, key in zip(tokens, batch["label"].numpy(), batch["key"].numpy(), strict=True):
             yield row[None], int(label), key
+
+
+@functools.lru_cache(maxsize=1)
+def _compiled_encode(tokenizer):
+    """uint8 images to tokens as one graph, traced once for all shards of a tokenizer."""
+    import tensorflow as tf
+
+    from vim_tf.data import preprocessing
+
+    return tf.function(lambda images: tokenizer.encode(preprocessing.to_float(images)), reduce_retracing=True)
 
 
 def _write_shard(examples, path, codebook_size):

@@ -44,7 +44,7 @@ def run(config):
     results.write_metrics(f"{config.output}/metrics.json", result.metrics, result.conditions)
     write_report(
         f"{config.output}/report.html",
-        title=f"vim_tf on {config.data.source}",
+        title=f"vim_tf on {source.name}",
         metrics=result.metrics,
         conditions=result.conditions,
         pictures=result.pictures,
@@ -52,9 +52,6 @@ def run(config):
         lineage=_lineage(config, stages, tokenizer),
         subtitle=f"{' and '.join(settings.kind)} on the {config.split} split".capitalize(),
     )
-    for name, value in sorted(result.metrics.items()):
-        print(f"{name:36s} {value:.4f}")
-    print(f"Report: {config.output}/report.html")
     return result.metrics
 
 
@@ -94,9 +91,16 @@ def _lineage(config, stages, tokenizer):
     }
 
 
+def show(config):
+    """Runs, and prints the metrics and where the report is."""
+    metrics = run(config)
+    print("\n".join(f"{name:36s} {value:.4f}" for name, value in sorted(metrics.items())))
+    print(f"Report: {config.output}/report.html")
+
+
 def main():
     """The command."""
-    flags.main(run, lambda argv: configs.EvaluateConfig, "Measures a tokenizer and a language model; writes a report.")
+    flags.main(show, lambda argv: configs.EvaluateConfig, "Measures a tokenizer and a language model; writes a report.")
 
 
 if __name__ == "__main__":

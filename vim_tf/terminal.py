@@ -26,7 +26,9 @@ _START_UP_CHATTER = (
 
 def quiet_libraries():
     """Shows of libraries what is a warning or worse, and of this project everything."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # What native code logs as an error and doesn't raise, such as an optimization that it then leaves out, is no
+    # concern of the user; what matters is raised.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Else every record is followed by the remark that absl's own flags were not parsed.
     absl_flags.FLAGS.mark_as_parsed()
     absl_logging.use_absl_handler()

@@ -7,6 +7,7 @@ from typing import Any
 
 from vim_tf import config as configs
 from vim_tf import flags
+from vim_tf.errors import InputError
 
 
 def run(config):
@@ -98,6 +99,8 @@ def _tokenizer_stage(config, strategy):
     from vim_tf.training.tokenizer_trainer import TokenizerTrainer
 
     settings, model = config.training, config.model
+    group = model.discriminator.minibatch_stddev_group if config.losses.adversarial_weight else 1
+    _check_batch(settings.batch_size, strategy.num_replicas_in_sync, group)
     train, validation = (
         sources.build_source(config.data, split, model.height, model.width) for split in configs.SPLITS
     )
@@ -130,6 +133,16 @@ def _tokenizer_stage(config, strategy):
     )
 
 
+def _check_batch(batch_size, num_replicas, group=1):
+    """Refuses a batch that replicas, or groups of the minibatch deviation within one, can't share evenly."""
+    if batch_size % (num_replicas * group):
+        groups = f" and groups of model.discriminator.minibatch_stddev_group {group}" if group > 1 else ""
+        raise InputError(
+            f"training.batch_size {batch_size} can't be divided into {num_replicas} replicas{groups}; use a multiple "
+            f"of {num_replicas * group}"
+        )
+
+
 def _language_model_stage(config, strategy):
     from vim_tf.data import pipeline, token_records
     from vim_tf.evaluation.evaluators import TokenEvaluator
@@ -138,6 +151,7 @@ def _language_model_stage(config, strategy):
     from vim_tf.training.optimizers import build_optimizer
 
     settings = config.training
+    _check_batch(settings.batch_size, strategy.num_replicas_in_sync)
     train, validation = (token_records.load_tokens(config.tokens, split) for split in configs.SPLITS)
     manifest = train.manifest
     facts = configs.TokenFacts(

@@ -1,6 +1,5 @@
 """Measures a trained tokenizer and language model, and says whether they may be served."""
 
-import contextlib
 import json
 import os
 
@@ -10,6 +9,7 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
+from pipelines import fingerprints
 from pipelines.gates import missed_gates
 from vim_tf import config as configs
 from vim_tf import evaluate
@@ -47,13 +47,14 @@ def GenerativeEvaluator(
         evaluation=configs.from_dict(configs.EvaluationConfig, json.loads(evaluation_config)),
         tokenizer=tokenizer.uri,
         language_model=language_model.uri,
-        data=configs.DataConfig(source=f"tfrecord:{examples.uri}/Split-{{split}}/*.gz"),
+        data=configs.DataConfig(
+            source=f"tfrecord:{examples.uri}/Split-{{split}}/*.gz",
+            name=fingerprints.read_manifest(examples.uri)["source"],
+        ),
         sampling=configs.from_dict(configs.SamplingConfig, json.loads(sampling_config)),
         output=evaluation.uri,
     )
-    # The runner shows the metrics, also those of a cached evaluation.
-    with contextlib.redirect_stdout(None):
-        evaluate.run(config)
+    evaluate.run(config)
     metrics, _ = results.read_metrics(os.path.join(evaluation.uri, "metrics.json"))
     misses = missed_gates(metrics, json.loads(gates))
     reason = "; ".join(misses) if misses else "every gate is passed"

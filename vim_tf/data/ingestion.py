@@ -81,7 +81,7 @@ def examine(name, examples, height, width, total=None):
             images.clear()
         if time.monotonic() - last_progress > _PROGRESS_SECONDS:
             last_progress = time.monotonic()
-            logging.info("%s: checked %d of %s images", name, len(readable), total or "?")
+            logging.info("%s: checked %d%s images", name, len(readable), f" of {total}" if total else "")
     stacked = None
     if images:
         array = np.stack(images)

@@ -64,8 +64,8 @@ def open_source(
 
 
 def build_source(config, split, height, width):
-    """`open_source` with the values of a `DataConfig`."""
-    return open_source(
+    """`open_source` with the values of a `DataConfig`, under the name that the user gave the images."""
+    source = open_source(
         config.source,
         split,
         height,
@@ -74,6 +74,8 @@ def build_source(config, split, height, width):
         config.max_unreadable_fraction,
         config.shuffle_buffer,
     )
+    source.name = config.name or config.source
+    return source
 
 
 class ImageSource(abc.ABC):
