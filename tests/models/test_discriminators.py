@@ -9,6 +9,7 @@ import tensorflow as tf
 from vim_tf import config as configs
 from vim_tf.losses.adversarial import r1_penalty
 from vim_tf.models.discriminators import (
+    DownsamplingBlock,
     EqualizedConv,
     EqualizedDense,
     StyleGAN2Discriminator,
@@ -148,3 +149,30 @@ def test_images_of_other_groups_do_not_matter(discriminator, reference):
     images = reference["images"].copy()
     images[2:] = 0.5
     np.testing.assert_array_equal(discriminator(images)[:2], discriminator(reference["images"])[:2])
+
+
+class TestDownsamplingBlock:
+    @pytest.mark.parametrize("branch", ["conv_down", "skip"])
+    @pytest.mark.parametrize("size", [8, 9])
+    def test_each_branch_is_centred_on_the_two_pixels_that_its_output_stands_for(self, branch, size):
+        block = DownsamplingBlock(1)
+        block.build((None, size, size, 1))
+        # The first convolution hands its input on, the others add up what they see; one branch is off.
+        kernels = {"conv": np.zeros([3, 3, 1, 1]), "conv_down": np.zeros([3, 3, 1, 1]), "skip": np.zeros([1, 1, 1, 1])}
+        kernels["conv"][1, 1] = 1
+        kernels[branch][:] = 1
+        for name, kernel in kernels.items():
+            getattr(block, name).kernel.assign(kernel)
+        inputs = tf.ones([1, size, size, 1])
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            output = block(inputs)[0, 1, 1, 0]
+        seen = tape.gradient(output, inputs).numpy()[0, :, :, 0]
+        assert np.average(np.arange(size), weights=seen.sum(axis=0)) == pytest.approx(2.5)
+        assert np.average(np.arange(size), weights=seen.sum(axis=1)) == pytest.approx(2.5)
+
+    @pytest.mark.parametrize(("size", "halved"), [(8, 4), (9, 5), (5, 3)])
+    def test_odd_sides_are_rounded_up(self, size, halved):
+        block = DownsamplingBlock(2)
+        block.build((None, size, size, 3))
+        assert block(tf.ones([1, size, size, 3])).shape == (1, halved, halved, 2)

@@ -186,12 +186,13 @@ def same_padding(inputs, kernel, stride):
     return F.pad(inputs, pads)
 
 
-def equalized_conv(inputs, weights, name, stride=1):
+def equalized_conv(inputs, weights, name, stride=1, padded=True):
     """Weights in TensorFlow's layout [height, width, inputs, outputs], scaled by He's constant without its gain."""
     kernel = weights[f"{name}/kernel"].permute(3, 2, 0, 1)
     kernel = kernel / math.sqrt(kernel[0].numel())
     side = kernel.shape[-1]
-    return F.conv2d(same_padding(inputs, side, stride), kernel, weights.get(f"{name}/bias"), stride=stride)
+    inputs = same_padding(inputs, side, stride) if padded else inputs
+    return F.conv2d(inputs, kernel, weights.get(f"{name}/bias"), stride=stride)
 
 
 def equalized_dense(inputs, weights, name):
@@ -202,11 +203,12 @@ def activation(inputs):
     return math.sqrt(2) * F.leaky_relu(inputs, 0.2)
 
 
-def blur(inputs):
+def blur(inputs, padded=True):
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
     kernel = torch.outer(taps, taps) / 64
     channels = inputs.shape[1]
-    return F.conv2d(same_padding(inputs, 4, 1), kernel.expand(channels, 1, 4, 4), groups=channels)
+    inputs = same_padding(inputs, 4, 1) if padded else inputs
+    return F.conv2d(inputs, kernel.expand(channels, 1, 4, 4), groups=channels)
 
 
 def append_stddev(inputs, group):
@@ -223,7 +225,10 @@ def discriminator(images, weights, group):
     hidden = activation(equalized_conv(images.permute(0, 3, 1, 2) * 2 - 1, weights, "from_rgb"))
     for index in range(len(CHANNELS) - 1):
         main = activation(equalized_conv(hidden, weights, f"blocks/{index}/conv"))
-        main = activation(equalized_conv(blur(main), weights, f"blocks/{index}/conv_down", stride=2))
+        # As StyleGAN2 pads: two zeros on each side for blur and kernel together, one more after an odd size.
+        height, width = main.shape[2:]
+        main = blur(F.pad(main, [2, 2 + width % 2, 2, 2 + height % 2]), padded=False)
+        main = activation(equalized_conv(main, weights, f"blocks/{index}/conv_down", stride=2, padded=False))
         skip = equalized_conv(blur(hidden), weights, f"blocks/{index}/skip", stride=2)
         hidden = (main + skip) / math.sqrt(2)
     hidden = activation(equalized_conv(append_stddev(hidden, group), weights, "last_conv"))

@@ -20,17 +20,19 @@ class EqualizedConv(keras.layers.Layer):
         filters: output channels.
         kernel_size: side of the kernel.
         strides: step of the kernel.
+        padding: same or valid.
         use_bias: whether to add a bias.
 
     References:
         Karras et al., 2018, https://arxiv.org/abs/1710.10196, section 4.1.
     """
 
-    def __init__(self, filters, kernel_size, strides=1, use_bias=True, **kwargs):
+    def __init__(self, filters, kernel_size, strides=1, padding="same", use_bias=True, **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
         self.kernel_size = kernel_size
         self.strides = strides
+        self.padding = padding
         self.use_bias = use_bias
 
     def build(self, input_shape):
@@ -46,7 +48,7 @@ class EqualizedConv(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs):
-        outputs = ops.conv(inputs, self.kernel * self.scale, strides=self.strides, padding="same")
+        outputs = ops.conv(inputs, self.kernel * self.scale, strides=self.strides, padding=self.padding)
         return outputs + self.bias if self.use_bias else outputs
 
 
@@ -75,22 +77,25 @@ class EqualizedDense(keras.layers.Layer):
         return ops.matmul(inputs, self.kernel * self.scale) + self.bias
 
 
-def blur(images):
+def blur(images, padding="same"):
     """Low-pass filter [1, 3, 3, 1] along both axes, so that the stride after it doesn't alias.
 
     Args:
         images: float [batch, height, width, channels].
+        padding: same (edges see zeros, and the output lies half a pixel further) or valid (three pixels fewer).
 
     Returns:
-        float, same shape; edges see zeros.
+        float [batch, height, width, channels].
     """
     taps = np.asarray(BLUR_FILTER, "float32") / sum(BLUR_FILTER)
     kernel = np.tile(np.outer(taps, taps)[:, :, None, None], (1, 1, images.shape[-1], 1))
-    return ops.depthwise_conv(images, ops.cast(kernel, images.dtype), padding="same")
+    return ops.depthwise_conv(images, ops.cast(kernel, images.dtype), padding=padding)
 
 
 class DownsamplingBlock(keras.layers.Layer):
-    """Residual block that halves both sides: (two convolutions + skip) / sqrt(2).
+    """Residual block that halves both sides, odd ones rounded up: (two convolutions + skip) / sqrt(2).
+
+    Output pixel j of both branches is centred on input pixel 2j + 0.5.
 
     Args:
         filters: output channels.
@@ -103,7 +108,7 @@ class DownsamplingBlock(keras.layers.Layer):
     def build(self, input_shape):
         channels = input_shape[-1]
         self.conv = EqualizedConv(channels, 3, name="conv")
-        self.conv_down = EqualizedConv(self.filters, 3, strides=2, name="conv_down")
+        self.conv_down = EqualizedConv(self.filters, 3, strides=2, padding="valid", name="conv_down")
         self.skip = EqualizedConv(self.filters, 1, strides=2, use_bias=False, name="skip")
         for layer in (self.conv, self.conv_down, self.skip):
             layer.build(input_shape)
@@ -111,7 +116,9 @@ class DownsamplingBlock(keras.layers.Layer):
 
     def call(self, inputs):
         main = _leaky_relu(self.conv(inputs))
-        main = _leaky_relu(self.conv_down(blur(main)))
+        # The same padding of two strided layers in a row would move this branch by a pixel against the other one.
+        main = ops.pad(main, [(0, 0), *((2, 2 + size % 2) for size in inputs.shape[1:3]), (0, 0)])
+        main = _leaky_relu(self.conv_down(blur(main, padding="valid")))
         return (main + self.skip(blur(inputs))) / math.sqrt(2)
 
 
