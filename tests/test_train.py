@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.testing import language_model_config, replace, tokenizer_config
+from tests.testing import assert_equal_weights, language_model_config, replace, tokenizer_config
 from vim_tf import config as configs
-from vim_tf import train
+from vim_tf import train, workdir
 from vim_tf.data import token_records
 from vim_tf.errors import InputError
 from vim_tf.training.callbacks import read_records
@@ -108,6 +108,22 @@ def interrupted_after(step, config):
 def test_run_returns_its_last_metrics_with_validation(tmp_path, tokens):
     metrics = train.run(language_model_config(tmp_path, tokens))
     assert {"language_model/bits_per_token", "language_model/validation_bits_per_token"} <= metrics.keys()
+
+
+def test_run_under_mirrored_strategy_is_the_run_on_one_device(tmp_path):
+    train.run(tokenizer_config(tmp_path / "one"))
+    mirrored = replace(tokenizer_config(tmp_path / "mirrored"), strategy="mirrored")
+    # Interrupted, so that restoring onto replicas is part of it.
+    interrupted_after(2, mirrored)
+    train.run(mirrored)
+    one, two = (workdir.load_tokenizer(str(tmp_path / name)) for name in ("one", "mirrored"))
+    assert_equal_weights(one, two, tolerance=1e-5)
+
+
+def test_batch_that_replicas_can_not_share_is_refused(tmp_path):
+    config = replace(tokenizer_config(tmp_path, batch_size=4), strategy="mirrored")
+    with pytest.raises(InputError, match="training.batch_size 4 can't be divided into 2 replicas and groups"):
+        train.run(config)
 
 
 def test_finished_run_called_again_trains_no_further(tmp_path, tokens):

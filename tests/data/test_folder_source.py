@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vim_tf.data import ingestion, sources
+from vim_tf.data.image_source import MemorySource
 from vim_tf.errors import InputError
 
 
@@ -186,12 +187,12 @@ def test_one_examination_serves_both_splits_while_it_lives(numbered, monkeypatch
 
 def test_images_in_memory_and_images_decoded_each_time_are_the_same(mixed, monkeypatch):
     in_memory = open_folder(mixed, max_unreadable_fraction=0.2)
-    assert isinstance(in_memory, sources.MemorySource)
+    assert isinstance(in_memory, MemorySource)
     expected = elements(in_memory.ordered()), elements(in_memory.shuffled(3), 20)
     del in_memory
     monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", 0)
     from_files = open_folder(mixed, max_unreadable_fraction=0.2)
-    assert not isinstance(from_files, sources.MemorySource)
+    assert not isinstance(from_files, MemorySource)
     assert_same(elements(from_files.ordered()), expected[0])
     assert_same(elements(from_files.shuffled(3), 20), expected[1])
     assert from_files.ordered().element_spec["image"].shape == (6, 6, 3)

@@ -7,6 +7,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from vim_tf.data import ingestion, sources
+from vim_tf.data.image_source import MemorySource
 from vim_tf.errors import InputError
 
 
@@ -58,7 +59,7 @@ def storage(request, monkeypatch):
 
 def test_records_are_read_with_label_and_key(shards, storage):
     train, validation = open_source(shards), open_source(shards, "validation")
-    assert isinstance(train, sources.MemorySource) == (storage == "in memory")
+    assert isinstance(train, MemorySource) == (storage == "in memory")
     assert train.num_classes == validation.num_classes == 3
     assert train.class_names == ["0", "1", "2"]
     found = [elements(source.ordered()) for source in (train, validation)]

@@ -1,6 +1,8 @@
 """Names of sources, and the sources that need no files."""
 
+import dataclasses
 import itertools
+import types
 
 import numpy as np
 import pytest
@@ -131,6 +133,10 @@ def test_shuffled_goes_on_from_start_bitwise(name):
 
 def test_build_source_hands_over_every_field_of_the_config(monkeypatch):
     seen = []
-    monkeypatch.setattr(sources, "open_source", lambda *arguments: seen.append(arguments))
-    sources.build_source(DataConfig("folder:/x", 0.25, 0.5, 77), "train", 16, 32)
-    assert seen == [("folder:/x", "train", 16, 32, 0.25, 0.5, 77)]
+    opened = types.SimpleNamespace()
+    monkeypatch.setattr(sources, "open_source", lambda *arguments: seen.append(arguments) or opened)
+    config = DataConfig("folder:/x", validation_fraction=0.25, max_unreadable_fraction=0.5, shuffle_buffer=77)
+    assert sources.build_source(config, "train", 16, 32).name == "folder:/x"
+    assert sources.build_source(dataclasses.replace(config, name="cats"), "train", 16, 32).name == "cats"
+    assert seen[0] == seen[1]
+    assert seen[0] == ("folder:/x", "train", 16, 32, 0.25, 0.5, 77)

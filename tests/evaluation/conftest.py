@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vim_tf.data.sources import ImageSource
+from vim_tf.data.image_source import ImageSource
 from vim_tf.evaluation.features import Activations
 
 LEVELS = 16

@@ -9,7 +9,7 @@ from absl import logging
 
 from vim_tf.config import SPLITS
 from vim_tf.data import ingestion, order
-from vim_tf.data.sources import IndexedSource, MemorySource
+from vim_tf.data.image_source import IndexedSource, MemorySource
 from vim_tf.errors import InputError
 
 _VALIDATION_NAMES = ("validation", "val")

@@ -10,7 +10,7 @@ from absl import logging
 
 from vim_tf.config import SPLITS
 from vim_tf.data import ingestion, order
-from vim_tf.data.sources import ImageSource, MemorySource
+from vim_tf.data.image_source import ImageSource, MemorySource
 from vim_tf.errors import InputError
 
 # Files that are read in turns when shuffling, so that neighbours in a file don't stay neighbours.
