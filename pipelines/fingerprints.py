@@ -3,8 +3,11 @@
 import hashlib
 import json
 import os
+import pathlib
 
 import tensorflow as tf
+
+import vim_tf
 
 MANIFEST = "manifest.json"
 
@@ -35,6 +38,17 @@ def source_fingerprint(name, splits):
     else:
         found = []
     return digest([name, sorted(_identity(path) for path in found)])
+
+
+def code_version():
+    """Version of this project with a digest of its source: str, another one for every edit.
+
+    The version number alone would serve what older code made from the cache.
+    """
+    root = pathlib.Path(vim_tf.__file__).parents[1]
+    files = sorted(path for package in ("vim_tf", "pipelines") for path in (root / package).rglob("*.py"))
+    contents = [[str(path.relative_to(root)), path.read_text()] for path in files]
+    return f"{vim_tf.__version__}+{digest(contents)[:12]}"
 
 
 def _files_below(folder):

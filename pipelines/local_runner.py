@@ -9,7 +9,6 @@ import dataclasses
 import os
 import sys
 
-import vim_tf
 from pipelines import console
 from vim_tf import config as configs
 from vim_tf import flags
@@ -72,7 +71,7 @@ def run(config):
             sampling=configs.to_dict(config.sampling),
             gates=configs.to_dict(config.gates),
             export_sampling_batch_size=config.export_sampling_batch_size,
-            code_version=vim_tf.__version__,
+            code_version=fingerprints.code_version(),
             beam_pipeline_args=BEAM_PIPELINE_ARGS,
         )
     )

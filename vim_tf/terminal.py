@@ -35,7 +35,12 @@ def quiet_libraries():
     absl_logging.set_verbosity(absl_logging.INFO)
     handler = absl_logging.get_absl_handler().python_handler
     handler.setFormatter(logging.Formatter("%(message)s"))
-    handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.pathname.startswith(_OWN_FOLDERS))
+    handler.addFilter(is_shown)
+
+
+def is_shown(record):
+    """Whether a log record is shown: logging.LogRecord to bool."""
+    return record.levelno >= logging.WARNING or record.pathname.startswith(_OWN_FOLDERS)
 
 
 def load_tensorflow():
