@@ -12,6 +12,7 @@ from vim_tf import config as configs
 from vim_tf.models.language_model import build_language_model
 from vim_tf.training.language_model_trainer import LanguageModelTrainer
 from vim_tf.training.optimizers import build_optimizer
+from vim_tf.training.strategies import build_strategy
 
 FACTS = configs.TokenFacts("checksum", 2, 2, 1, 16, 3)
 BATCH = {
@@ -51,7 +52,7 @@ def test_first_loss_is_the_mean_negative_log_probability_of_the_tokens():
 
 def test_two_replicas_train_like_one_with_the_whole_batch():
     one = build_trainer(dropout=0.0, label_dropout=0.0)
-    two = build_trainer(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), dropout=0.0, label_dropout=0.0)
+    two = build_trainer(build_strategy("mirrored"), dropout=0.0, label_dropout=0.0)
 
     one_metrics, two_metrics = fit(one, 6), fit(two, 6)
 
@@ -60,7 +61,7 @@ def test_two_replicas_train_like_one_with_the_whole_batch():
 
 
 def test_replicas_draw_different_dropout_masks():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = build_strategy("mirrored")
     with strategy.scope():
         section = dataclasses.replace(language_model_config("unused", "unused").model, tokens=FACTS)
         model = build_language_model(section)

@@ -13,6 +13,7 @@ from vim_tf.losses.reconstruction import l2_loss, logit_laplace_loss
 from vim_tf.models.discriminators import build_discriminator
 from vim_tf.models.tokenizer import build_tokenizer
 from vim_tf.training.optimizers import build_optimizer
+from vim_tf.training.strategies import build_strategy
 from vim_tf.training.tokenizer_trainer import TokenizerTrainer
 
 LEARNING_RATE = 0.1
@@ -159,7 +160,7 @@ def test_two_replicas_train_like_one_with_the_whole_batch(images, jit_compile):
         return build_optimizer(config.optimizer, 100, variables)
 
     one = build_trainer(config, adamw)
-    mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    mirrored = build_strategy("mirrored")
     two = build_trainer(config, adamw, mirrored)
     assert mirrored.num_replicas_in_sync == 2
 

@@ -49,21 +49,6 @@ class StepModel(keras.Model):
         """Dense gradients of a loss: sparse ones would be reduced by a collective of their own."""
         return [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)]
 
-    def ordered(self, tensors, after):
-        """The same tensors, not to be had before others are.
-
-        Replicas must start their collectives in one order. Nothing else orders those of two optimizers, and replicas
-        that begin with different ones wait for each other for ever.
-
-        Args:
-            tensors: nested structure of tensors.
-            after: list of tensors or weights.
-        """
-        if self.num_replicas == 1:
-            return tensors
-        with tf.control_dependencies([tf.identity(one) for one in after]):
-            return tf.nest.map_structure(tf.identity, tensors)
-
     def update_means(self, values):
         """Adds one step's values: dict from metric name to float32 []."""
         for name, value in values.items():

@@ -1,5 +1,7 @@
 """Where a training step runs."""
 
+import functools
+
 import tensorflow as tf
 
 from vim_tf.errors import InputError
@@ -19,7 +21,7 @@ def build_strategy(name, tpu=""):
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([device.name for device in devices])
+        return _mirrored(tuple(device.name for device in devices))
     if name == "tpu":
         try:
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(tpu)
@@ -27,3 +29,13 @@ def build_strategy(name, tpu=""):
             raise InputError(f"no TPU at {tpu or 'this machine'}; --tpu=<name> says which one: {error}") from error
         return tf.distribute.TPUStrategy(resolver)
     return tf.distribute.get_strategy()
+
+
+@functools.cache
+def _mirrored(devices):
+    """The process's one MirroredStrategy on these devices.
+
+    Each one counts its collectives from the same number, and TensorFlow would take those of a second strategy for
+    further members of the first one's: a pipeline that trains two stages in one process fails or hangs.
+    """
+    return tf.distribute.MirroredStrategy(list(devices))

@@ -77,21 +77,18 @@ class TokenizerTrainer(StepModel):
                 total += self._adversarial_weight() * terms["tokenizer/generator_loss"]
                 scaled_discriminator_loss = terms["tokenizer/discriminator_loss"] / self.num_replicas
             scaled_total = total / self.num_replicas
-        # From here on every line that reduces over replicas waits for the one before it.
         gradients = self.gradients(tape, scaled_total, generator_weights)
-        tokens, latents = outputs.quantized.tokens, outputs.latents
         if self.discriminator:
             judge_weights = self.discriminator.trainable_variables
             judge_gradients = self.gradients(tape, scaled_discriminator_loss, judge_weights)
             judge_gradients = self._add_r1(judge_gradients, judge_weights, images)
             self.discriminator_optimizer.apply(judge_gradients, judge_weights)
-            tokens = self.ordered(tokens, after=judge_weights)
-        counts = self._codebook_counts(tokens)
+        counts = self._codebook_counts(outputs.quantized.tokens)
         # The seed is of this step: applying the gradients moves the step counter.
         seed = self.step_seed()
-        self.optimizer.apply(self.ordered(gradients, after=[counts]), generator_weights)
+        self.optimizer.apply(gradients, generator_weights)
         if self.restart_unused_steps:
-            self._restart_codes(self.ordered(latents, after=generator_weights), counts, seed)
+            self._restart_codes(outputs.latents, counts, seed)
         usage = tf.reduce_mean(tf.cast(counts > 0, tf.float32))
         self.update_means({"tokenizer/loss": total, "tokenizer/batch_codebook_usage": usage, **terms})
 
