@@ -13,6 +13,7 @@ from vim_tf import encode_dataset, evaluate, export, flags, reconstruct, sample,
 from vim_tf.data import token_records
 from vim_tf.errors import InputError
 
+pytestmark = pytest.mark.slow
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TINY_TRAINING = [
     "--training.total_steps=6",

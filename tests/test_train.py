@@ -110,6 +110,7 @@ def test_run_returns_its_last_metrics_with_validation(tmp_path, tokens):
     assert {"language_model/bits_per_token", "language_model/validation_bits_per_token"} <= metrics.keys()
 
 
+@pytest.mark.slow
 def test_run_under_mirrored_strategy_is_the_run_on_one_device(tmp_path):
     train.run(tokenizer_config(tmp_path / "one"))
     mirrored = replace(tokenizer_config(tmp_path / "mirrored"), strategy="mirrored")

@@ -24,6 +24,7 @@ from vim_tf.models.language_model import build_language_model
 from vim_tf.models.tokenizer import build_tokenizer
 from vim_tf.sampling.generate import Sampler
 
+pytestmark = pytest.mark.slow
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
 IMAGE_BYTES = [preprocessing.encode_png(image) for image in IMAGES]
 

@@ -152,6 +152,7 @@ def test_codes_unused_for_the_limit_become_latents_of_the_batch(images):
     assert chosen <= {tuple(np.round(latent, 4)) for latent in latents}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_two_replicas_train_like_one_with_the_whole_batch(images, jit_compile):
     config = tokenizer_config("unused", jit_compile=jit_compile)
