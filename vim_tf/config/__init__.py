@@ -1,0 +1,79 @@
+"""Every hyperparameter of every command: its default, unit, meaning and check.
+
+The dataclasses here are the only place where defaults live. `flags.py` turns each field into a dotted flag
+(`model.quantizer.codebook_size`), and a trained stage stores its resolved config as `config.json`. The defaults of the
+two training configs are the paper's ImageNet settings (arXiv 2110.04627, section 3.3, 5 and table 2) except where a
+field's help says otherwise; `docs/paper_choices.md` lists what the paper leaves open. The files in `configs/` hold what
+differs.
+"""
+
+from vim_tf.config.commands import (
+    EVALUATION_KINDS,
+    EncodeConfig,
+    EvaluateConfig,
+    EvaluationConfig,
+    ExportConfig,
+    GateConfig,
+    ImportWeightsConfig,
+    PipelineConfig,
+    ReconstructConfig,
+    SampleConfig,
+    SamplingConfig,
+)
+from vim_tf.config.data import SPLITS, AugmentationConfig, DataConfig
+from vim_tf.config.fields import from_dict, get, leaves, to_dict
+from vim_tf.config.models import (
+    CNNConfig,
+    DiscriminatorConfig,
+    LanguageModelConfig,
+    QuantizerConfig,
+    TokenFacts,
+    TokenizerModelConfig,
+    TransformerConfig,
+    ViTConfig,
+)
+from vim_tf.config.training import (
+    TRAIN_CONFIGS,
+    AlarmConfig,
+    LanguageModelTrainConfig,
+    OptimizerConfig,
+    TokenizerLossConfig,
+    TokenizerTrainConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "EVALUATION_KINDS",
+    "SPLITS",
+    "TRAIN_CONFIGS",
+    "AlarmConfig",
+    "AugmentationConfig",
+    "CNNConfig",
+    "DataConfig",
+    "DiscriminatorConfig",
+    "EncodeConfig",
+    "EvaluateConfig",
+    "EvaluationConfig",
+    "ExportConfig",
+    "GateConfig",
+    "ImportWeightsConfig",
+    "LanguageModelConfig",
+    "LanguageModelTrainConfig",
+    "OptimizerConfig",
+    "PipelineConfig",
+    "QuantizerConfig",
+    "ReconstructConfig",
+    "SampleConfig",
+    "SamplingConfig",
+    "TokenFacts",
+    "TokenizerLossConfig",
+    "TokenizerModelConfig",
+    "TokenizerTrainConfig",
+    "TrainingConfig",
+    "TransformerConfig",
+    "ViTConfig",
+    "from_dict",
+    "get",
+    "leaves",
+    "to_dict",
+]

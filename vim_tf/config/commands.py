@@ -1,0 +1,193 @@
+"""What the commands beside training take."""
+
+import dataclasses
+from typing import Literal
+
+from vim_tf.config.data import SPLITS, DataConfig
+from vim_tf.config.fields import (
+    check,
+    check_choices,
+    check_given,
+    check_not_negative,
+    check_positive,
+    check_seed,
+    setting,
+)
+
+EVALUATION_KINDS = ("reconstruction", "generation")
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig:
+    """How tokens are drawn; the default is the paper's: the model's own distribution."""
+
+    temperature: float = setting(1.0, "divides the logits")
+    top_k: int = setting(0, "draw from the k likeliest tokens only; 0 = all")
+    top_p: float = setting(1.0, "draw from the likeliest tokens that together reach this probability; 1 = all")
+    guidance_scale: float = setting(
+        1.0, "classifier-free guidance; 1 = off; other values need a model trained with label_dropout"
+    )
+    batch_size: int = setting(64, "samples drawn at once; the same label and seed give the same tokens for one value")
+
+    def __post_init__(self):
+        check_positive(self, "temperature", "batch_size")
+        check_not_negative(self, "top_k", "guidance_scale")
+        check(0 < self.top_p <= 1, f"sampling.top_p must lie in (0, 1], not {self.top_p}")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """What is measured, and how."""
+
+    kind: tuple[str, ...] = setting(EVALUATION_KINDS, "what to measure, separated by commas")
+    samples_per_label: int = setting(50, "samples drawn for each label (for an unconditional model: in all x 10)")
+    batch_size: int = setting(64, "images a step")
+    seed: int = setting(0, "seed of the first sample and of the feature network")
+    feature_steps: int = setting(600, "steps that train the feature network on the real training split")
+
+    def __post_init__(self):
+        for kind in self.kind:
+            check(
+                kind in EVALUATION_KINDS,
+                f"--evaluation.kind={kind} is unknown; the kinds are {', '.join(EVALUATION_KINDS)}",
+            )
+        check(self.kind, f"--evaluation.kind is needed; the kinds are {', '.join(EVALUATION_KINDS)}")
+        check_positive(self, "samples_per_label", "batch_size", "feature_steps")
+        check_seed(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodeConfig:
+    """`vim_tf.encode_dataset`: images to token records."""
+
+    tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
+    data: DataConfig = setting(DataConfig(), "images")
+    split: tuple[str, ...] = setting(("train", "validation"), "splits to encode, separated by commas")
+    output: str = setting("", "folder for the token records and their manifest")
+    batch_size: int = setting(64, "images a step")
+    num_shards: int = setting(1, "files per split")
+
+    def __post_init__(self):
+        check_given(self, "tokenizer", "split", "output")
+        check_positive(self, "batch_size", "num_shards")
+        for split in self.split:
+            check(split in SPLITS, f"--split={split} is unknown; the splits are {', '.join(SPLITS)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class ReconstructConfig:
+    """`vim_tf.reconstruct`: images beside what the tokenizer keeps of them."""
+
+    tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
+    images: tuple[str, ...] = setting((), "image files, separated by commas")
+    output: str = setting("", "folder for the PNG files")
+
+    def __post_init__(self):
+        check_given(self, "tokenizer", "images", "output")
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleConfig:
+    """`vim_tf.sample`: labels to new images."""
+
+    tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
+    language_model: str = setting("", "trained language model: workdir or exported model")
+    labels: tuple[int, ...] = setting((), "labels to draw, separated by commas; none = every label once")
+    num_per_label: int = setting(8, "images per label")
+    seed: int = setting(0, "seed of the first image; each further image takes the next one")
+    sampling: SamplingConfig = setting(SamplingConfig(), "how tokens are drawn")
+    output: str = setting("", "folder for the PNG files, grid.png and samples.npz")
+
+    def __post_init__(self):
+        check_given(self, "tokenizer", "language_model", "output")
+        check_positive(self, "num_per_label")
+        check_seed(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """`vim_tf.evaluate`: trained stages to metrics and a report."""
+
+    evaluation: EvaluationConfig = setting(EvaluationConfig(), "what is measured")
+    tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
+    language_model: str = setting("", "trained language model, for generation: workdir or exported model")
+    data: DataConfig = setting(DataConfig(), "real images")
+    split: Literal["train", "validation"] = setting("validation", "split that is compared with")
+    sampling: SamplingConfig = setting(SamplingConfig(), "how tokens are drawn")
+    output: str = setting("", "folder for metrics.json and report.html")
+
+    def __post_init__(self):
+        check_choices(self)
+        check_given(self, "tokenizer", "output")
+        check(
+            self.language_model or "generation" not in self.evaluation.kind,
+            "--language_model is needed to measure generation; --evaluation.kind=reconstruction measures the tokenizer",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """`vim_tf.export`: trained stages to one SavedModel and a TF Hub archive."""
+
+    tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
+    language_model: str = setting("", "trained language model; none = the tokenizer alone")
+    sampling_batch_size: int = setting(16, "samples that the served sampler draws at once")
+    output: str = setting("", "folder that gets <version>/ and hub.tar.gz")
+
+    def __post_init__(self):
+        check_given(self, "tokenizer", "output")
+        check_positive(self, "sampling_batch_size")
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportWeightsConfig:
+    """`vim_tf.import_weights`: weights of other projects to ours."""
+
+    format: Literal["enhancing_transformers", "taming_transformers", "lpips"] = setting(
+        "enhancing_transformers", "project that wrote the checkpoint; lpips: torchvision's VGG16 with LPIPS' heads"
+    )
+    checkpoint: str = setting("", "PyTorch file; it is read without running any code in it")
+    heads: str = setting("", "lpips: PyTorch file of the linear heads")
+    height: int = setting(256, "taming_transformers: image height in pixels, which the checkpoint doesn't say")
+    width: int = setting(256, "taming_transformers: image width in pixels, which the checkpoint doesn't say")
+    output: str = setting("", "workdir of the tokenizer, or with lpips the .npz file, to write")
+
+    def __post_init__(self):
+        check_choices(self)
+        check_given(self, "checkpoint", "output")
+        check_positive(self, "height", "width")
+        check(self.format != "lpips" or self.heads, "--heads is needed: the linear heads of LPIPS for VGG16")
+        check(self.format == "lpips" or not self.heads, "--heads goes with --format=lpips alone")
+
+
+@dataclasses.dataclass(frozen=True)
+class GateConfig:
+    """What a model must reach to be pushed; a limit of 0 is off."""
+
+    min_reconstruction_psnr: float = setting(0.0, "reconstruction/psnr, dB")
+    min_codebook_usage: float = setting(0.0, "codebook/usage, in [0, 1]")
+    min_label_accuracy: float = setting(0.0, "generation/label_accuracy, in [0, 1]")
+    max_generation_frechet_distance: float = setting(0.0, "generation/frechet_distance")
+
+    def __post_init__(self):
+        check_not_negative(self, *(f.name for f in dataclasses.fields(self)))
+
+
+@dataclasses.dataclass(frozen=True)
+class PipelineConfig:
+    """`pipelines.local_runner`: the whole chain as one TFX pipeline."""
+
+    name: str = setting("digits", "pipeline name, under which the metadata store keeps its runs")
+    output: str = setting("", "folder for the artifacts, the metadata store and what the last run pushed")
+    data: DataConfig = setting(DataConfig(), "images")
+    tokenizer_flagfile: str = setting("", "flags of vim_tf.train --task=tokenizer")
+    language_model_flagfile: str = setting("", "flags of vim_tf.train --task=language_model")
+    evaluation: EvaluationConfig = setting(EvaluationConfig(), "what is measured")
+    sampling: SamplingConfig = setting(SamplingConfig(), "how tokens are drawn for the evaluation")
+    gates: GateConfig = setting(GateConfig(), "what a model must reach to be pushed")
+    export_sampling_batch_size: int = setting(16, "samples that the served sampler draws at once")
+    num_shards: int = setting(2, "files per split of examples and tokens")
+
+    def __post_init__(self):
+        check_given(self, "name", "output", "tokenizer_flagfile", "language_model_flagfile")
+        check_positive(self, "export_sampling_batch_size", "num_shards")

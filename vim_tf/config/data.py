@@ -1,0 +1,53 @@
+"""Where images come from and how training varies them."""
+
+import dataclasses
+from typing import Literal
+
+from vim_tf.config.fields import check, check_choices, check_fraction, check_positive, setting
+
+SPLITS = ("train", "validation")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where images come from."""
+
+    source: str = setting(
+        "digits",
+        "image source: digits, photos, tfds:<name>, folder:<path> (a sub-folder is a class) or tfrecord:<glob>; a "
+        "{split} in a path or glob is replaced by train or validation",
+    )
+    name: str = setting("", "what reports and metrics call the images; empty = the source itself")
+    validation_fraction: float = setting(
+        0.1, "share of a source without splits of its own that becomes the validation split, by a hash of the key"
+    )
+    max_unreadable_fraction: float = setting(0.01, "share of files that may fail to decode before the run stops")
+    shuffle_buffer: int = setting(
+        10_000, "examples held in memory to shuffle a source that can only be read in order (tfds, tfrecord)"
+    )
+
+    def __post_init__(self):
+        check_fraction(self, "validation_fraction", "max_unreadable_fraction")
+        check_positive(self, "shuffle_buffer")
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentationConfig:
+    """How training images vary from epoch to epoch; the default is Parti's recipe for the tokenizer, after DALL-E."""
+
+    crop: Literal["center", "random_square"] = setting(
+        "random_square",
+        "center: the largest centred crop, as in encoding; random_square: a random largest crop, resized by area to a "
+        "random scale, then a random crop of the model's size",
+    )
+    min_scale: float = setting(1.125, "smallest size after the resize, as a multiple of the model's size")
+    max_scale: float = setting(1.5, "largest size after the resize, as a multiple of the model's size")
+    flip: bool = setting(True, "mirror left and right with probability 1/2")
+
+    def __post_init__(self):
+        check_choices(self)
+        check(self.min_scale >= 1, f"augmentation.min_scale must be at least 1, not {self.min_scale}")
+        check(
+            self.max_scale >= self.min_scale,
+            f"augmentation.max_scale {self.max_scale} is below augmentation.min_scale {self.min_scale}",
+        )

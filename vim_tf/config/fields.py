@@ -1,0 +1,102 @@
+"""What config sections are made of: fields with their help, checks, and the way to JSON and back."""
+
+import dataclasses
+import json
+import typing
+from typing import Literal
+
+from vim_tf.errors import InputError
+
+
+def setting(default, help, *, resumable=False, flag=True):
+    """A config field with its help.
+
+    Args:
+        default: the value, or a dataclass type for a section.
+        help: one sentence, with the unit where there is one.
+        resumable: whether a resumed run may change it.
+        flag: whether it is a flag; False for facts that a command finds out itself.
+    """
+    metadata = {"help": help, "resumable": resumable, "flag": flag}
+    if dataclasses.is_dataclass(default):
+        return dataclasses.field(default_factory=lambda: default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def check(condition, message):
+    if not condition:
+        raise InputError(message)
+
+
+def check_positive(section, *names):
+    for name in names:
+        check(getattr(section, name) > 0, f"{name} must be above 0, not {getattr(section, name)}")
+
+
+def check_not_negative(section, *names):
+    for name in names:
+        check(getattr(section, name) >= 0, f"{name} must not be negative, but is {getattr(section, name)}")
+
+
+def check_fraction(section, *names):
+    for name in names:
+        check(0 <= getattr(section, name) <= 1, f"{name} must lie in [0, 1], not {getattr(section, name)}")
+
+
+def check_choices(section):
+    """Checks the fields that have a set of values; flags are checked anyway, but not what comes from Python or JSON."""
+    for field in dataclasses.fields(section):
+        choices = typing.get_args(field.type) if typing.get_origin(field.type) is Literal else ()
+        value = getattr(section, field.name)
+        check(not choices or value in choices, f"{field.name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def check_seed(section):
+    # Seeds become int32 tensors.
+    check(0 <= section.seed < 2**31, f"seed must lie in [0, 2147483648), not {section.seed}")
+
+
+def check_given(section, *names):
+    for name in names:
+        check(getattr(section, name), f"--{name} is needed; --help says what it is")
+
+
+def to_dict(config):
+    """Nested dict of JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(config_class, values):
+    """The config that `to_dict` described.
+
+    Raises:
+        InputError: a key is unknown.
+    """
+    fields = {field.name: field.type for field in dataclasses.fields(config_class)}
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise InputError(f"{config_class.__name__} has no field {', '.join(unknown)}: written by another version?")
+    arguments = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(fields[name]):
+            value = from_dict(fields[name], value)
+        elif typing.get_origin(fields[name]) is tuple:
+            value = tuple(value)
+        arguments[name] = value
+    return config_class(**arguments)
+
+
+def leaves(config_class, prefix=""):
+    """Yields (dotted name, dataclasses.Field) of every field that holds a value, sections opened up."""
+    for field in dataclasses.fields(config_class):
+        if dataclasses.is_dataclass(field.type):
+            yield from leaves(field.type, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}", field
+
+
+def get(config, dotted_name):
+    """Value at a dotted name."""
+    for name in dotted_name.split("."):
+        config = getattr(config, name)
+    return config

@@ -1,0 +1,239 @@
+"""Sizes and forms of the models."""
+
+import dataclasses
+import math
+from typing import Literal
+
+from vim_tf.config.fields import check, check_choices, check_fraction, check_not_negative, check_positive, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig:
+    """Size of a stack of Transformer blocks."""
+
+    num_layers: int = setting(8, "Transformer blocks")
+    num_heads: int = setting(8, "attention heads")
+    hidden_dim: int = setting(512, "width of the residual stream")
+    mlp_dim: int = setting(2048, "width inside the feed-forward part")
+
+    def __post_init__(self):
+        check_positive(self, "num_layers", "num_heads", "hidden_dim", "mlp_dim")
+        check(
+            self.hidden_dim % self.num_heads == 0,
+            f"hidden_dim {self.hidden_dim} can't be divided into num_heads {self.num_heads}",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ViTConfig:
+    """What the paper leaves open about its two Vision Transformers; both have the same form."""
+
+    positions: Literal["sincos", "learned"] = setting("sincos", "fixed 2-D sine and cosine, or one learned vector each")
+    mlp_activation: Literal["gelu", "relu", "tanh"] = setting("gelu", "activation inside the blocks")
+    head: Literal["tanh", "linear"] = setting(
+        "tanh", "what follows the last block: two layers with tanh between (the paper's words), or one layer"
+    )
+    qkv_bias: bool = setting(True, "whether queries, keys and values have a bias")
+    head_dim: int = setting(0, "width of an attention head; 0 = hidden_dim / num_heads")
+    layer_norm_epsilon: float = setting(1e-6, "added to the variance in LayerNorm")
+
+    def __post_init__(self):
+        check_choices(self)
+        check_not_negative(self, "head_dim")
+        check_positive(self, "layer_norm_epsilon")
+
+
+@dataclasses.dataclass(frozen=True)
+class CNNConfig:
+    """The convolutional encoder and decoder of the vanilla VQGAN (Esser et al., 2021)."""
+
+    channels: int = setting(128, "channels at full resolution, before multiplying")
+    channel_multipliers: tuple[int, ...] = setting(
+        (1, 1, 2, 4), "one per resolution, from the finest; each but the last is followed by a halving"
+    )
+    blocks_per_level: int = setting(2, "residual blocks at each resolution; the decoder has one more")
+    latent_channels: int = setting(256, "channels before the projection to the code's dimensions")
+
+    def __post_init__(self):
+        check_positive(self, "channels", "blocks_per_level", "latent_channels")
+        check(
+            self.channel_multipliers and min(self.channel_multipliers) > 0,
+            f"model.cnn.channel_multipliers must be positive numbers, not {self.channel_multipliers}",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizerConfig:
+    """The codebook."""
+
+    kind: Literal["vq", "ema", "gumbel", "residual", "fsq", "lfq"] = setting(
+        "vq",
+        "vq: codes learned by gradient (the paper); ema: codes that are moving averages; gumbel: a categorical "
+        "distribution; residual: several codes a place; fsq, lfq: fixed grids without a learned codebook",
+    )
+    codebook_size: int = setting(8192, "number of codes")
+    codebook_dim: int = setting(32, "dimensions of a code; latents are projected down to it")
+    l2_normalize: bool = setting(True, "vq, ema: look up by cosine: latents and codes are scaled to length 1")
+    straight_through: Literal["latents", "normalized"] = setting(
+        "latents",
+        "vq: the gradient of the codes goes to the latents as they are, or as they are compared, scaled to length 1",
+    )
+    depth: int = setting(1, "residual: codes a place, each for what the ones before left over")
+    ema_decay: float = setting(0.99, "ema: decay of the codes' moving averages")
+    gumbel_temperature: float = setting(1.0, "gumbel: temperature at the first step")
+    gumbel_final_temperature: float = setting(0.0625, "gumbel: temperature after the annealing")
+    gumbel_anneal_steps: int = setting(150_000, "gumbel: steps of the annealing, a half cosine")
+    fsq_levels: tuple[int, ...] = setting((), "fsq: values of each dimension; their product is the codebook size")
+    entropy_temperature: float = setting(0.01, "lfq: temperature of the distribution behind the entropy loss")
+    restart_unused_steps: int = setting(
+        0, "a code that no latent chose for so many steps is set to one of the current latents; 0 = never (the paper)"
+    )
+
+    def __post_init__(self):
+        check_choices(self)
+        check(self.codebook_size >= 2, f"codebook_size must be at least 2, not {self.codebook_size}")
+        check_positive(
+            self,
+            "codebook_dim",
+            "depth",
+            "gumbel_temperature",
+            "gumbel_final_temperature",
+            "gumbel_anneal_steps",
+            "entropy_temperature",
+        )
+        check_not_negative(self, "restart_unused_steps")
+        check(0 <= self.ema_decay < 1, f"quantizer.ema_decay must lie in [0, 1), not {self.ema_decay}")
+        self._check_kind()
+
+    def _check_kind(self):
+        """What only one kind of quantizer knows, and what its codebook's shape must be."""
+        check(self.kind == "residual" or self.depth == 1, "quantizer.depth above 1 needs quantizer.kind=residual")
+        check(
+            self.kind != "residual" or not self.l2_normalize,
+            "quantizer.kind=residual adds codes of any length: give --nomodel.quantizer.l2_normalize",
+        )
+        check(
+            self.kind not in ("fsq", "lfq") or not self.restart_unused_steps,
+            f"quantizer.kind={self.kind} has no codes to restart: quantizer.restart_unused_steps must be 0",
+        )
+        check(
+            self.kind != "lfq" or self.codebook_size == 2**self.codebook_dim,
+            f"quantizer.kind=lfq with codebook_dim {self.codebook_dim} has 2^{self.codebook_dim} codes, not "
+            f"codebook_size {self.codebook_size}",
+        )
+        if self.kind == "fsq":
+            check(min(self.fsq_levels, default=0) >= 2, "quantizer.kind=fsq needs fsq_levels, each at least 2")
+            size, dims = math.prod(self.fsq_levels), len(self.fsq_levels)
+            check(
+                (self.codebook_size, self.codebook_dim) == (size, dims),
+                f"quantizer.fsq_levels {','.join(map(str, self.fsq_levels))} mean codebook_size {size} and "
+                f"codebook_dim {dims}, not {self.codebook_size} and {self.codebook_dim}",
+            )
+        else:
+            check(not self.fsq_levels, "quantizer.fsq_levels needs quantizer.kind=fsq")
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscriminatorConfig:
+    """Judge of the adversarial loss."""
+
+    kind: Literal["stylegan2", "patchgan"] = setting(
+        "stylegan2", "one logit for an image (the paper), or one for each of its patches (VQGAN)"
+    )
+    channel_multiplier: float = setting(
+        2.0, "stylegan2: channels at resolution r are min(16384 * this / r, max_channels)"
+    )
+    max_channels: int = setting(512, "stylegan2: upper limit of channels at any resolution")
+    minibatch_stddev_group: int = setting(
+        4, "stylegan2: neighbouring images that share one standard deviation; 1 = off"
+    )
+    patch_channels: int = setting(64, "patchgan: channels of the first layer")
+    patch_layers: int = setting(3, "patchgan: halvings")
+
+    def __post_init__(self):
+        check_choices(self)
+        check_positive(
+            self, "channel_multiplier", "max_channels", "minibatch_stddev_group", "patch_channels", "patch_layers"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerModelConfig:
+    """ViT-VQGAN or VQGAN; the default is ViT-VQGAN Small-Small."""
+
+    architecture: Literal["vit", "cnn"] = setting("vit", "Vision Transformers (the paper), or the vanilla VQGAN")
+    height: int = setting(256, "image height in pixels")
+    width: int = setting(256, "image width in pixels")
+    patch_size: int = setting(8, "side of the square of pixels that one token stands for")
+    pixels: Literal["logit_laplace", "rgb"] = setting(
+        "logit_laplace", "what the decoder predicts: mean and scale of a distribution of each pixel, or the pixel"
+    )
+    pixel_epsilon: float = setting(
+        0.0, "logit_laplace: images are mapped to [this, 1 - this] first; DALL-E takes 0.1; 0 = off"
+    )
+    encoder: TransformerConfig = setting(TransformerConfig(), "vit: images to latents")
+    decoder: TransformerConfig = setting(TransformerConfig(), "vit: quantized latents to images")
+    vit: ViTConfig = setting(ViTConfig(), "vit: form of encoder and decoder")
+    cnn: CNNConfig = setting(CNNConfig(), "cnn: size of encoder and decoder")
+    quantizer: QuantizerConfig = setting(QuantizerConfig(), "latents to tokens")
+    discriminator: DiscriminatorConfig = setting(DiscriminatorConfig(), "judge of the adversarial loss")
+
+    def __post_init__(self):
+        check_choices(self)
+        check_positive(self, "height", "width", "patch_size")
+        check(0 <= self.pixel_epsilon < 0.5, f"model.pixel_epsilon must lie in [0, 0.5), not {self.pixel_epsilon}")
+        for name in ("height", "width"):
+            size = getattr(self, name)
+            check(
+                size % self.patch_size == 0,
+                f"model.{name} {size} is no multiple of model.patch_size {self.patch_size}",
+            )
+        if self.architecture == "cnn":
+            halvings = len(self.cnn.channel_multipliers) - 1
+            check(
+                self.patch_size == 2**halvings,
+                f"model.cnn.channel_multipliers {','.join(map(str, self.cnn.channel_multipliers))} halve {halvings} "
+                f"times, which makes model.patch_size {2**halvings}, not {self.patch_size}",
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenFacts:
+    """What a language model must know of the tokens it was trained on; read from their manifest."""
+
+    tokenizer_checksum: str = setting("", "sha256 of the tokenizer", flag=False)
+    grid_height: int = setting(0, "tokens from top to bottom", flag=False)
+    grid_width: int = setting(0, "tokens from left to right", flag=False)
+    depth: int = setting(1, "tokens at one place of the grid", flag=False)
+    codebook_size: int = setting(0, "number of codes", flag=False)
+    num_classes: int = setting(0, "labels are in [0, num_classes); 0 = unlabelled", flag=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageModelConfig(TransformerConfig):
+    """VIM, a decoder-only Transformer; the default is VIM-Base."""
+
+    num_layers: int = setting(24, "Transformer blocks")
+    num_heads: int = setting(16, "attention heads")
+    hidden_dim: int = setting(1536, "width of the residual stream")
+    mlp_dim: int = setting(6144, "width inside the feed-forward part")
+    dropout: float = setting(
+        0.1, "share dropped of embeddings, attention outputs, activations and feed-forward outputs"
+    )
+    class_conditional: bool = setting(True, "put the label's embedding in front; off: one learned start embedding")
+    label_dropout: float = setting(
+        0.0, "share of training examples whose label is hidden; above 0 makes guidance possible"
+    )
+    features_block: int = setting(
+        -1, "block, counted from 0, whose mean output is the image's feature; -1 = 5/12 of the depth (paper: 15 of 36)"
+    )
+    tokens: TokenFacts = setting(TokenFacts(), "facts of the tokens, from their manifest", flag=False)
+
+    def __post_init__(self):
+        super().__post_init__()
+        check(0 <= self.dropout < 1, f"model.dropout must lie in [0, 1), not {self.dropout}")
+        check_fraction(self, "label_dropout")
+        check(
+            -1 <= self.features_block < self.num_layers,
+            f"model.features_block {self.features_block} is none of the {self.num_layers} blocks",
+        )

@@ -1,0 +1,249 @@
+"""What training a stage takes: losses, optimizer, loop, alarms."""
+
+import dataclasses
+from typing import Literal
+
+from vim_tf.config.data import AugmentationConfig, DataConfig
+from vim_tf.config.fields import (
+    check,
+    check_choices,
+    check_given,
+    check_not_negative,
+    check_positive,
+    check_seed,
+    setting,
+)
+from vim_tf.config.models import LanguageModelConfig, TokenizerModelConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerLossConfig:
+    """Weights of the tokenizer's loss terms; each term is a mean over its elements."""
+
+    codebook_weight: float = setting(1.0, "weight of the codebook loss, which moves codes to latents")
+    commitment_weight: float = setting(0.25, "weight of the commitment loss, which moves latents to codes")
+    entropy_weight: float = setting(0.1, "quantizer lfq: weight of the entropy loss")
+    prior_weight: float = setting(5e-4, "quantizer gumbel: weight of the divergence from equally likely codes")
+    l1_weight: float = setting(0.0, "weight of the absolute pixel error")
+    l2_weight: float = setting(1.0, "weight of the squared pixel error")
+    logit_laplace_weight: float = setting(0.1, "weight of the logit-Laplace likelihood")
+    logit_laplace_min_log_scale: float = setting(
+        -2.0, "floor of the predicted log scale; without one, flat regions make the likelihood unbounded"
+    )
+    logit_laplace_margin: float = setting(1e-4, "pixels are kept in [margin, 1 - margin] before the logit")
+    perceptual: Literal["lpips", "vgg16_features"] = setting(
+        "lpips", "perceptual distance: LPIPS, or plain feature distance with Keras Applications' VGG16"
+    )
+    perceptual_weight: float = setting(0.1, "weight of the perceptual distance")
+    perceptual_weights_file: str = setting(
+        "",
+        "lpips: the file that vim_tf.import_weights --format=lpips wrote; vgg16_features: Keras Applications' VGG16 "
+        "weights without top (.h5), empty = Keras downloads them",
+    )
+    adversarial_loss: Literal["non_saturating", "hinge", "least_squares"] = setting(
+        "non_saturating", "game between tokenizer and discriminator"
+    )
+    adversarial_weight: float = setting(0.1, "weight of the generator's adversarial loss")
+    adversarial_start_step: int = setting(
+        0, "step at which the generator begins to see the discriminator, which learns from the first step on"
+    )
+    adversarial_warmup_steps: int = setting(0, "steps over which the adversarial weight then rises from 0")
+    adaptive_weight: bool = setting(
+        False, "multiply the adversarial weight by the ratio of the two gradients at the last layer (VQGAN)"
+    )
+    adaptive_weight_max: float = setting(1e4, "upper limit of that ratio")
+    r1_gamma: float = setting(10.0, "weight of the R1 penalty gamma/2 E|grad D|^2 on real images; 0 = off")
+    r1_interval_steps: int = setting(16, "steps between two R1 penalties, each scaled by this number")
+    lecam_weight: float = setting(0.0, "weight of the LeCAM penalty on the discriminator; 0 = off")
+    lecam_decay: float = setting(0.999, "decay of the logits' moving averages in the LeCAM penalty")
+
+    def __post_init__(self):
+        check_choices(self)
+        check_not_negative(self, *(f.name for f in dataclasses.fields(self) if f.name.endswith("_weight")))
+        check_not_negative(self, "adversarial_start_step", "adversarial_warmup_steps", "r1_gamma")
+        check_positive(self, "r1_interval_steps", "adaptive_weight_max")
+        check(0 <= self.lecam_decay < 1, f"losses.lecam_decay must lie in [0, 1), not {self.lecam_decay}")
+        check(
+            0 < self.logit_laplace_margin < 0.5,
+            f"losses.logit_laplace_margin must lie in (0, 0.5), not {self.logit_laplace_margin}",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW and its learning rate over time."""
+
+    learning_rate: float = setting(1e-4, "learning rate after the warm-up")
+    warmup_steps: int = setting(50_000, "steps of the linear rise from 0")
+    schedule: Literal["constant", "cosine", "exponential"] = setting("cosine", "form of the decay")
+    decay_start_step: int = setting(0, "step at which the decay begins; never before the warm-up ends")
+    final_learning_rate: float = setting(5e-5, "learning rate at training.total_steps")
+    beta1: float = setting(0.9, "decay of the first moment")
+    beta2: float = setting(0.99, "decay of the second moment")
+    epsilon: float = setting(1e-8, "added to the root of the second moment")
+    weight_decay: float = setting(1e-4, "decoupled weight decay")
+    clip_norm: float = setting(0.0, "largest norm of the gradient of all weights together; 0 = no limit")
+
+    def __post_init__(self):
+        check_choices(self)
+        check_positive(self, "learning_rate", "final_learning_rate", "epsilon")
+        check_not_negative(self, "warmup_steps", "decay_start_step", "weight_decay", "clip_norm")
+        for name in ("beta1", "beta2"):
+            check(0 <= getattr(self, name) < 1, f"optimizer.{name} must lie in [0, 1), not {getattr(self, name)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """The training loop."""
+
+    total_steps: int = setting(500_000, "training steps", resumable=True)
+    batch_size: int = setting(256, "examples a step, over all replicas and microbatches")
+    gradient_accumulation_steps: int = setting(1, "microbatches that a replica's share of the batch is cut into")
+    seed: int = setting(0, "origin of all randomness and of the data order")
+    deterministic: bool = setting(True, "run TensorFlow's deterministic kernels, for bitwise repeatable training")
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = setting(
+        "float32", "type of the activations; weights, distances, softmax and losses are float32 in any case"
+    )
+    rematerialize: bool = setting(False, "compute the blocks' activations anew in the backward pass, to save memory")
+    jit_compile: bool = setting(True, "compile the Transformers' forward and backward pass with XLA")
+    ema_decay: float = setting(
+        0.0, "decay of the weights' moving average, which evaluation and export take; 0 = the weights themselves"
+    )
+    log_every_steps: int = setting(100, "steps between two lines of metrics.jsonl", resumable=True)
+    validate_every_steps: int = setting(5000, "steps between two validations; 0 = never", resumable=True)
+    checkpoint_every_steps: int = setting(5000, "steps between two checkpoints", resumable=True)
+    keep_checkpoints: int = setting(3, "checkpoints kept", resumable=True)
+    keep_best_metric: str = setting(
+        "", "validation metric, such as reconstruction/psnr, by which the best checkpoint is kept too", resumable=True
+    )
+
+    def __post_init__(self):
+        check_choices(self)
+        check_positive(
+            self,
+            "total_steps",
+            "batch_size",
+            "gradient_accumulation_steps",
+            "log_every_steps",
+            "checkpoint_every_steps",
+            "keep_checkpoints",
+        )
+        check_not_negative(self, "validate_every_steps")
+        check(0 <= self.ema_decay < 1, f"training.ema_decay must lie in [0, 1), not {self.ema_decay}")
+        check(
+            not self.keep_best_metric or self.validate_every_steps,
+            "training.keep_best_metric needs training.validate_every_steps above 0",
+        )
+        check_seed(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class AlarmConfig:
+    """When a training that goes on is reported to go wrong; a limit of 0 is off."""
+
+    codebook_window_steps: int = setting(
+        100, "steps over which codebook usage and perplexity are watched", resumable=True
+    )
+    min_codebook_usage: float = setting(0.05, "share of the codes used in that window, in [0, 1]", resumable=True)
+    min_discriminator_loss: float = setting(
+        0.05, "discriminator loss under which it has won, and the tokenizer learns nothing from it", resumable=True
+    )
+    discriminator_steps: int = setting(1000, "steps in a row that the discriminator loss is so low", resumable=True)
+
+    def __post_init__(self):
+        check_positive(self, "codebook_window_steps", "discriminator_steps")
+        check_not_negative(self, "min_discriminator_loss")
+        check(
+            0 <= self.min_codebook_usage <= 1,
+            f"alarms.min_codebook_usage must lie in [0, 1], not {self.min_codebook_usage}",
+        )
+
+
+_STRATEGIES = Literal["auto", "one", "mirrored", "multi_worker", "tpu"]
+_STRATEGY_HELP = (
+    "devices: auto takes every GPU that TensorFlow sees, else the CPU; multi_worker reads the cluster from TF_CONFIG"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerTrainConfig:
+    """`vim_tf.train --task=tokenizer`: images in, a trained tokenizer out."""
+
+    task: Literal["tokenizer"] = setting("tokenizer", "stage to train")
+    workdir: str = setting("", "folder of the trained stage; training goes on from it", resumable=True)
+    initialize_from: str = setting(
+        "", "trained tokenizer, workdir or exported model, whose weights a new training starts from", resumable=True
+    )
+    strategy: _STRATEGIES = setting("auto", _STRATEGY_HELP, resumable=True)
+    tpu: str = setting("", "name or address of the TPU for strategy tpu", resumable=True)
+    data: DataConfig = setting(DataConfig(), "images")
+    augmentation: AugmentationConfig = setting(AugmentationConfig(), "how training images vary")
+    model: TokenizerModelConfig = setting(TokenizerModelConfig(), "ViT-VQGAN")
+    losses: TokenizerLossConfig = setting(TokenizerLossConfig(), "loss terms")
+    optimizer: OptimizerConfig = setting(OptimizerConfig(), "of the tokenizer and, likewise, the discriminator")
+    training: TrainingConfig = setting(TrainingConfig(), "training loop")
+    alarms: AlarmConfig = setting(AlarmConfig(), "reports of a training that goes wrong")
+
+    def __post_init__(self):
+        check_choices(self)
+        check_given(self, "workdir")
+        check(
+            self.model.pixels == "logit_laplace" or not self.losses.logit_laplace_weight,
+            "losses.logit_laplace_weight must be 0 where model.pixels=rgb: there is no distribution of pixels",
+        )
+        _check_batch(self)
+        group = self.model.discriminator.minibatch_stddev_group
+        is_grouped = self.losses.adversarial_weight and self.model.discriminator.kind == "stylegan2"
+        microbatch = self.training.batch_size // self.training.gradient_accumulation_steps
+        check(
+            not is_grouped or microbatch % group == 0,
+            f"training.batch_size {self.training.batch_size} in {self.training.gradient_accumulation_steps} "
+            f"microbatches is no multiple of model.discriminator.minibatch_stddev_group {group}, whose groups would "
+            "mix real and generated images",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageModelTrainConfig:
+    """`vim_tf.train --task=language_model`: tokens in, a trained language model out."""
+
+    task: Literal["language_model"] = setting("language_model", "stage to train")
+    workdir: str = setting("", "folder of the trained stage; training goes on from it", resumable=True)
+    initialize_from: str = setting(
+        "",
+        "trained language model, workdir or exported model, whose weights a new training starts from",
+        resumable=True,
+    )
+    tokens: str = setting("", "folder that vim_tf.encode_dataset wrote", resumable=True)
+    strategy: _STRATEGIES = setting("auto", _STRATEGY_HELP, resumable=True)
+    tpu: str = setting("", "name or address of the TPU for strategy tpu", resumable=True)
+    model: LanguageModelConfig = setting(LanguageModelConfig(), "VIM")
+    optimizer: OptimizerConfig = setting(
+        OptimizerConfig(
+            learning_rate=4.5e-4,
+            warmup_steps=5000,
+            schedule="exponential",
+            decay_start_step=80_000,
+            final_learning_rate=1e-5,
+            beta2=0.96,
+        ),
+        "of the language model",
+    )
+    training: TrainingConfig = setting(TrainingConfig(total_steps=450_000, batch_size=1024), "training loop")
+
+    def __post_init__(self):
+        check_choices(self)
+        check_given(self, "workdir", "tokens")
+        _check_batch(self)
+
+
+def _check_batch(config):
+    training = config.training
+    check(
+        training.batch_size % training.gradient_accumulation_steps == 0,
+        f"training.batch_size {training.batch_size} can't be divided into training.gradient_accumulation_steps "
+        f"{training.gradient_accumulation_steps}",
+    )
+
+
+TRAIN_CONFIGS = {"tokenizer": TokenizerTrainConfig, "language_model": LanguageModelTrainConfig}
