@@ -1,12 +1,21 @@
 """Dropout, attention and the Transformer block: PyTorch's values and what the seeds do."""
 
+import math
 import pathlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from vim_tf.models.layers import SeededDropout, TransformerBlock, keep_mask, seed_for, stateless_uniform
+from vim_tf.models.layers import (
+    SeededDropout,
+    SelfAttention,
+    TransformerBlock,
+    in_sequence,
+    keep_mask,
+    seed_for,
+    stateless_uniform,
+)
 
 REFERENCES = pathlib.Path(__file__).parents[1] / "references"
 WEIGHTS = {
@@ -66,6 +75,62 @@ def test_a_step_ignores_what_later_positions_hold(reference):
     empty, dirty = (tf.zeros([2, 2, 5, 4]),) * 2, (tf.fill([2, 2, 5, 4], 7.0),) * 2
     outputs = [block.step(inputs, cache, tf.constant(0))[0] for cache in (empty, dirty)]
     np.testing.assert_array_equal(*outputs)
+
+
+class TestOptions:
+    INPUTS = np.linspace(-3, 3, 7)
+
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [
+            ("gelu", [x * 0.5 * (1 + math.erf(x / math.sqrt(2))) for x in INPUTS]),
+            ("relu", np.maximum(INPUTS, 0)),
+            ("tanh", np.tanh(INPUTS)),
+        ],
+    )
+    def test_activations_are_the_exact_ones(self, name, expected):
+        block = TransformerBlock(num_heads=1, mlp_dim=7, mlp_activation=name)
+        block.build((None, 1, 7))
+        block.mlp_in.kernel.assign(np.eye(7))
+        np.testing.assert_allclose(block.mlp_in(self.INPUTS[None, None])[0, 0], expected, rtol=1e-5, atol=1e-6)
+
+    def test_without_a_bias_only_the_output_has_one(self):
+        attention = SelfAttention(num_heads=2, qkv_bias=False)
+        attention.build((None, 3, 8))
+        shapes = {weight.path.split("/", 1)[1]: tuple(weight.shape) for weight in attention.weights}
+        assert shapes == {
+            "query_key_value/kernel": (8, 24),
+            "output_projection/kernel": (8, 8),
+            "output_projection/bias": (8,),
+        }
+
+    def test_heads_may_be_narrower_in_all_than_the_inputs(self):
+        attention = SelfAttention(num_heads=2, head_dim=3)
+        attention.build((None, 4, 10))
+        assert attention.query_key_value.kernel.shape == (10, 18)
+        assert attention.output_projection.kernel.shape == (6, 10)
+        assert attention(tf.ones([1, 4, 10])).shape == (1, 4, 10)
+
+    def test_a_width_that_the_heads_divide_equally_is_the_default(self, reference):
+        block, inputs = block_of(reference, causal=False), reference["inputs"]
+        config = {**block.attention.get_config(), "head_dim": 4}
+        attention = SelfAttention.from_config(config)
+        attention.build(inputs.shape)
+        for weight, other in zip(block.attention.weights, attention.weights, strict=True):
+            other.assign(weight)
+        np.testing.assert_array_equal(attention(inputs), block.attention(inputs))
+
+    def test_the_config_makes_the_same_block(self):
+        options = {"mlp_activation": "tanh", "qkv_bias": False, "head_dim": 3, "layer_norm_epsilon": 1e-5}
+        config = TransformerBlock(2, 12, causal=True, dropout=0.1, **options).get_config()
+        assert options.items() <= config.items()
+        assert TransformerBlock.from_config(config).get_config() == config
+
+
+@pytest.mark.parametrize("rematerialize", [False, True])
+def test_layers_follow_each_other(rematerialize):
+    layers = [lambda x: x + 1, lambda x: x * 3]
+    assert in_sequence(layers, tf.constant(2.0), rematerialize) == 9
 
 
 class TestDropout:

@@ -86,6 +86,26 @@ class SeededDropout(keras.layers.Layer):
         return {**super().get_config(), "rate": self.rate}
 
 
+def in_sequence(layers, inputs, rematerialize):
+    """Layers one after the other.
+
+    Args:
+        layers: list of built layers, functions of one tensor.
+        inputs: float [...].
+        rematerialize: whether the backward pass computes each layer's inner activations anew from its inputs, which
+            alone are kept: less memory for one more forward pass.
+
+    Returns:
+        float [...].
+
+    References:
+        Chen et al., 2016, https://arxiv.org/abs/1604.06174.
+    """
+    for layer in layers:
+        inputs = (keras.remat(layer) if rematerialize else layer)(inputs)
+    return inputs
+
+
 def seed_for(seed, site):
     """The seed of one place in the model.
 
@@ -104,9 +124,13 @@ def seed_for(seed, site):
 class SelfAttention(keras.layers.Layer):
     """Multi-head scaled dot-product self-attention.
 
+    The softmax is float32 whatever the policy.
+
     Args:
-        num_heads: int; divides the width of the inputs.
+        num_heads: int; divides the width of the inputs where `head_dim` is 0.
         causal: whether a position sees only itself and earlier ones.
+        qkv_bias: whether queries, keys and values have a bias.
+        head_dim: width of a head; 0 = the width of the inputs / num_heads.
 
     Call arguments:
         inputs: float [batch, length, channels].
@@ -115,18 +139,23 @@ class SelfAttention(keras.layers.Layer):
         Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, eq. 1.
     """
 
-    def __init__(self, num_heads, causal=False, **kwargs):
+    def __init__(self, num_heads, causal=False, qkv_bias=True, head_dim=0, **kwargs):
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.causal = causal
+        self.qkv_bias = qkv_bias
+        self.head_dim = head_dim
 
     def build(self, input_shape):
-        width = input_shape[-1]
-        self.head_dim = width // self.num_heads
-        self.query_key_value = keras.layers.Dense(3 * width, dtype=self.dtype_policy, name="query_key_value")
+        *leading, width = input_shape
+        self._head_width = self.head_dim or width // self.num_heads
+        inner = self.num_heads * self._head_width
+        self.query_key_value = keras.layers.Dense(
+            3 * inner, use_bias=self.qkv_bias, dtype=self.dtype_policy, name="query_key_value"
+        )
         self.query_key_value.build(input_shape)
         self.output_projection = keras.layers.Dense(width, dtype=self.dtype_policy, name="output_projection")
-        self.output_projection.build(input_shape)
+        self.output_projection.build((*leading, inner))
         self.built = True
 
     def call(self, inputs):
@@ -154,19 +183,19 @@ class SelfAttention(keras.layers.Layer):
 
     def _project(self, inputs):
         length = inputs.shape[1]
-        projected = ops.reshape(self.query_key_value(inputs), (-1, length, 3, self.num_heads, self.head_dim))
+        projected = ops.reshape(self.query_key_value(inputs), (-1, length, 3, self.num_heads, self._head_width))
         projected = ops.transpose(projected, (2, 0, 3, 1, 4))  # [3, B, heads, L, head_dim]
         return projected[0], projected[1], projected[2]
 
     def _attend(self, query, key, value, mask):
-        scores = ops.matmul(query * self.head_dim**-0.5, ops.swapaxes(key, 2, 3))  # [B, heads, L, L]
+        scores = ops.matmul(query * self._head_width**-0.5, ops.swapaxes(key, 2, 3))  # [B, heads, L, L]
         scores = ops.cast(scores, "float32")
         if mask is not None:
             scores = ops.where(mask, scores, -1e9)
         mixed = ops.matmul(ops.cast(ops.softmax(scores, axis=-1), value.dtype), value)
         length = query.shape[2]
         return self.output_projection(
-            ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, length, self.num_heads * self.head_dim))
+            ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, length, self.num_heads * self._head_width))
         )
 
     def get_config(self):
@@ -174,18 +203,26 @@ class SelfAttention(keras.layers.Layer):
             **super().get_config(),
             "num_heads": self.num_heads,
             "causal": self.causal,
+            "qkv_bias": self.qkv_bias,
+            "head_dim": self.head_dim,
         }
 
 
 @keras.saving.register_keras_serializable(package="vim_tf")
 class TransformerBlock(keras.layers.Layer):
-    """Pre-LN Transformer block: x + attention(norm(x)), then x + mlp(norm(x)) with GELU between.
+    """Pre-LN Transformer block: x + attention(norm(x)), then x + mlp(norm(x)).
+
+    Under a mixed policy the sums have the policy's compute type; the norms' statistics are float32.
 
     Args:
         num_heads: int.
         mlp_dim: width inside the feed-forward part.
         causal: whether a position sees only itself and earlier ones.
         dropout: rate on the attention output, the activations and the feed-forward output.
+        mlp_activation: Keras' name of the activation inside the feed-forward part; gelu is the exact one.
+        qkv_bias: whether queries, keys and values have a bias.
+        head_dim: width of an attention head; 0 = channels / num_heads.
+        layer_norm_epsilon: added to the variance in LayerNorm.
 
     Call arguments:
         inputs: float [batch, length, channels].
@@ -195,20 +232,38 @@ class TransformerBlock(keras.layers.Layer):
         Dosovitskiy et al., 2021, https://arxiv.org/abs/2010.11929, eq. 2 and 3.
     """
 
-    def __init__(self, num_heads, mlp_dim, causal=False, dropout=0.0, **kwargs):
+    def __init__(
+        self,
+        num_heads,
+        mlp_dim,
+        causal=False,
+        dropout=0.0,
+        mlp_activation="gelu",
+        qkv_bias=True,
+        head_dim=0,
+        layer_norm_epsilon=LAYER_NORM_EPSILON,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.mlp_dim = mlp_dim
         self.causal = causal
         self.dropout = dropout
-        self.attention_norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="attention_norm")
-        self.attention = SelfAttention(num_heads, causal, name="attention")
-        self.mlp_norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="mlp_norm")
-        self.mlp_in = keras.layers.Dense(mlp_dim, activation="gelu", name="mlp_in")
-        self.seeded_dropout = SeededDropout(dropout)
+        self.mlp_activation = mlp_activation
+        self.qkv_bias = qkv_bias
+        self.head_dim = head_dim
+        self.layer_norm_epsilon = layer_norm_epsilon
+        policy = self.dtype_policy
+        self.attention_norm = keras.layers.LayerNormalization(
+            epsilon=layer_norm_epsilon, dtype=policy, name="attention_norm"
+        )
+        self.attention = SelfAttention(num_heads, causal, qkv_bias, head_dim, dtype=policy, name="attention")
+        self.mlp_norm = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, dtype=policy, name="mlp_norm")
+        self.mlp_in = keras.layers.Dense(mlp_dim, activation=mlp_activation, dtype=policy, name="mlp_in")
+        self.seeded_dropout = SeededDropout(dropout, dtype=policy)
 
     def build(self, input_shape):
-        self.mlp_out = keras.layers.Dense(input_shape[-1], name="mlp_out")
+        self.mlp_out = keras.layers.Dense(input_shape[-1], dtype=self.dtype_policy, name="mlp_out")
         for layer in (self.attention_norm, self.attention, self.mlp_norm, self.mlp_in):
             layer.build(input_shape)
         self.mlp_out.build((*input_shape[:-1], self.mlp_dim))
@@ -236,4 +291,8 @@ class TransformerBlock(keras.layers.Layer):
             "mlp_dim": self.mlp_dim,
             "causal": self.causal,
             "dropout": self.dropout,
+            "mlp_activation": self.mlp_activation,
+            "qkv_bias": self.qkv_bias,
+            "head_dim": self.head_dim,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
         }

@@ -1,24 +1,77 @@
 """The two Vision Transformers of ViT-VQGAN: images to latents, and quantized latents to images."""
 
 import keras
+import numpy as np
 from keras import ops
 
-from vim_tf.models.layers import LAYER_NORM_EPSILON, TransformerBlock
+from vim_tf.errors import InputError
+from vim_tf.models.layers import LAYER_NORM_EPSILON, TransformerBlock, in_sequence
+
+
+def sincos_positions(grid_height, grid_width, channels):
+    """Fixed positions: sines and cosines of column and row.
+
+    The first half of the channels tells the column, the second one the row. Of n channels each, the first n / 2 are
+    sin(index * w_i) and the others cos(index * w_i), where w_i = 10000^(-2 i / n).
+
+    Args:
+        grid_height, grid_width: int.
+        channels: int, a multiple of 4.
+
+    Returns:
+        numpy float32 [grid_height * grid_width, channels], raster order.
+
+    Raises:
+        InputError: the channels can't be divided by 4.
+
+    References:
+        Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, section 3.5, for each direction.
+    """
+    if channels % 4:
+        raise InputError(f"sincos positions need a hidden_dim that is a multiple of 4, not {channels}")
+    frequencies = 10_000.0 ** (-np.arange(channels // 4) / (channels // 4))
+    rows, columns = np.divmod(np.arange(grid_height * grid_width), grid_width)
+    angles = [np.outer(index, frequencies) for index in (columns, rows)]
+    return np.concatenate([wave(angle) for angle in angles for wave in (np.sin, np.cos)], axis=1).astype("float32")
 
 
 class _VisionTransformer(keras.layers.Layer):
-    """What encoder and decoder share: linear embedding, learned positions, pre-LN blocks, final norm, tanh head.
+    """What encoder and decoder share: linear embedding, positions, pre-LN blocks, final norm, head.
 
-    The head is the paper's "two-layer feed-forward with tanh between" at the output of the blocks (section 3.1); its
-    inner width is the model's.
+    The paper's head is a "two-layer feed-forward with tanh between" at the output of the blocks (section 3.1); its
+    inner width is the model's. Whatever the policy, the last layer computes in float32.
 
     Args:
         grid_height, grid_width: places of the token grid.
         num_layers, num_heads, hidden_dim, mlp_dim: size of the Transformer.
         output_dim: width at each place after the head.
+        positions: sincos (fixed) or learned.
+        mlp_activation: gelu (the exact one), relu or tanh, inside the blocks.
+        head: tanh (the paper's two layers) or linear (one layer).
+        qkv_bias: whether queries, keys and values have a bias.
+        head_dim: width of an attention head; 0 = hidden_dim / num_heads.
+        layer_norm_epsilon: added to the variance in LayerNorm.
+        rematerialize: whether the backward pass computes the blocks' activations anew, to save memory.
     """
 
-    def __init__(self, grid_height, grid_width, num_layers, num_heads, hidden_dim, mlp_dim, output_dim, **kwargs):
+    def __init__(
+        self,
+        grid_height,
+        grid_width,
+        num_layers,
+        num_heads,
+        hidden_dim,
+        mlp_dim,
+        output_dim,
+        positions="sincos",
+        mlp_activation="gelu",
+        head="tanh",
+        qkv_bias=True,
+        head_dim=0,
+        layer_norm_epsilon=LAYER_NORM_EPSILON,
+        rematerialize=False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.grid_height = grid_height
         self.grid_width = grid_width
@@ -27,33 +80,74 @@ class _VisionTransformer(keras.layers.Layer):
         self.hidden_dim = hidden_dim
         self.mlp_dim = mlp_dim
         self.output_dim = output_dim
-        self.embedding = keras.layers.Dense(hidden_dim, name="embedding")
-        self.blocks = [TransformerBlock(num_heads, mlp_dim, name=f"block_{i}") for i in range(num_layers)]
-        self.final_norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="final_norm")
-        self.head_hidden = keras.layers.Dense(hidden_dim, activation="tanh", name="head_hidden")
+        self.positions = positions
+        self.mlp_activation = mlp_activation
+        self.head = head
+        self.qkv_bias = qkv_bias
+        self.head_dim = head_dim
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.rematerialize = rematerialize
+        policy = self.dtype_policy
+        self.embedding = keras.layers.Dense(hidden_dim, dtype=policy, name="embedding")
+        self.blocks = [
+            TransformerBlock(
+                num_heads,
+                mlp_dim,
+                mlp_activation=mlp_activation,
+                qkv_bias=qkv_bias,
+                head_dim=head_dim,
+                layer_norm_epsilon=layer_norm_epsilon,
+                dtype=policy,
+                name=f"block_{i}",
+            )
+            for i in range(num_layers)
+        ]
+        self.final_norm = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, dtype=policy, name="final_norm")
+        if head == "tanh":
+            self.head_hidden = keras.layers.Dense(hidden_dim, activation="tanh", dtype=policy, name="head_hidden")
         self.head_output = keras.layers.Dense(output_dim, dtype="float32", name="head_output")
 
     def _build_transformer(self, input_dim):
         length = self.grid_height * self.grid_width
         self.embedding.build((None, length, input_dim))
-        self.positions = self.add_weight(
-            name="positions",
-            shape=(1, length, self.hidden_dim),
-            initializer=keras.initializers.RandomNormal(stddev=0.02),
-        )
-        for layer in (*self.blocks, self.final_norm, self.head_hidden, self.head_output):
+        if self.positions == "learned":
+            self.position_embedding = self.add_weight(
+                name="positions",
+                shape=(1, length, self.hidden_dim),
+                initializer=keras.initializers.RandomNormal(stddev=0.02),
+            )
+        else:
+            self.position_embedding = sincos_positions(self.grid_height, self.grid_width, self.hidden_dim)[None]
+        for layer in (*self.blocks, self.final_norm, *self._head_layers()):
             layer.build((None, length, self.hidden_dim))
         self.built = True
 
+    def _head_layers(self):
+        return [self.head_hidden, self.head_output] if self.head == "tanh" else [self.head_output]
+
     def _transform(self, inputs):
-        hidden = self.embedding(inputs) + ops.cast(self.positions, self.compute_dtype)
-        for block in self.blocks:
-            hidden = block(hidden)
-        return self.head_output(self.head_hidden(self.final_norm(hidden)))
+        hidden = self.embedding(inputs) + ops.cast(self.position_embedding, self.compute_dtype)
+        hidden = in_sequence(self.blocks, hidden, self.rematerialize)
+        return in_sequence([self.final_norm, *self._head_layers()], hidden, rematerialize=False)
 
     def get_config(self):
-        names = ("grid_height", "grid_width", "num_layers", "num_heads", "hidden_dim", "mlp_dim", "output_dim")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        return {
+            **super().get_config(),
+            "grid_height": self.grid_height,
+            "grid_width": self.grid_width,
+            "num_layers": self.num_layers,
+            "num_heads": self.num_heads,
+            "hidden_dim": self.hidden_dim,
+            "mlp_dim": self.mlp_dim,
+            "output_dim": self.output_dim,
+            "positions": self.positions,
+            "mlp_activation": self.mlp_activation,
+            "head": self.head,
+            "qkv_bias": self.qkv_bias,
+            "head_dim": self.head_dim,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "rematerialize": self.rematerialize,
+        }
 
 
 @keras.saving.register_keras_serializable(package="vim_tf")
@@ -111,6 +205,11 @@ class ViTDecoder(_VisionTransformer):
         self.input_dim = input_dim
         self.patch_size = patch_size
         self.output_channels = output_channels
+
+    @property
+    def last_kernel(self):
+        """The last layer's weight, at which the adaptive adversarial weight compares gradients."""
+        return self.head_output.kernel
 
     def build(self, input_shape=None):
         self._build_transformer(self.input_dim)

@@ -1,0 +1,61 @@
+"""Weights of other projects: `python -m vim_tf.import_weights --format=F --checkpoint=C --output=D`."""
+
+from vim_tf import config as configs
+from vim_tf import flags
+
+
+def run(config):
+    """Writes another project's tokenizer as a trained stage of ours, or LPIPS' weights as one file.
+
+    Args:
+        config: ImportWeightsConfig.
+
+    Raises:
+        InputError: the file can't be read safely or is of another model, or the output isn't empty.
+    """
+    if config.format == "lpips":
+        from vim_tf.interop import lpips
+
+        lpips.convert(config.checkpoint, config.heads, config.output)
+        print(f"LPIPS weights, for --losses.perceptual_weights_file: {config.output}")
+    else:
+        _import_tokenizer(config)
+
+
+def _import_tokenizer(config):
+    import tensorflow as tf
+
+    from vim_tf import workdir
+    from vim_tf.errors import InputError
+    from vim_tf.interop import conversion, enhancing_transformers, taming_transformers, torch_files
+    from vim_tf.models.tokenizer import build_tokenizer
+
+    if tf.io.gfile.exists(config.output) and (
+        not tf.io.gfile.isdir(config.output) or tf.io.gfile.listdir(config.output)
+    ):
+        raise InputError(f"--output={config.output} is there already: choose a new folder")
+    tensors = torch_files.read_state_dict(config.checkpoint)
+    if config.format == "enhancing_transformers":
+        imported = enhancing_transformers.import_tokenizer(tensors)
+    else:
+        imported = taming_transformers.import_tokenizer(tensors, config.height, config.width)
+    tokenizer = build_tokenizer(imported.model)
+    conversion.assign(tokenizer, imported.weights)
+    train_config = configs.TokenizerTrainConfig(workdir=config.output, model=imported.model, losses=imported.losses)
+    workdir.save_stage(tokenizer, train_config, config.output)
+    if imported.left_out:
+        print(f"Left out: {len(imported.left_out)} tensors of the losses (loss.*), which only training needs")
+    model = imported.model
+    print(
+        f"Tokenizer for images of {model.height} x {model.width} pixels with {model.quantizer.codebook_size} codes of "
+        f"{model.quantizer.codebook_dim} dimensions: {config.output}"
+    )
+
+
+def main():
+    """The command."""
+    flags.main(run, lambda argv: configs.ImportWeightsConfig, "Imports weights that another project has trained.")
+
+
+if __name__ == "__main__":
+    main()
