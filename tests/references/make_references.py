@@ -16,40 +16,6 @@ import torch
 from storage import save, tensor
 from torch.nn import functional as F
 
-# ------------------------------------------------------------------------------------------------------- quantizer
-
-
-def vector_quantizer(latents, codebook, l2_normalize):
-    """Outputs, and the gradients of each of them with respect to latents and codebook."""
-    latents, codebook = tensor(latents, gradient=True), tensor(codebook, gradient=True)
-    probe = tensor(np.random.default_rng(1).normal(size=latents.shape))
-    x = F.normalize(latents, dim=-1) if l2_normalize else latents
-    e = F.normalize(codebook, dim=-1) if l2_normalize else codebook
-    tokens = torch.cdist(x.reshape(-1, x.shape[-1]), e).argmin(dim=-1).reshape(x.shape[:-1])
-    codes = F.embedding(tokens, e)
-    outputs = {
-        "quantized": x + (codes - x).detach(),
-        "codebook_loss": F.mse_loss(codes, x.detach()),
-        "commitment_loss": F.mse_loss(x, codes.detach()),
-    }
-    results = {"tokens": tokens.int(), "probe": probe, **outputs}
-    for name, output in outputs.items():
-        scalar = (output * probe).sum() if name == "quantized" else output
-        gradients = torch.autograd.grad(scalar, [latents, codebook], retain_graph=True, allow_unused=True)
-        for of, gradient, value in zip(("latents", "codebook"), gradients, (latents, codebook), strict=True):
-            results[f"{name}/{of}"] = torch.zeros_like(value) if gradient is None else gradient
-    return results
-
-
-def make_quantizer():
-    random = np.random.default_rng(0)
-    latents, codebook = random.normal(size=(2, 5, 4)), random.normal(size=(7, 4))
-    arrays = {"latents": latents, "codebook": codebook}
-    for name, l2_normalize in (("plain", False), ("normalized", True)):
-        arrays |= {f"{name}/{key}": value for key, value in vector_quantizer(latents, codebook, l2_normalize).items()}
-    save("quantizer", **arrays)
-
-
 # ---------------------------------------------------------------------------------------------------------- losses
 
 
@@ -284,7 +250,6 @@ def make_adamw():
 
 
 if __name__ == "__main__":
-    make_quantizer()
     make_reconstruction_losses()
     make_cross_entropy()
     make_adversarial_losses()
