@@ -60,7 +60,7 @@ def _load(path):
 
 
 def _reason(error):
-    """The line of an error that says what happened; PyTorch's first line only says how to lower the guard."""
+    """The sentence of an error that says what happened; PyTorch's first ones only say how to lower the guard."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if line.startswith("WeightsUnpickler error")]
-    return [*telling, *lines, type(error).__name__][0].rstrip(".")
+    telling = [line for line in lines if "unsupported" in line.lower()]
+    return [*telling, *lines, type(error).__name__][0].split(". ")[0].rstrip(".")
