@@ -1,4 +1,4 @@
-"""Judges of the adversarial loss."""
+"""StyleGAN2's discriminator: one logit for an image."""
 
 import math
 
@@ -107,9 +107,10 @@ class DownsamplingBlock(keras.layers.Layer):
 
     def build(self, input_shape):
         channels = input_shape[-1]
-        self.conv = EqualizedConv(channels, 3, name="conv")
-        self.conv_down = EqualizedConv(self.filters, 3, strides=2, padding="valid", name="conv_down")
-        self.skip = EqualizedConv(self.filters, 1, strides=2, use_bias=False, name="skip")
+        policy = self.dtype_policy
+        self.conv = EqualizedConv(channels, 3, dtype=policy, name="conv")
+        self.conv_down = EqualizedConv(self.filters, 3, strides=2, padding="valid", dtype=policy, name="conv_down")
+        self.skip = EqualizedConv(self.filters, 1, strides=2, use_bias=False, dtype=policy, name="skip")
         for layer in (self.conv, self.conv_down, self.skip):
             layer.build(input_shape)
         self.built = True
@@ -131,22 +132,24 @@ def minibatch_stddev(features, group):
         group: int, images that share one value.
 
     Returns:
-        float [batch, height, width, channels + 1].
+        float [batch, height, width, channels + 1], dtype of the features; the deviation is computed in float32.
 
     References:
         Karras et al., 2018, https://arxiv.org/abs/1710.10196, section 3.
     """
     _, height, width, channels = features.shape
-    grouped = ops.reshape(features, (-1, group, height, width, channels))
+    grouped = ops.cast(ops.reshape(features, (-1, group, height, width, channels)), "float32")
     deviation = ops.sqrt(ops.var(grouped, axis=1) + 1e-8)  # [groups, height, width, channels]
     mean = ops.mean(deviation, axis=(1, 2, 3), keepdims=True)
-    per_image = ops.repeat(mean, group, axis=0)
+    per_image = ops.cast(ops.repeat(mean, group, axis=0), features.dtype)
     return ops.concatenate([features, ops.broadcast_to(per_image, ops.shape(features[..., :1]))], axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="vim_tf")
 class StyleGAN2Discriminator(keras.Model):
     """Residual convolutional discriminator that halves the image down to about 4x4.
+
+    Whatever the policy, the minibatch deviation and the last layer are computed in float32.
 
     Args:
         height, width: image size in pixels.
@@ -177,21 +180,23 @@ class StyleGAN2Discriminator(keras.Model):
 
     def build(self, input_shape=None):
         shape = (None, self.height, self.width, 3)
-        self.from_rgb = EqualizedConv(self._channels(max(self.height, self.width)), 1, name="from_rgb")
+        policy = self.dtype_policy
+        self.from_rgb = EqualizedConv(self._channels(max(self.height, self.width)), 1, dtype=policy, name="from_rgb")
         self.from_rgb.build(shape)
         height, width = self.height, self.width
         channels = self.from_rgb.filters
         self.blocks = []
         while min(height, width) > 4:
-            block = DownsamplingBlock(self._channels(max(height, width) // 2), name=f"block_{height}x{width}")
+            filters, name = self._channels(max(height, width) // 2), f"block_{height}x{width}"
+            block = DownsamplingBlock(filters, dtype=policy, name=name)
             block.build((None, height, width, channels))
             self.blocks.append(block)
             height, width, channels = -(-height // 2), -(-width // 2), block.filters
-        self.last_conv = EqualizedConv(channels, 3, name="last_conv")
+        self.last_conv = EqualizedConv(channels, 3, dtype=policy, name="last_conv")
         self.last_conv.build((None, height, width, channels + (self.minibatch_stddev_group > 1)))
-        self.hidden = EqualizedDense(channels, name="hidden")
+        self.hidden = EqualizedDense(channels, dtype=policy, name="hidden")
         self.hidden.build((None, height * width * channels))
-        self.logit = EqualizedDense(1, name="logit")
+        self.logit = EqualizedDense(1, dtype="float32", name="logit")
         self.logit.build((None, channels))
         self.built = True
 
@@ -204,22 +209,8 @@ class StyleGAN2Discriminator(keras.Model):
         features = _leaky_relu(self.last_conv(features))
         _, height, width, channels = features.shape
         features = _leaky_relu(self.hidden(ops.reshape(features, (-1, height * width * channels))))
-        return ops.cast(self.logit(features)[:, 0], "float32")
+        return self.logit(features)[:, 0]
 
     def get_config(self):
         names = ("height", "width", "channel_multiplier", "max_channels", "minibatch_stddev_group")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
-
-def build_discriminator(section):
-    """The built discriminator that a `TokenizerModelConfig` describes."""
-    discriminator = StyleGAN2Discriminator(
-        section.height,
-        section.width,
-        channel_multiplier=section.discriminator.channel_multiplier,
-        max_channels=section.discriminator.max_channels,
-        minibatch_stddev_group=section.discriminator.minibatch_stddev_group,
-        name="discriminator",
-    )
-    discriminator.build()
-    return discriminator

@@ -1,0 +1,337 @@
+"""How different images look: distances between the features that a frozen VGG16 has of them."""
+
+import hashlib
+import io
+import os
+import tempfile
+import zipfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from vim_tf.errors import InputError
+
+# VGG16's five stages; a distance compares the last activation of each: relu1_2, 2_2, 3_3, 4_3, 5_3.
+VGG16_CHANNELS = (64, 128, 256, 512, 512)
+CONVS_PER_STAGE = (2, 2, 3, 3, 3)
+# The four halvings between the stages leave one pixel of it.
+MIN_SIDE = 16
+NORM_EPSILON = 1e-10
+CHECKSUM = "sha256"
+
+_LPIPS_SHIFT = (-0.030, -0.088, -0.188)
+_LPIPS_SCALE = (0.458, 0.448, 0.450)
+_CAFFE_MEAN = (103.939, 116.779, 123.68)  # of blue, green and red in 0..255
+_IMPORT = "python -m vim_tf.import_weights --format=lpips"
+_FLAG = "--losses.perceptual_weights_file"
+
+
+def vgg16_shapes(channels=VGG16_CHANNELS):
+    """Shapes of the convolutions' weights.
+
+    Args:
+        channels: one int for each of the five stages.
+
+    Returns:
+        dict from `conv<stage>_<number>/kernel` or `/bias`, both numbers from 1, to tuple of int, in order.
+    """
+    shapes, inputs = {}, 3
+    for stage, (filters, convs) in enumerate(zip(channels, CONVS_PER_STAGE, strict=True), start=1):
+        for number in range(1, convs + 1):
+            shapes[f"conv{stage}_{number}/kernel"] = (3, 3, inputs, filters)
+            shapes[f"conv{stage}_{number}/bias"] = (filters,)
+            inputs = filters
+    return shapes
+
+
+def lpips_shapes(channels=VGG16_CHANNELS):
+    """Shapes of all weights of LPIPS: those of `vgg16_shapes`, and `head<stage>/kernel` [channels, 1]."""
+    heads = {f"head{stage}/kernel": (filters, 1) for stage, filters in enumerate(channels, start=1)}
+    return vgg16_shapes(channels) | heads
+
+
+def check_shapes(arrays, shapes, what):
+    """Refuses arrays that aren't exactly those wanted.
+
+    Args:
+        arrays: dict from name to array.
+        shapes: dict from name to tuple of int.
+        what: str, the arrays' origin, which begins the message.
+
+    Raises:
+        InputError: an array is missing, unknown or of another shape.
+    """
+    wrong = [f"{name} is missing" for name in shapes if name not in arrays]
+    wrong += [f"{name} is unknown" for name in arrays if name not in shapes]
+    wrong += [
+        f"{name} is {tuple(arrays[name].shape)} and not {shape}"
+        for name, shape in shapes.items()
+        if name in arrays and tuple(arrays[name].shape) != shape
+    ]
+    if wrong:
+        more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise InputError(f"{what} doesn't hold the weights wanted: {'; '.join(wrong[:5])}{more}")
+
+
+def checksum(arrays):
+    """sha256 over names, shapes and float32 values of arrays, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {tuple(arrays[name].shape)}\n".encode())
+        digest.update(np.ascontiguousarray(arrays[name], "<f4").tobytes())
+    return digest.hexdigest()
+
+
+class VGG16(keras.Model):
+    """VGG16 without its classifier, frozen; computes in float32 whatever the policy.
+
+    Args:
+        channels: one int for each of the five stages; the default has 14,714,688 parameters.
+
+    Call arguments:
+        pixels: float32 [batch, height, width, 3], centred as the weights expect it; sides of at least 16.
+
+    Returns:
+        list of five float32 [batch, height / 2^stage, width / 2^stage, channels[stage]], rounded down; at least 0.
+
+    References:
+        Simonyan and Zisserman, 2015, https://arxiv.org/abs/1409.1556, table 1, column D.
+    """
+
+    def __init__(self, channels=VGG16_CHANNELS, **kwargs):
+        super().__init__(**({"dtype": "float32", "trainable": False} | kwargs))
+        self.channels = tuple(channels)
+        # Zeros, because weights that are drawn only to be replaced take seconds.
+        self.convs = [
+            keras.layers.Conv2D(
+                shape[-1],
+                3,
+                padding="same",
+                activation="relu",
+                kernel_initializer="zeros",
+                trainable=False,
+                dtype=self.dtype_policy,
+                name=name.removesuffix("/kernel"),
+            )
+            for name, shape in vgg16_shapes(self.channels).items()
+            if name.endswith("/kernel")
+        ]
+
+    def build(self, input_shape=None):
+        shape = (None, None, None, 3)
+        for conv in self.convs:
+            conv.build(shape)
+            shape = conv.compute_output_shape(shape)
+        self.built = True
+
+    def call(self, pixels):
+        features, convs = [], iter(self.convs)
+        hidden = pixels
+        for stage, count in enumerate(CONVS_PER_STAGE):
+            if stage:
+                hidden = ops.max_pool(hidden, 2, strides=2)
+            for _ in range(count):
+                hidden = next(convs)(hidden)
+            features.append(hidden)
+        return features
+
+    def assign(self, arrays):
+        """Gives the convolutions their weights, by the names of `vgg16_shapes`."""
+        for conv in self.convs:
+            conv.kernel.assign(arrays[f"{conv.name}/kernel"])
+            conv.bias.assign(arrays[f"{conv.name}/bias"])
+
+
+def unit_features(features):
+    """Features of each pixel scaled to length 1 over the channels; next to nothing where all of them are 0.
+
+    Args:
+        features: float32 [batch, height, width, channels].
+
+    Returns:
+        float32, same shape. The gradient is finite where all channels are 0, where the root alone has none.
+    """
+    squares = ops.sum(ops.square(features), axis=-1, keepdims=True)
+    is_positive = squares > 0
+    length = ops.where(is_positive, ops.sqrt(ops.where(is_positive, squares, 1.0)), 0.0)
+    return features / (length + NORM_EPSILON)
+
+
+class _VGG16Distance:
+    """What both distances share: the network, and the squared differences of its normalised features.
+
+    Neither a layer nor a model, so that a model which holds one neither trains nor saves VGG16's weights.
+    """
+
+    def __init__(self, channels):
+        self.network = VGG16(channels, name="vgg16")
+        self.network.build()
+
+    def _centred(self, images):
+        raise NotImplementedError
+
+    def _squared_differences(self, images, reconstructions):
+        """float32 [batch, height, width, channels] of each stage."""
+        height, width = images.shape[1:3]
+        if min(height, width) < MIN_SIDE:
+            raise InputError(
+                f"the perceptual distance's VGG16 halves images four times and needs {MIN_SIDE} x {MIN_SIDE} px, not "
+                f"{height} x {width}: choose larger images or --losses.perceptual_weight=0"
+            )
+        pairs = zip(self._features(images), self._features(reconstructions), strict=True)
+        return [ops.square(ops.stop_gradient(real) - fake) for real, fake in pairs]
+
+    def _features(self, images):
+        return [unit_features(features) for features in self.network(self._centred(ops.cast(images, "float32")))]
+
+
+class LPIPS(_VGG16Distance):
+    """Learned perceptual image patch similarity, version 0.1 with VGG16; lower is more alike, 0 for equal images.
+
+    For each stage, the squared differences of the normalised features are weighted by channel and averaged over the
+    pixels; the distance is the sum over the stages.
+
+    Args:
+        arrays: dict from the names of `lpips_shapes` to float32; heads are at least 0.
+        channels: one int for each stage.
+
+    Call arguments:
+        images, reconstructions: float32 [batch, height, width, 3], about [0, 1]; sides of at least 16. The gradient
+            flows to the reconstructions alone.
+
+    Returns:
+        float32 [batch], at least 0.
+
+    Raises:
+        InputError: weights of other shapes, or smaller images.
+
+    References:
+        Zhang et al., 2018, https://arxiv.org/abs/1801.03924, eq. 1; constants and order of the steps from its authors'
+        code, https://github.com/richzhang/PerceptualSimilarity.
+    """
+
+    def __init__(self, arrays, channels=VGG16_CHANNELS):
+        check_shapes(arrays, lpips_shapes(channels), "LPIPS")
+        super().__init__(channels)
+        self.network.assign(arrays)
+        self.heads = [np.asarray(arrays[f"head{stage}/kernel"], "float32") for stage in range(1, 6)]
+
+    def __call__(self, images, reconstructions):
+        differences = self._squared_differences(images, reconstructions)
+        weighted = [ops.matmul(squares, head) for squares, head in zip(differences, self.heads, strict=True)]
+        return sum(ops.mean(stage, axis=(1, 2, 3)) for stage in weighted)  # each stage [batch, height, width, 1]
+
+    def _centred(self, images):
+        shift, scale = (np.asarray(values, "float32") for values in (_LPIPS_SHIFT, _LPIPS_SCALE))
+        return (images * 2 - 1 - shift) / scale
+
+
+class VGG16FeatureDistance(_VGG16Distance):
+    """Plain distance of VGG16's features, for where LPIPS' weights aren't at hand; lower is more alike, 0 for equal.
+
+    For each stage, the squared differences of the normalised features are summed over the channels and averaged over
+    the pixels; the distance is the mean over the stages. It is not LPIPS: nothing in it was fitted to people's
+    judgement, and its values don't compare with those of LPIPS.
+
+    Args:
+        channels: one int for each stage. The weights, all 0 at first, are to be given to `network`: those of Keras
+            Applications, which were trained in Caffe on blue, green and red in 0..255 less the mean of ImageNet.
+
+    Call arguments:
+        images, reconstructions: float32 [batch, height, width, 3], about [0, 1]; sides of at least 16. The gradient
+            flows to the reconstructions alone.
+
+    Returns:
+        float32 [batch] in [0, 2].
+
+    Raises:
+        InputError: smaller images.
+
+    References:
+        Johnson et al., 2016, https://arxiv.org/abs/1603.08155, section 3.2, which doesn't normalise the features.
+    """
+
+    def __init__(self, channels=VGG16_CHANNELS):
+        super().__init__(channels)
+
+    def __call__(self, images, reconstructions):
+        differences = self._squared_differences(images, reconstructions)
+        stages = [ops.mean(ops.sum(squares, axis=-1), axis=(1, 2)) for squares in differences]
+        return sum(stages) / len(stages)
+
+    def _centred(self, images):
+        return ops.flip(images, axis=-1) * 255 - np.asarray(_CAFFE_MEAN, "float32")
+
+
+def load_perceptual(kind, path, channels=VGG16_CHANNELS):
+    """A perceptual distance with its trained weights.
+
+    Args:
+        kind: lpips or vgg16_features.
+        path: str. lpips: the .npz file that `vim_tf.import_weights` wrote. vgg16_features: Keras Applications' VGG16
+            weights without top, .h5; empty: the file in Keras' cache, which is downloaded if need be.
+        channels: one int for each stage of VGG16.
+
+    Returns:
+        LPIPS or VGG16FeatureDistance: function of images and reconstructions to distances [batch].
+
+    Raises:
+        InputError: there is no such file, it can't be downloaded, or it holds something else.
+    """
+    if kind == "lpips":
+        return LPIPS(_read_lpips(path, lpips_shapes(channels)), channels)
+    distance = VGG16FeatureDistance(channels)
+    if path:
+        _load_keras_file(distance.network, path)
+    else:
+        distance.network.set_weights(_download())
+    return distance
+
+
+def _read_lpips(path, shapes):
+    if not path:
+        raise InputError(
+            f"--losses.perceptual=lpips needs LPIPS' weights: make them with {_IMPORT} and give the file as {_FLAG}"
+        )
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read()), allow_pickle=False) as content:
+            arrays = dict(content)
+    except (tf.errors.OpError, OSError) as error:
+        raise InputError(f"{_FLAG}={path} can't be read ({_first_line(error)}): make it with {_IMPORT}") from error
+    except (ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{_FLAG}={path} is no .npz file of arrays: make it with {_IMPORT}") from error
+    stored = str(arrays.pop(CHECKSUM, ""))
+    check_shapes(arrays, shapes, f"{_FLAG}={path}, to be made with {_IMPORT},")
+    if stored != checksum(arrays):
+        raise InputError(f"{_FLAG}={path} is damaged, its checksum is another: make it anew with {_IMPORT}")
+    return arrays
+
+
+def _load_keras_file(network, path):
+    with tempfile.TemporaryDirectory() as folder:
+        # Keras goes by the name's ending and reads local files only.
+        local = os.path.join(folder, "vgg16.h5")
+        try:
+            tf.io.gfile.copy(path, local)
+            network.load_weights(local)
+        except (tf.errors.OpError, OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"{_FLAG}={path} can't be read as Keras Applications' VGG16 weights without top, .h5 "
+                f"({_first_line(error)}): give that file, or leave the flag empty to have Keras download it"
+            ) from error
+
+
+def _download():
+    try:
+        return keras.applications.VGG16(include_top=False).get_weights()
+    except Exception as error:  # Keras raises a bare Exception where a download fails
+        raise InputError(
+            f"Keras can't download VGG16's weights ({_first_line(error)}): get the .h5 file without top elsewhere and "
+            f"give it as {_FLAG}"
+        ) from error
+
+
+def _first_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
