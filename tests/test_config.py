@@ -18,7 +18,7 @@ FLAGFILES = sorted((ROOT / "configs").glob("**/*.flags"))
 SECTIONS = [
     value
     for value in vars(configs).values()
-    if dataclasses.is_dataclass(value) and value.__module__ == configs.__name__
+    if dataclasses.is_dataclass(value) and value.__module__.startswith(f"{configs.__name__}.")
 ]
 # What a class needs besides its defaults.
 GIVEN = {
@@ -29,6 +29,7 @@ GIVEN = {
     configs.SampleConfig: {"tokenizer": "t", "language_model": "l", "output": "o", "labels": (1, 2)},
     configs.EvaluateConfig: {"tokenizer": "t", "language_model": "l", "output": "o"},
     configs.ExportConfig: {"tokenizer": "t", "output": "o"},
+    configs.ImportWeightsConfig: {"checkpoint": "c", "output": "o"},
     configs.PipelineConfig: {"output": "o", "tokenizer_flagfile": "t.flags", "language_model_flagfile": "l.flags"},
 }
 
@@ -43,14 +44,31 @@ NOT_POSITIVE = {
     configs.DataConfig: ["shuffle_buffer"],
     configs.TransformerConfig: ["num_layers", "num_heads", "hidden_dim", "mlp_dim"],
     configs.LanguageModelConfig: ["num_layers", "num_heads", "hidden_dim", "mlp_dim"],
-    configs.QuantizerConfig: ["codebook_dim"],
-    configs.DiscriminatorConfig: ["channel_multiplier", "max_channels", "minibatch_stddev_group"],
+    configs.ViTConfig: ["layer_norm_epsilon"],
+    configs.CNNConfig: ["channels", "blocks_per_level", "latent_channels"],
+    configs.QuantizerConfig: [
+        "codebook_dim",
+        "depth",
+        "gumbel_temperature",
+        "gumbel_final_temperature",
+        "gumbel_anneal_steps",
+        "entropy_temperature",
+    ],
+    configs.DiscriminatorConfig: [
+        "channel_multiplier",
+        "max_channels",
+        "minibatch_stddev_group",
+        "patch_channels",
+        "patch_layers",
+    ],
     configs.TokenizerModelConfig: ["height", "width", "patch_size"],
-    configs.TokenizerLossConfig: ["r1_interval_steps"],
+    configs.TokenizerLossConfig: ["r1_interval_steps", "adaptive_weight_max"],
+    configs.AlarmConfig: ["codebook_window_steps", "discriminator_steps"],
     configs.OptimizerConfig: ["learning_rate", "final_learning_rate", "epsilon"],
     configs.TrainingConfig: [
         "total_steps",
         "batch_size",
+        "gradient_accumulation_steps",
         "log_every_steps",
         "checkpoint_every_steps",
         "keep_checkpoints",
@@ -60,20 +78,29 @@ NOT_POSITIVE = {
     configs.EncodeConfig: ["batch_size", "num_shards"],
     configs.SampleConfig: ["num_per_label"],
     configs.ExportConfig: ["sampling_batch_size"],
+    configs.ImportWeightsConfig: ["height", "width"],
     configs.PipelineConfig: ["export_sampling_batch_size", "num_shards"],
 }
 NEGATIVE = {
+    configs.ViTConfig: ["head_dim"],
     configs.QuantizerConfig: ["restart_unused_steps"],
     configs.TokenizerLossConfig: [
         "codebook_weight",
         "commitment_weight",
+        "entropy_weight",
+        "prior_weight",
+        "l1_weight",
         "l2_weight",
         "logit_laplace_weight",
+        "perceptual_weight",
         "adversarial_weight",
         "adversarial_start_step",
+        "adversarial_warmup_steps",
         "r1_gamma",
+        "lecam_weight",
     ],
-    configs.OptimizerConfig: ["warmup_steps", "decay_start_step", "weight_decay"],
+    configs.OptimizerConfig: ["warmup_steps", "decay_start_step", "weight_decay", "clip_norm"],
+    configs.AlarmConfig: ["min_discriminator_loss", "min_codebook_usage"],
     configs.TrainingConfig: ["validate_every_steps"],
     configs.SamplingConfig: ["top_k", "guidance_scale"],
     configs.GateConfig: [
@@ -92,6 +119,20 @@ OUT_OF_RANGE = [
         for v in (-0.1, 1.1)
     ),
     (configs.QuantizerConfig, "codebook_size", 1),
+    (configs.QuantizerConfig, "ema_decay", 1.0),
+    (configs.QuantizerConfig, "kind", "vqvae"),
+    (configs.QuantizerConfig, "depth", 2),
+    (configs.QuantizerConfig, "fsq_levels", (8, 8)),
+    (configs.CNNConfig, "channel_multipliers", ()),
+    (configs.CNNConfig, "channel_multipliers", (1, 0)),
+    (configs.AugmentationConfig, "min_scale", 0.9),
+    (configs.AugmentationConfig, "max_scale", 1.1),
+    *((configs.TokenizerModelConfig, "pixel_epsilon", value) for value in (-0.1, 0.5)),
+    (configs.TokenizerLossConfig, "lecam_decay", 1.0),
+    (configs.TrainingConfig, "ema_decay", 1.0),
+    (configs.TrainingConfig, "precision", "float16"),
+    (configs.AlarmConfig, "min_codebook_usage", 1.1),
+    (configs.ImportWeightsConfig, "heads", "h.pth"),
     *((configs.LanguageModelConfig, "dropout", value) for value in (-0.1, 1.0)),
     *((configs.LanguageModelConfig, "label_dropout", value) for value in (-0.1, 1.1)),
     *((configs.LanguageModelConfig, "features_block", value) for value in (-2, 24)),
@@ -178,6 +219,46 @@ def test_only_generation_needs_a_language_model():
     assert make(configs.EvaluateConfig, language_model="", evaluation=evaluation).language_model == ""
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kind": "residual", "depth": 2}, "--nomodel.quantizer.l2_normalize"),
+        (
+            {"kind": "fsq", "fsq_levels": (8, 5), "codebook_dim": 2},
+            "mean codebook_size 40 and codebook_dim 2, not 8192",
+        ),
+        ({"kind": "fsq"}, "needs fsq_levels"),
+        ({"kind": "lfq", "codebook_size": 100, "codebook_dim": 6}, r"2\^6 codes, not codebook_size 100"),
+        ({"kind": "lfq", "codebook_size": 64, "codebook_dim": 6, "restart_unused_steps": 5}, "no codes that can"),
+    ],
+)
+def test_a_codebook_must_have_the_shape_of_its_kind(values, message):
+    with pytest.raises(InputError, match=message):
+        configs.QuantizerConfig(**values)
+
+
+def test_a_convolutional_tokenizer_halves_down_to_its_patches():
+    with pytest.raises(InputError, match="halve 4 times, which makes model.patch_size 16, not 8"):
+        configs.TokenizerModelConfig(
+            architecture="cnn", cnn=configs.CNNConfig(channel_multipliers=(1, 1, 2, 2, 4)), patch_size=8
+        )
+
+
+def test_a_decoder_of_pixels_has_no_logit_laplace_likelihood():
+    with pytest.raises(InputError, match=r"losses\.logit_laplace_weight must be 0 where model\.pixels=rgb"):
+        make(configs.TokenizerTrainConfig, model=configs.TokenizerModelConfig(pixels="rgb"))
+
+
+def test_the_best_checkpoint_needs_validations():
+    with pytest.raises(InputError, match="keep_best_metric needs training.validate_every_steps"):
+        configs.TrainingConfig(keep_best_metric="reconstruction/psnr", validate_every_steps=0)
+
+
+def test_microbatches_must_share_the_batch():
+    with pytest.raises(InputError, match="batch_size 256 can't be divided into training.gradient_accumulation_steps 3"):
+        make(configs.TokenizerTrainConfig, training=configs.TrainingConfig(gradient_accumulation_steps=3))
+
+
 def test_messages_are_one_line():
     with pytest.raises(InputError) as caught:
         configs.TrainingConfig(batch_size=0)
@@ -208,9 +289,13 @@ def test_what_a_resume_may_change_is_run_length_places_records_and_devices():
             "validate_every_steps",
             "checkpoint_every_steps",
             "keep_checkpoints",
+            "keep_best_metric",
         }
-        places = {"workdir", "tokens"} & {field.name for field in dataclasses.fields(config_class)}
-        assert resumable == {f"training.{name}" for name in training} | places | {"strategy", "tpu"}
+        fields = {field.name for field in dataclasses.fields(config_class)}
+        places = {"workdir", "tokens", "initialize_from"} & fields
+        alarms = {f.name for f in dataclasses.fields(configs.AlarmConfig)} if "alarms" in fields else set()
+        expected = {f"training.{name}" for name in training} | {f"alarms.{name}" for name in alarms}
+        assert resumable == expected | places | {"strategy", "tpu"}
 
 
 def test_the_defaults_are_the_papers():

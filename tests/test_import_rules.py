@@ -12,15 +12,15 @@ from vim_tf import config as configs
 
 ROOT = pathlib.Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("vim_tf/**/*.py"), *ROOT.glob("pipelines/**/*.py")])
-ENTRY_MODULES = ("train", "encode_dataset", "reconstruct", "sample", "evaluate", "export")
+ENTRY_MODULES = ("train", "encode_dataset", "reconstruct", "sample", "evaluate", "export", "import_weights")
 
 # Units from the bottom to the top: one may import what lies below it, and itself.
 LEVELS = [
     ["vim_tf", "vim_tf.config", "vim_tf.errors", "vim_tf.terminal", "vim_tf.tf_gan"],
     ["vim_tf.losses", "vim_tf.models", "vim_tf.data"],
     ["vim_tf.workdir", "vim_tf.training", "vim_tf.sampling"],
-    ["vim_tf.evaluation", "vim_tf.serving"],
-    ["vim_tf.flags", *(f"vim_tf.{name}" for name in ENTRY_MODULES)],
+    ["vim_tf.evaluation", "vim_tf.serving", "vim_tf.interop"],
+    ["vim_tf.stages", "vim_tf.flags", *(f"vim_tf.{name}" for name in ENTRY_MODULES)],
     ["pipelines"],
 ]
 LEVEL = {unit: level for level, units in enumerate(LEVELS) for unit in units}
@@ -103,8 +103,11 @@ def test_only_pipelines_import_tfx(module):
 
 @pytest.mark.parametrize("module", [module for module in MODULES if LEVEL[unit_of(module)] in (1, 2, 3)])
 def test_library_modules_take_plain_arguments_instead_of_configs(module):
-    """The stage on disk is a config; the names of the splits are no hyperparameter, and data has its build function."""
-    if unit_of(module) not in ("vim_tf.workdir", "vim_tf.data"):
+    """The stage on disk is a config; the names of the splits are no hyperparameter, and data has its build function.
+
+    What another project's checkpoint says of its model becomes the config of ours.
+    """
+    if unit_of(module) not in ("vim_tf.workdir", "vim_tf.data", "vim_tf.interop"):
         assert "vim_tf.config" not in imports_of(module)
 
 
@@ -135,17 +138,25 @@ def test_tf_gan_is_imported_through_its_own_module_only():
 # Files in which the code reads a section's fields.
 READERS = {
     configs.DataConfig: ["vim_tf.data.sources"],
-    configs.TransformerConfig: ["vim_tf.models.tokenizer"],
-    configs.QuantizerConfig: ["vim_tf.models.tokenizer", "vim_tf.train"],
-    configs.DiscriminatorConfig: ["vim_tf.models.discriminators"],
+    configs.AugmentationConfig: ["vim_tf.stages"],
+    configs.TransformerConfig: ["vim_tf.models.vit"],
+    configs.ViTConfig: ["vim_tf.models.vit"],
+    configs.CNNConfig: ["vim_tf.models.cnn"],
+    configs.QuantizerConfig: [
+        "vim_tf.models.tokenizer",
+        "vim_tf.training.tokenizer_trainer",
+        "vim_tf.training.codebook_monitor",
+    ],
+    configs.DiscriminatorConfig: ["vim_tf.models.discriminators", "vim_tf.stages"],
     configs.TokenizerModelConfig: ["vim_tf.models.tokenizer", "vim_tf.models.discriminators"],
     configs.TokenFacts: ["vim_tf.models.language_model", "vim_tf.workdir"],
     configs.LanguageModelConfig: ["vim_tf.models.language_model"],
-    configs.TokenizerLossConfig: ["vim_tf.training.tokenizer_trainer"],
-    configs.OptimizerConfig: ["vim_tf.training.optimizers"],
-    configs.TrainingConfig: ["vim_tf.train"],
-    configs.TokenizerTrainConfig: ["vim_tf.train"],
-    configs.LanguageModelTrainConfig: ["vim_tf.train"],
+    configs.TokenizerLossConfig: ["vim_tf.training.tokenizer_trainer", "vim_tf.stages"],
+    configs.OptimizerConfig: ["vim_tf.training.optimizers", "vim_tf.stages"],
+    configs.TrainingConfig: ["vim_tf.train", "vim_tf.stages"],
+    configs.AlarmConfig: ["vim_tf.train", "vim_tf.stages"],
+    configs.TokenizerTrainConfig: ["vim_tf.train", "vim_tf.stages"],
+    configs.LanguageModelTrainConfig: ["vim_tf.train", "vim_tf.stages"],
     configs.SamplingConfig: ["vim_tf.sample", "vim_tf.sampling.generate"],
     configs.EvaluationConfig: ["vim_tf.evaluate"],
     configs.EncodeConfig: ["vim_tf.encode_dataset"],
@@ -153,6 +164,7 @@ READERS = {
     configs.SampleConfig: ["vim_tf.sample"],
     configs.EvaluateConfig: ["vim_tf.evaluate"],
     configs.ExportConfig: ["vim_tf.export"],
+    configs.ImportWeightsConfig: ["vim_tf.import_weights"],
     configs.GateConfig: ["pipelines.gates"],
     configs.PipelineConfig: ["pipelines.local_runner"],
 }

@@ -135,3 +135,18 @@ def test_folder_with_foreign_files_is_not_trained_into(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(InputError, match="not empty and holds no config.json"):
         workdir.prepare(tokenizer_config(tmp_path))
+
+
+def test_new_model_starts_from_the_weights_of_a_trained_one(saved):
+    tokenizer, folder = saved
+    fresh = build_tokenizer(tokenizer_config("unused").model)
+    workdir.initialize(fresh, folder, "tokenizer")
+    assert_equal_weights(fresh, tokenizer)
+
+
+def test_start_from_a_stage_of_another_form_is_refused_by_what_differs(saved):
+    section = tokenizer_config("unused").model
+    quantizer = dataclasses.replace(section.quantizer, codebook_size=64)
+    fresh = build_tokenizer(dataclasses.replace(section, quantizer=quantizer))
+    with pytest.raises(InputError, match="another form: quantizer is .*'codebook_size': 32.* there and .*64.* here"):
+        workdir.initialize(fresh, saved[1], "tokenizer")

@@ -21,10 +21,14 @@ def tokenizer_config(workdir, **training):
             patch_size=4,
             encoder=TINY,
             decoder=TINY,
+            vit=configs.ViTConfig(positions="learned"),
             quantizer=configs.QuantizerConfig(codebook_size=32, codebook_dim=4, restart_unused_steps=2),
             discriminator=configs.DiscriminatorConfig(channel_multiplier=1 / 512, max_channels=8),
         ),
-        losses=configs.TokenizerLossConfig(logit_laplace_weight=0.01, r1_interval_steps=2, r1_gamma=1.0),
+        losses=configs.TokenizerLossConfig(
+            logit_laplace_weight=0.01, perceptual_weight=0.0, r1_interval_steps=2, r1_gamma=1.0
+        ),
+        augmentation=configs.AugmentationConfig(crop="center", flip=False),
         optimizer=OPTIMIZER,
         training=_training(**training),
     )

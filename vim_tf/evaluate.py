@@ -75,7 +75,7 @@ def _evaluate_generation(config, tokenizer, source, network):
 
 def _training_curves(stages):
     """Lines of the stages' `metrics.jsonl`, where they have one: an exported model has none."""
-    from vim_tf.training.callbacks import read_records
+    from vim_tf.training.recorder import read_records
 
     curves = {name: read_records(f"{path}/metrics.jsonl") for name, path in stages.items()}
     return {name: lines for name, lines in curves.items() if lines}

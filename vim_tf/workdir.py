@@ -61,6 +61,28 @@ def load_language_model(path, tokenizer=None):
     return language_model
 
 
+def initialize(model, path, task):
+    """Gives a new model the weights of a trained stage of the same form.
+
+    Args:
+        model: built tokenizer or language model.
+        path: str, a workdir or an exported model.
+        task: tokenizer or language_model.
+
+    Raises:
+        InputError: there is none, or its form differs; the message names what.
+    """
+    trained = {"tokenizer": load_tokenizer, "language_model": load_language_model}[task](path)
+    before, now = _form(trained), _form(model)
+    differences = [
+        f"{name} is {before.get(name)} there and {now[name]} here" for name in now if before.get(name) != now[name]
+    ]
+    if differences:
+        raise InputError(f"--initialize_from={path} is of another form: {'; '.join(differences)}")
+    for weight, value in zip(model.weights, trained.weights, strict=True):
+        weight.assign(value)
+
+
 def check_same_tokenizer(what, expected, given):
     """Refuses a tokenizer that isn't the one something was made with.
 
@@ -71,19 +93,23 @@ def check_same_tokenizer(what, expected, given):
         raise InputError(f"{what} belongs to the tokenizer with checksum {expected}, not to the given one with {given}")
 
 
-def prepare(config):
+def prepare(config, folder=None):
     """Makes the workdir and writes its `config.json`, or checks that an earlier one is the same.
+
+    Args:
+        config: a train config.
+        folder: str, where to write it, if that isn't the workdir itself.
 
     Raises:
         InputError: the workdir was trained with another config; the message names the fields.
     """
-    path = f"{config.workdir}/config.json"
-    if tf.io.gfile.exists(path):
+    if tf.io.gfile.exists(f"{config.workdir}/config.json"):
         _check_resumable(_read_config(config.workdir, None), config)
     elif tf.io.gfile.isdir(config.workdir) and tf.io.gfile.listdir(config.workdir):
         raise InputError(f"--workdir={config.workdir} is not empty and holds no config.json: not a workdir of ours")
-    tf.io.gfile.makedirs(config.workdir)
-    _write_config(config, config.workdir)
+    folder = folder or config.workdir
+    tf.io.gfile.makedirs(folder)
+    _write_config(config, folder)
 
 
 def save_stage(model, config, folder):
@@ -106,9 +132,13 @@ def checksum(tokenizer):
         values = np.ascontiguousarray(weight.numpy())
         digest.update(f"{weight.path} {values.dtype.str} {values.shape}\n".encode())
         digest.update(values.tobytes())
-    model_config = {name: value for name, value in tokenizer.get_config().items() if name not in ("name", "dtype")}
-    digest.update(json.dumps(model_config, sort_keys=True, separators=(",", ":")).encode())
+    digest.update(json.dumps(_form(tokenizer), sort_keys=True, separators=(",", ":")).encode())
     return digest.hexdigest()
+
+
+def _form(model):
+    """A model's constructor arguments that decide what it computes."""
+    return {name: value for name, value in model.get_config().items() if name not in ("name", "dtype", "trainable")}
 
 
 def _stage_folder(path, task):

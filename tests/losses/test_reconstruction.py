@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from scipy.integrate import trapezoid
 
-from vim_tf.losses.reconstruction import l2_loss, logit_laplace_loss
+from vim_tf.losses.reconstruction import l1_loss, l2_loss, logit_laplace_loss
 
 REFERENCES = pathlib.Path(__file__).parents[1] / "references"
 
@@ -28,9 +28,19 @@ def test_l2_agrees_with_pytorch(reference):
     assert float(l2_loss(reference["images"], reference["reconstructions"])) == pytest.approx(float(reference["l2"]))
 
 
-def test_equal_images_have_no_l2_loss():
+def test_l1_agrees_with_pytorch(reference):
+    assert float(l1_loss(reference["images"], reference["reconstructions"])) == pytest.approx(float(reference["l1"]))
+
+
+@pytest.mark.parametrize("loss", [l1_loss, l2_loss])
+def test_equal_images_have_no_pixel_loss(loss):
     images = tf.random.stateless_uniform([2, 3, 3, 3], [1, 2])
-    assert float(l2_loss(images, images)) == 0
+    assert float(loss(images, images)) == 0
+
+
+def test_logit_laplace_of_mapped_images_agrees_with_pytorch(reference):
+    loss = logit_laplace_loss(reference["images"], reference["location"], reference["log_scale"], epsilon=0.1)
+    assert float(loss) == pytest.approx(float(reference["mapped_logit_laplace"]), rel=1e-5)
 
 
 def test_logit_laplace_agrees_with_pytorch(reference):

@@ -7,16 +7,22 @@ import tensorflow as tf
 
 from vim_tf.models.discriminators import StyleGAN2Discriminator
 from vim_tf.models.language_model import LanguageModel
-from vim_tf.models.tokenizer import ViTVQGAN
+from vim_tf.models.tokenizer import VQGAN, ViTVQGAN
 
 TRANSFORMER = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
+QUANTIZER = {"kind": "vq", "codebook_size": 16, "codebook_dim": 4, "l2_normalize": False}
 TOKENS = tf.constant([[0, 1, 2, 3], [3, 2, 4, 0]])
 IMAGES = tf.random.stateless_uniform([2, 8, 12, 3], [1, 2])
 
 
 def tokenizer():
-    quantizer = {"codebook_size": 16, "codebook_dim": 4, "l2_normalize": False}
-    return ViTVQGAN(8, 12, 4, encoder=TRANSFORMER, decoder=TRANSFORMER, quantizer=quantizer), (IMAGES,)
+    return ViTVQGAN(8, 12, 4, encoder=TRANSFORMER, decoder=TRANSFORMER, quantizer=QUANTIZER), (IMAGES,)
+
+
+def convolutional_tokenizer():
+    cnn = {"channels": 4, "channel_multipliers": (1, 2), "blocks_per_level": 1, "latent_channels": 4}
+    quantizer = {"kind": "residual", "codebook_size": 16, "codebook_dim": 4, "depth": 2}
+    return VQGAN(8, 12, 2, cnn=cnn, quantizer=quantizer, pixels="rgb"), (IMAGES,)
 
 
 def language_model():
@@ -29,7 +35,10 @@ def discriminator():
     return model, (IMAGES,)
 
 
-@pytest.fixture(scope="module", params=[tokenizer, language_model, discriminator], ids=lambda make: make.__name__)
+MODELS = [tokenizer, convolutional_tokenizer, language_model, discriminator]
+
+
+@pytest.fixture(scope="module", params=MODELS, ids=lambda make: make.__name__)
 def trip(request, tmp_path_factory):
     """A model with weights that no initializer would give, what was loaded from its file, and inputs."""
     model, inputs = request.param()
@@ -60,7 +69,7 @@ def test_the_outputs_are_the_same(trip):
         np.testing.assert_array_equal(output, other)
 
 
-@pytest.mark.parametrize("make", [tokenizer, language_model, discriminator])
+@pytest.mark.parametrize("make", MODELS)
 def test_the_config_alone_builds_a_model_of_the_same_weights(make):
     model, _ = make()
     model.build()

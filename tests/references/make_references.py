@@ -30,6 +30,7 @@ def make_reconstruction_losses():
     base = torch.distributions.Laplace(location, log_scale.clamp(min=-2.0).exp())
     density = torch.distributions.TransformedDistribution(base, torch.distributions.SigmoidTransform())
     loss = -density.log_prob(tensor(images).clamp(1e-3, 1 - 1e-3)).mean()
+    mapped_loss = -density.log_prob(0.8 * tensor(images) + 0.1).mean()
     reconstructions = random.uniform(size=shape)
     gradients = torch.autograd.grad(loss, [location, log_scale])
     save(
@@ -41,6 +42,8 @@ def make_reconstruction_losses():
         location_gradient=gradients[0],
         log_scale_gradient=gradients[1],
         reconstructions=reconstructions,
+        mapped_logit_laplace=mapped_loss,
+        l1=F.l1_loss(tensor(reconstructions), tensor(images)),
         l2=F.mse_loss(tensor(reconstructions), tensor(images)),
     )
 
@@ -53,23 +56,35 @@ def make_cross_entropy():
     save("cross_entropy", tokens=tokens, logits=logits, loss=loss, gradient=torch.autograd.grad(loss, logits)[0])
 
 
+def adversarial_games(real, fake):
+    """(loss of the generator, loss of the discriminator) by kind."""
+    entropy, relu = F.binary_cross_entropy_with_logits, F.relu
+    ones, zeros = torch.ones_like(real), torch.zeros_like(real)
+    return {
+        "non_saturating": (entropy(fake, ones), entropy(real, ones) + entropy(fake, zeros)),
+        "hinge": (-fake.mean(), relu(1 - real).mean() + relu(1 + fake).mean()),
+        "least_squares": (F.mse_loss(fake, ones) / 2, F.mse_loss(real, ones) / 2 + F.mse_loss(fake, zeros) / 2),
+    }
+
+
 def make_adversarial_losses():
     random = np.random.default_rng(4)
-    real, fake = (tensor(random.normal(0, 3, size=5), gradient=True) for _ in range(2))
-    entropy = F.binary_cross_entropy_with_logits
-    generator = entropy(fake, torch.ones_like(fake))
-    discriminator = entropy(real, torch.ones_like(real)) + entropy(fake, torch.zeros_like(fake))
-    gradients = torch.autograd.grad(discriminator, [real, fake])
-    save(
-        "adversarial_losses",
-        real=real,
-        fake=fake,
-        generator=generator,
-        generator_gradient=torch.autograd.grad(generator, fake)[0],
-        discriminator=discriminator,
-        discriminator_real_gradient=gradients[0],
-        discriminator_fake_gradient=gradients[1],
-    )
+    real, fake = (tensor(random.normal(0, 3, size=6), gradient=True) for _ in range(2))
+    arrays = {"real": real, "fake": fake}
+    for kind, (generator, discriminator) in adversarial_games(real, fake).items():
+        gradients = torch.autograd.grad(discriminator, [real, fake])
+        arrays |= {
+            f"{kind}/generator": generator,
+            f"{kind}/generator_gradient": torch.autograd.grad(generator, fake)[0],
+            f"{kind}/discriminator": discriminator,
+            f"{kind}/discriminator_real_gradient": gradients[0],
+            f"{kind}/discriminator_fake_gradient": gradients[1],
+        }
+    real_mean, fake_mean = 0.7, -0.4
+    lecam = F.relu(real - fake_mean).pow(2).mean() + F.relu(real_mean - fake).pow(2).mean()
+    gradients = torch.autograd.grad(lecam, [real, fake])
+    arrays |= {"lecam": lecam, "lecam_real_gradient": gradients[0], "lecam_fake_gradient": gradients[1]}
+    save("adversarial_losses", **arrays)
 
 
 # ----------------------------------------------------------------------------------------------------- transformer

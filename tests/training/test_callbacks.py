@@ -1,94 +1,146 @@
-"""Records, progress and leaving on a signal."""
+"""Progress, checkpoints, validation and leaving on a signal."""
 
-import json
 import os
 import signal
 
+import numpy as np
 import pytest
 
-from vim_tf.training.callbacks import Progress, Recorder, SaveOnSignal, read_records
+from vim_tf.evaluation.pictures import Picture
+from vim_tf.evaluation.results import EvaluationResult
+from vim_tf.training.callbacks import Progress, SaveOnSignal, Saver, Validator
 
 
-class FakeOptimizer:
-    learning_rate = 0.25
+class FakeRecorder:
+    """Remembers what it was given, and finds everything finite but NaN."""
+
+    def __init__(self):
+        self.records, self.shown = [], []
+
+    def check_finite(self, step, logs):
+        if any(value != value for value in (logs or {}).values()):
+            raise FloatingPointError(f"step {step}")
+
+    def record(self, step, values):
+        self.records.append((step, values))
+
+    def show(self, step, images):
+        self.shown.append((step, images))
 
 
-class FakeModel:
-    optimizer = FakeOptimizer()
-    resets = 0
+class FakeCheckpoints:
+    saved = 0
 
-    def reset_metrics(self):
-        self.resets += 1
-
-
-def recorder(workdir, start_step=0, every=2):
-    made = Recorder(str(workdir), start_step, every)
-    made.set_model(FakeModel())
-    return made
-
-
-def test_recorder_writes_a_line_per_interval_and_starts_means_afresh(tmp_path):
-    made = recorder(tmp_path)
-    for batch in range(4):
-        made.on_train_batch_end(batch, {"tokenizer/loss": float(batch)})
-    lines = read_records(tmp_path / "metrics.jsonl")
-    assert [(line["step"], line["tokenizer/loss"], line["tokenizer/learning_rate"]) for line in lines] == [
-        (2, 1.0, 0.25),
-        (4, 3.0, 0.25),
-    ]
-    assert made.model.resets == 2
-    assert made.latest["tokenizer/loss"] == 3.0
-
-
-def test_recorder_cuts_lines_after_the_restored_step(tmp_path):
-    made = recorder(tmp_path)
-    for batch in range(6):
-        made.on_train_batch_end(batch, {"tokenizer/loss": 1.0})
-    recorder(tmp_path, start_step=4)
-    assert [line["step"] for line in read_records(tmp_path / "metrics.jsonl")] == [2, 4]
-
-
-def test_line_that_a_kill_cut_off_is_left_out(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text(json.dumps({"step": 1}) + "\n" + '{"step": 2, "los')
-    assert read_records(path) == [{"step": 1}]
-
-
-def test_nan_stops_the_run_and_names_the_metric_and_the_steps(tmp_path):
-    made = recorder(tmp_path)
-    made.on_train_batch_end(0, {"tokenizer/loss": 1.0})
-    with pytest.raises(FloatingPointError, match="tokenizer/loss became NaN or infinite between steps 0 and 2"):
-        made.on_train_batch_end(1, {"tokenizer/loss": float("nan")})
+    def save(self):
+        self.saved += 1
 
 
 def test_progress_without_a_terminal_is_a_line_per_interval_with_rate_and_remaining_time(capsys):
-    progress = Progress(start_step=10, total_steps=14, every=2, name="tokenizer", shown=("tokenizer/l2_loss",))
+    progress = Progress(10, 14, 2, "tokenizer", ("tokenizer/l2_loss",), batch_size=8, unit="images")
     progress.on_train_begin()
     for batch in range(4):
         progress.on_train_batch_end(batch, {"tokenizer/l2_loss": 0.5})
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[1] for line in lines] == ["12/14", "14/14"]
-    assert "steps/s" in lines[0] and "left" in lines[0] and "l2_loss 0.5000" in lines[0]
+    assert "steps/s" in lines[0] and "images/s" in lines[0] and "left" in lines[0] and "l2_loss 0.5000" in lines[0]
+
+
+def test_rates_and_remaining_time_leave_out_a_slow_first_step(capsys, monkeypatch):
+    """The first step takes 100 s, the others 1 s: of 4 steps 2 are left after the second."""
+    times = iter([0.0, 100.0, 101.0, 102.0, 103.0])
+    monkeypatch.setattr("vim_tf.training.callbacks.time.monotonic", lambda: next(times))
+    progress = Progress(0, 4, 1, "tokenizer", (), batch_size=8, unit="images")
+    progress.on_train_begin()
+    for batch in range(4):
+        progress.on_train_batch_end(batch, {})
+    lines = capsys.readouterr().err.splitlines()
+    assert "1.0 steps/s  8 images/s  0:02 left" in lines[1]
+
+
+def test_checkpoints_are_written_every_so_many_steps_counted_over_resumes():
+    checkpoints = FakeCheckpoints()
+    saver = Saver(3, checkpoints, every=4, recorder=FakeRecorder())
+    for batch in range(6):  # steps 4 to 9
+        saver.on_train_batch_end(batch, {"tokenizer/loss": 1.0})
+    assert checkpoints.saved == 2
+
+
+def test_no_checkpoint_is_written_once_a_metric_is_nan():
+    checkpoints = FakeCheckpoints()
+    saver = Saver(0, checkpoints, every=1, recorder=FakeRecorder())
+    with pytest.raises(FloatingPointError):
+        saver.on_train_batch_end(0, {"tokenizer/loss": float("nan")})
+    assert checkpoints.saved == 0
+
+
+def test_validation_is_recorded_shown_and_offered_to_the_best_model():
+    offered = []
+
+    class Best:
+        def offer(self, step, metrics):
+            offered.append((step, metrics))
+
+    image = np.zeros((2, 2, 3), np.uint8)
+    result = EvaluationResult({"reconstruction/psnr": 20.0}, {}, {"reconstruction/examples": Picture("t", image, "a")})
+    recorder = FakeRecorder()
+    validator = Validator(0, 2, lambda: result, recorder, Best())
+    for batch in range(3):
+        validator.on_train_batch_end(batch, {})
+    assert recorder.records == offered == [(2, {"reconstruction/psnr": 20.0})]
+    assert recorder.shown[0][1]["reconstruction/examples"] is image
+
+
+def test_a_step_is_validated_once():
+    recorder = FakeRecorder()
+    validator = Validator(0, 2, lambda: EvaluationResult({"reconstruction/psnr": 20.0}), recorder)
+    validator.on_train_batch_end(1, {})
+    assert validator.validate(2) == {"reconstruction/psnr": 20.0}
+    assert len(recorder.records) == 1
+
+
+def told_to_stop(callback, logs=None):
+    """Sends SIGTERM between two steps; the exit that follows the second one."""
+    callback.on_train_begin()
+    try:
+        callback.on_train_batch_end(0, {})
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises((SystemExit, FloatingPointError)) as leaving:
+            callback.on_train_batch_end(1, logs or {})
+    finally:
+        callback.on_train_end()
+    return leaving.value
 
 
 def test_sigterm_saves_after_the_step_and_leaves_with_143(capsys):
-    class FakeCheckpoints:
-        saved = 0
-
-        def save(self):
-            self.saved += 1
-
     checkpoints = FakeCheckpoints()
-    callback = SaveOnSignal(0, checkpoints)
-    callback.on_train_begin()
-    try:
-        callback.on_train_batch_end(0)
-        assert checkpoints.saved == 0
-        os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(SystemExit) as leaving:
-            callback.on_train_batch_end(1)
-    finally:
-        callback.on_train_end()
-    assert leaving.value.code == 143
+    leaving = told_to_stop(SaveOnSignal(0, checkpoints, FakeRecorder()))
+    assert leaving.code == 143
     assert checkpoints.saved == 1
     assert "step 2" in capsys.readouterr().err
+
+
+def test_sigterm_after_a_nan_saves_nothing():
+    checkpoints = FakeCheckpoints()
+    leaving = told_to_stop(SaveOnSignal(0, checkpoints, FakeRecorder()), {"tokenizer/loss": float("nan")})
+    assert isinstance(leaving, FloatingPointError)
+    assert checkpoints.saved == 0
+
+
+def test_workers_stop_at_the_step_at_which_they_agree():
+    asked = []
+
+    def agreed(stop):
+        asked.append(stop)
+        return len(asked) == 2  # another worker was told to stop
+
+    checkpoints = FakeCheckpoints()
+    callback = SaveOnSignal(0, checkpoints, FakeRecorder(), agreed, every=3)
+    callback.on_train_begin()
+    try:
+        for batch in range(5):
+            callback.on_train_batch_end(batch, {})
+        with pytest.raises(SystemExit):
+            callback.on_train_batch_end(5, {})
+    finally:
+        callback.on_train_end()
+    assert (asked, checkpoints.saved) == ([False, False], 1)

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.testing import assert_equal_weights, tokenizer_config
+from tests.testing import assert_equal_weights, replace, tokenizer_config
 from vim_tf.losses.adversarial import discriminator_loss, generator_loss, r1_penalty
 from vim_tf.losses.reconstruction import l2_loss, logit_laplace_loss
 from vim_tf.models.discriminators import build_discriminator
 from vim_tf.models.tokenizer import build_tokenizer
 from vim_tf.training.optimizers import build_optimizer
+from vim_tf.training.precision import precision
 from vim_tf.training.strategies import build_strategy
 from vim_tf.training.tokenizer_trainer import TokenizerTrainer
 
@@ -24,20 +25,27 @@ def images():
     return np.random.default_rng(0).uniform(size=(8, 8, 8, 3)).astype("float32")
 
 
-def build_trainer(config, make_optimizer, strategy=None):
+def build_trainer(config, make_optimizer, strategy=None, perceptual=None):
     keras.utils.set_random_seed(0)
-    with (strategy or tf.distribute.get_strategy()).scope():
+    settings = config.training
+    with (strategy or tf.distribute.get_strategy()).scope(), precision(settings.precision):
         tokenizer = build_tokenizer(config.model)
         discriminator = build_discriminator(config.model) if config.losses.adversarial_weight else None
         return TokenizerTrainer(
             tokenizer,
             discriminator,
+            perceptual,
             config.losses,
             make_optimizer(tokenizer.trainable_variables),
             make_optimizer(discriminator.trainable_variables) if discriminator else None,
-            config.model.quantizer.restart_unused_steps,
-            jit_compile=config.training.jit_compile,
+            config.model.quantizer,
+            window_steps=config.alarms.codebook_window_steps,
+            jit_compile=settings.jit_compile,
             seed=0,
+            num_microbatches=settings.gradient_accumulation_steps,
+            clip_norm=config.optimizer.clip_norm,
+            ema_model=build_tokenizer(config.model) if settings.ema_decay else None,
+            ema_decay=settings.ema_decay,
         )
 
 
@@ -65,11 +73,16 @@ def gradients_seen(before, after):
 
 def without_restart(config):
     quantizer = dataclasses.replace(config.model.quantizer, restart_unused_steps=0)
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, quantizer=quantizer))
+    return replace(config, model={"quantizer": quantizer})
+
+
+def simple_config():
+    """Without restarts and R1, which take long to trace."""
+    return replace(without_restart(tokenizer_config("unused")), losses={"r1_gamma": 0.0})
 
 
 def test_generator_moves_down_the_weighted_sum_of_its_terms(images):
-    config = without_restart(tokenizer_config("unused"))
+    config = simple_config()
     trainer = build_trainer(config, sgd)
     tokenizer, judge, losses = trainer.tokenizer, trainer.discriminator, config.losses
     with tf.GradientTape() as tape:
@@ -78,9 +91,9 @@ def test_generator_moves_down_the_weighted_sum_of_its_terms(images):
             losses.l2_weight * l2_loss(images, outputs.images)
             + losses.logit_laplace_weight
             * logit_laplace_loss(images, outputs.location, outputs.log_scale, -2.0, losses.logit_laplace_margin)
-            + losses.codebook_weight * outputs.quantized.codebook_loss
-            + losses.commitment_weight * outputs.quantized.commitment_loss
-            + losses.adversarial_weight * generator_loss(judge(outputs.images))
+            + losses.codebook_weight * outputs.quantized.losses["codebook_loss"]
+            + losses.commitment_weight * outputs.quantized.losses["commitment_loss"]
+            + losses.adversarial_weight * generator_loss(judge(outputs.images), "non_saturating")
         )
     expected = tape.gradient(total, [weight.value for weight in tokenizer.trainable_variables])
     before = [weight.numpy() for weight in tokenizer.trainable_variables]
@@ -95,14 +108,12 @@ def test_generator_moves_down_the_weighted_sum_of_its_terms(images):
 @pytest.mark.parametrize(("gamma", "interval"), [(0.0, 2), (1.0, 2)])
 def test_discriminator_moves_down_its_loss_and_the_lazy_r1_penalty(images, gamma, interval):
     config = without_restart(tokenizer_config("unused"))
-    config = dataclasses.replace(
-        config, losses=dataclasses.replace(config.losses, r1_gamma=gamma, r1_interval_steps=interval)
-    )
+    config = replace(config, losses={"r1_gamma": gamma, "r1_interval_steps": interval})
     trainer = build_trainer(config, sgd)
     judge = trainer.discriminator
     generated = trainer.tokenizer(images).images
     with tf.GradientTape() as tape:
-        loss = discriminator_loss(judge(images), judge(generated))
+        loss = discriminator_loss(judge(images), judge(generated), "non_saturating")
         loss += gamma / 2 * interval * r1_penalty(judge, tf.constant(images))
     expected = tape.gradient(loss, [weight.value for weight in judge.trainable_variables])
     before = [weight.numpy() for weight in judge.trainable_variables]
@@ -115,9 +126,9 @@ def test_discriminator_moves_down_its_loss_and_the_lazy_r1_penalty(images, gamma
 
 
 def test_adversarial_term_is_zero_before_its_start_step(images):
-    config = without_restart(tokenizer_config("unused"))
-    late = dataclasses.replace(config, losses=dataclasses.replace(config.losses, adversarial_start_step=1))
-    never = dataclasses.replace(config, losses=dataclasses.replace(config.losses, adversarial_weight=0.0))
+    config = simple_config()
+    late = replace(config, losses={"adversarial_start_step": 1})
+    never = replace(config, losses={"adversarial_weight": 0.0})
     late_trainer, never_trainer = build_trainer(late, sgd), build_trainer(never, sgd)
     # The discriminator's initial weights must not change the tokenizer's.
     never_trainer.tokenizer.set_weights(late_trainer.tokenizer.get_weights())
@@ -138,13 +149,13 @@ def test_codes_unused_for_the_limit_become_latents_of_the_batch(images):
     limit = config.model.quantizer.restart_unused_steps
     fit(trainer, images, limit - 1)
     untouched = trainer.tokenizer.quantizer.codebook.numpy()
-    unused = trainer.unused_steps.numpy() == limit - 1
+    unused = trainer.codebook_monitor.unused_steps.numpy() == limit - 1
     assert unused.any()
     tokenizer = trainer.tokenizer
     latents = tokenizer.quantizer.normalized(tokenizer.encoder(images)).numpy().reshape(-1, 4)
     fit(trainer, images, 1)
 
-    restarted = unused & (trainer.unused_steps.numpy() == 0)
+    restarted = unused & (trainer.codebook_monitor.unused_steps.numpy() == limit)
     codebook = tokenizer.quantizer.codebook.numpy()
     chosen = {tuple(np.round(code, 4)) for code in codebook[restarted]}
     assert restarted.any()
@@ -169,10 +180,171 @@ def test_two_replicas_train_like_one_with_the_whole_batch(images, jit_compile):
 
     assert_equal_weights(one.tokenizer, two.tokenizer, tolerance=1e-5)
     assert_equal_weights(one.discriminator, two.discriminator, tolerance=1e-5)
-    np.testing.assert_array_equal(one.unused_steps.numpy(), two.unused_steps.numpy())
+    np.testing.assert_array_equal(one.codebook_monitor.unused_steps, two.codebook_monitor.unused_steps)
     assert one_metrics.keys() == two_metrics.keys()
     for name, value in one_metrics.items():
         assert value == pytest.approx(two_metrics[name], abs=1e-5), name
     for weight in two.tokenizer.trainable_variables:
         copies = [copy.numpy() for copy in weight.value.values]
         np.testing.assert_array_equal(*copies, err_msg=weight.path)
+
+
+def mixed_everything(config):
+    """A config in which whatever is averaged over the batch matters: clipping, adaptive weight, LeCAM, EMA codes."""
+    quantizer = dataclasses.replace(config.model.quantizer, kind="ema", ema_decay=0.8)
+    config = replace(
+        config,
+        model={"quantizer": quantizer},
+        losses={"adaptive_weight": True, "lecam_weight": 0.5, "lecam_decay": 0.5, "adversarial_loss": "hinge"},
+        optimizer={"clip_norm": 0.05},
+        training={"ema_decay": 0.9},
+    )
+    return config
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("replicas", "microbatches", "change"),
+    [(2, 2, lambda config: config), (1, 2, mixed_everything), (2, 2, mixed_everything)],
+    ids=["2-2-plain", "1-2-everything", "2-2-everything"],
+)
+def test_replicas_and_microbatches_train_like_the_large_batch(images, replicas, microbatches, change):
+    """Groups of the minibatch deviation hold two neighbours, so that each microbatch of two replicas has one."""
+    config = change(tokenizer_config("unused"))
+    discriminator = dataclasses.replace(config.model.discriminator, minibatch_stddev_group=2)
+    config = replace(config, model={"discriminator": discriminator})
+
+    def adamw(variables):
+        return build_optimizer(config.optimizer, 100, variables)
+
+    whole = build_trainer(config, adamw)
+    parts = build_trainer(
+        replace(config, training={"gradient_accumulation_steps": microbatches}),
+        adamw,
+        build_strategy("mirrored") if replicas == 2 else None,
+    )
+    whole_metrics, parts_metrics = fit(whole, images, 5), fit(parts, images, 5)
+
+    assert_equal_weights(whole.tokenizer, parts.tokenizer, tolerance=1e-5)
+    assert_equal_weights(whole.discriminator, parts.discriminator, tolerance=1e-5)
+    np.testing.assert_array_equal(whole.codebook_monitor.unused_steps, parts.codebook_monitor.unused_steps)
+    if config.training.ema_decay:
+        assert_equal_weights(whole.ema_model, parts.ema_model, tolerance=1e-5)
+    for name, value in whole_metrics.items():
+        assert value == pytest.approx(parts_metrics[name], rel=1e-4, abs=1e-5), name
+
+
+def test_clipping_shortens_the_whole_gradient_to_the_norm(images):
+    config = simple_config()
+    free = build_trainer(config, sgd)
+    clipped = build_trainer(replace(config, optimizer={"clip_norm": 0.01}), sgd)
+    before = [weight.numpy() for weight in free.tokenizer.trainable_variables]
+    metrics = fit(free, images, 1)
+    fit(clipped, images, 1)
+
+    whole = gradients_seen(before, [weight.numpy() for weight in free.tokenizer.trainable_variables])
+    short = gradients_seen(before, [weight.numpy() for weight in clipped.tokenizer.trainable_variables])
+    norm = np.sqrt(sum(np.sum(gradient**2) for gradient in whole))
+    assert metrics["tokenizer/gradient_norm"] == pytest.approx(norm, rel=1e-4)
+    assert norm > 0.02
+    for one, other in zip(whole, short, strict=True):
+        np.testing.assert_allclose(other, one * (0.01 / norm), atol=1e-5)
+
+
+def test_adaptive_weight_makes_the_adversarial_gradient_of_the_last_layer_as_long_as_the_others(images):
+    config = replace(simple_config(), losses={"adaptive_weight": True})
+    trainer = build_trainer(config, sgd)
+    tokenizer, judge, losses = trainer.tokenizer, trainer.discriminator, config.losses
+    kernel = tokenizer.decoder.last_kernel
+    with tf.GradientTape(persistent=True) as tape:
+        outputs = tokenizer(images)
+        others = losses.l2_weight * l2_loss(images, outputs.images)
+        others += losses.logit_laplace_weight * logit_laplace_loss(
+            images, outputs.location, outputs.log_scale, -2.0, losses.logit_laplace_margin
+        )
+        adversarial = generator_loss(judge(outputs.images), "non_saturating")
+    lengths = [np.linalg.norm(tape.gradient(loss, kernel.value)) for loss in (others, adversarial)]
+    expected = losses.adversarial_weight * lengths[0] / (lengths[1] + 1e-4)
+
+    metrics = fit(trainer, images, 1)
+
+    assert metrics["tokenizer/adversarial_weight"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_average_of_the_weights_follows_them_by_the_decay(images):
+    config = replace(simple_config(), training={"ema_decay": 0.5})
+    trainer = build_trainer(config, sgd)
+    for average, weight in zip(trainer.ema_model.weights, trainer.tokenizer.weights, strict=True):
+        np.testing.assert_array_equal(average, weight)
+    expected = [weight.numpy() for weight in trainer.tokenizer.weights]
+    for step in range(3):
+        fit(trainer, images, 1)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = [
+            decay * average + (1 - decay) * weight.numpy()
+            for average, weight in zip(expected, trainer.tokenizer.weights, strict=True)
+        ]
+    for average, value in zip(trainer.ema_model.weights, expected, strict=True):
+        np.testing.assert_allclose(average, value, atol=1e-6, err_msg=average.path)
+    assert trainer.inference_model is trainer.ema_model
+
+
+def test_adversarial_weight_rises_over_its_warmup(images):
+    config = simple_config()
+    config = replace(config, losses={"adversarial_start_step": 1, "adversarial_warmup_steps": 2})
+    trainer = build_trainer(config, sgd)
+    weights = []
+    for _ in range(4):
+        trainer.reset_metrics()
+        weights.append(fit(trainer, images, 1)["tokenizer/adversarial_weight"])
+    assert weights == pytest.approx([0.0, 0.0, 0.05, 0.1], abs=1e-6)
+
+
+def test_perceptual_distance_joins_the_loss_with_its_weight(images):
+    config = replace(simple_config(), losses={"perceptual_weight": 0.3})
+
+    def distance(images, reconstructions):
+        return 7 * tf.reduce_mean((images - reconstructions) ** 2, axis=[1, 2, 3])
+
+    with_it = fit(build_trainer(config, sgd, perceptual=distance), images, 1)
+    without = fit(build_trainer(config, sgd), images, 1)
+    assert with_it["tokenizer/perceptual_loss"] == pytest.approx(7 * without["tokenizer/l2_loss"], rel=1e-5)
+    difference = with_it["tokenizer/loss"] - without["tokenizer/loss"]
+    assert difference == pytest.approx(0.3 * with_it["tokenizer/perceptual_loss"], rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_trains_close_to_float32_and_keeps_losses_in_float32(images, name):
+    config = simple_config()
+
+    def adamw(variables):
+        return build_optimizer(config.optimizer, 100, variables, scale_loss=name == "mixed_float16")
+
+    whole = build_trainer(config, adamw)
+    half = build_trainer(replace(config, training={"precision": name}), adamw)
+    assert half.tokenizer.encoder.compute_dtype == name.removeprefix("mixed_")
+    outputs = half.tokenizer(images)
+    for value in (outputs.images, outputs.latents, outputs.quantized.quantized):
+        assert value.dtype == tf.float32
+    whole_metrics, half_metrics = fit(whole, images, 8), fit(half, images, 8)
+    assert half_metrics["tokenizer/loss"] == pytest.approx(whole_metrics["tokenizer/loss"], rel=0.05)
+
+
+def test_a_step_whose_half_precision_gradients_overflow_changes_nothing_and_halves_the_scale(images):
+    config = replace(simple_config(), training={"precision": "mixed_float16"})
+
+    def scaled_sgd(variables):
+        optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(LEARNING_RATE), initial_scale=1e30)
+        optimizer.build(variables)
+        return optimizer
+
+    trainer = build_trainer(config, scaled_sgd)
+    before = [weight.numpy() for weight in trainer.tokenizer.trainable_variables]
+    metrics = fit(trainer, images, 1)
+    for weight, value in zip(trainer.tokenizer.trainable_variables, before, strict=True):
+        np.testing.assert_array_equal(weight, value, err_msg=weight.path)
+    assert float(trainer.optimizer.dynamic_scale) == pytest.approx(5e29)
+    assert int(trainer.step) == 1
+    assert metrics["tokenizer/gradient_norm"] == 0
+    assert np.isfinite(metrics["tokenizer/loss"])

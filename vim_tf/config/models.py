@@ -76,7 +76,7 @@ class QuantizerConfig:
     l2_normalize: bool = setting(True, "vq, ema: look up by cosine: latents and codes are scaled to length 1")
     straight_through: Literal["latents", "normalized"] = setting(
         "latents",
-        "vq: the gradient of the codes goes to the latents as they are, or as they are compared, scaled to length 1",
+        "vq, ema: the gradient of the codes goes to the latents as they are, or as they are compared, of length 1",
     )
     depth: int = setting(1, "residual: codes a place, each for what the ones before left over")
     ema_decay: float = setting(0.99, "ema: decay of the codes' moving averages")
@@ -113,8 +113,9 @@ class QuantizerConfig:
             "quantizer.kind=residual adds codes of any length: give --nomodel.quantizer.l2_normalize",
         )
         check(
-            self.kind not in ("fsq", "lfq") or not self.restart_unused_steps,
-            f"quantizer.kind={self.kind} has no codes to restart: quantizer.restart_unused_steps must be 0",
+            self.kind not in ("gumbel", "fsq", "lfq") or not self.restart_unused_steps,
+            f"quantizer.kind={self.kind} has no codes that can be set to latents: "
+            "quantizer.restart_unused_steps must be 0",
         )
         check(
             self.kind != "lfq" or self.codebook_size == 2**self.codebook_dim,

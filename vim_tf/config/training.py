@@ -194,12 +194,11 @@ class TokenizerTrainConfig:
         _check_batch(self)
         group = self.model.discriminator.minibatch_stddev_group
         is_grouped = self.losses.adversarial_weight and self.model.discriminator.kind == "stylegan2"
-        microbatch = self.training.batch_size // self.training.gradient_accumulation_steps
+        size, parts = self.training.batch_size, self.training.gradient_accumulation_steps
         check(
-            not is_grouped or microbatch % group == 0,
-            f"training.batch_size {self.training.batch_size} in {self.training.gradient_accumulation_steps} "
-            f"microbatches is no multiple of model.discriminator.minibatch_stddev_group {group}, whose groups would "
-            "mix real and generated images",
+            not is_grouped or size // parts % group == 0,
+            f"training.batch_size {size}{f' in {parts} microbatches' if parts > 1 else ''} is no multiple of "
+            f"model.discriminator.minibatch_stddev_group {group}, whose groups would mix real and generated images",
         )
 
 

@@ -38,6 +38,9 @@ METRICS = {
     ),
     "codebook/usage": MetricInfo("", "higher", "Share of the codebook that the split's tokens use."),
     "codebook/perplexity": MetricInfo("codes", "higher", "Codes in effective use: exp of the entropy of the tokens."),
+    "language_model/validation_bits_per_token": MetricInfo(
+        "bits", "lower", "Mean negative log-likelihood of a token that the language model wasn't trained on."
+    ),
     "generation/frechet_distance": MetricInfo(
         "", "lower", "Fréchet distance between samples and real images.", "real/frechet_distance"
     ),

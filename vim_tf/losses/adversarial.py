@@ -4,45 +4,113 @@ import tensorflow as tf
 
 from vim_tf import tf_gan
 
+_KINDS = {"non_saturating": "modified", "hinge": "wasserstein_hinge", "least_squares": "least_squares"}
 
-def generator_loss(fake_logits):
-    """Non-saturating generator loss: mean softplus(-D(fake)).
+
+def generator_loss(fake_logits, kind):
+    """What the generator loses where its images are told from real ones, by TF-GAN.
 
     Args:
-        fake_logits: float32 [batch], discriminator's logits of generated images.
+        fake_logits: float32 [batch] or [batch, height, width], discriminator's logits of generated images.
+        kind: non_saturating, mean softplus(-D(fake)); hinge, mean -D(fake); least_squares, mean (D(fake) - 1)^2 / 2.
+
+    Returns:
+        float32 [], mean over all logits; at least 0 but for hinge.
+
+    References:
+        Goodfellow et al., 2014, https://arxiv.org/abs/1406.2661, section 3; Lim and Ye, 2017,
+        https://arxiv.org/abs/1705.02894; Mao et al., 2017, https://arxiv.org/abs/1611.04076, eq. 2.
+    """
+    return _loss("generator", kind)(fake_logits, loss_collection=None, **_settings(kind))
+
+
+def discriminator_loss(real_logits, fake_logits, kind):
+    """What the discriminator loses where it takes real images for generated ones or the other way round, by TF-GAN.
+
+    Args:
+        real_logits: float32 [batch] or [batch, height, width], discriminator's logits of real images.
+        fake_logits: float32, same shape, its logits of generated images.
+        kind: non_saturating, mean softplus(-D(real)) + mean softplus(D(fake)), 2 log 2 where it can't tell; hinge, mean
+            relu(1 - D(real)) + mean relu(1 + D(fake)); least_squares, mean (D(real) - 1)^2 / 2 + mean D(fake)^2 / 2.
+
+    Returns:
+        float32 [], at least 0; a sum of two means over all logits.
+
+    References:
+        Those of `generator_loss`.
+    """
+    return _loss("discriminator", kind)(real_logits, fake_logits, loss_collection=None, **_settings(kind))
+
+
+def _loss(player, kind):
+    return getattr(tf_gan.losses(), f"{_KINDS[kind]}_{player}_loss")
+
+
+def _settings(kind):
+    return {"label_smoothing": 0.0} if kind == "non_saturating" else {}
+
+
+def lecam_loss(real_logits, fake_logits, real_mean, fake_mean):
+    """Keeps the discriminator's logits near moving averages of the other side's, against overfitting on few images.
+
+    Mean relu(D(real) - fake_mean)^2 + mean relu(real_mean - D(fake))^2.
+
+    Args:
+        real_logits, fake_logits: float32 [batch] or [batch, height, width].
+        real_mean, fake_mean: float32 [], moving averages of the two; they get no gradient.
 
     Returns:
         float32 [], at least 0.
 
     References:
-        Goodfellow et al., 2014, https://arxiv.org/abs/1406.2661, section 3; TF-GAN's `modified_generator_loss`.
+        Tseng et al., 2021, https://arxiv.org/abs/2104.03310, eq. 4, in the one-sided form of its authors' code.
     """
-    return tf_gan.losses().modified_generator_loss(fake_logits, label_smoothing=0.0, loss_collection=None)
+    real_mean, fake_mean = tf.stop_gradient(real_mean), tf.stop_gradient(fake_mean)
+    over = tf.nn.relu(real_logits - fake_mean)
+    under = tf.nn.relu(real_mean - fake_logits)
+    return tf.reduce_mean(over**2) + tf.reduce_mean(under**2)
 
 
-def discriminator_loss(real_logits, fake_logits):
-    """Logistic discriminator loss: mean softplus(-D(real)) + mean softplus(D(fake)).
+def adaptive_weight(reconstruction_norm, adversarial_norm, maximum):
+    """Weight that makes the adversarial gradient as long as that of the other terms.
 
     Args:
-        real_logits: float32 [batch], discriminator's logits of real images.
-        fake_logits: float32 [batch], discriminator's logits of generated images.
+        reconstruction_norm, adversarial_norm: float32 [], lengths of the two gradients at the decoder's last layer.
+        maximum: float, upper limit.
 
     Returns:
-        float32 [], at least 0; 2 log 2 where the discriminator can't tell.
+        float32 [] in [0, maximum], without a gradient.
 
     References:
-        Goodfellow et al., 2014, https://arxiv.org/abs/1406.2661, eq. 1; TF-GAN's `modified_discriminator_loss`.
+        Esser et al., 2021, https://arxiv.org/abs/2012.09841, eq. 7.
     """
-    return tf_gan.losses().modified_discriminator_loss(
-        real_logits, fake_logits, label_smoothing=0.0, loss_collection=None
-    )
+    ratio = reconstruction_norm / (adversarial_norm + 1e-4)
+    return tf.stop_gradient(tf.clip_by_value(ratio, 0.0, maximum))
+
+
+def adversarial_factor(step, start_step, warmup_steps):
+    """How much of its weight the adversarial term has.
+
+    Args:
+        step: integer [], steps made before this one.
+        start_step: int, first step at which the term counts.
+        warmup_steps: int, steps over which it then rises; 0 = at once.
+
+    Returns:
+        float32 [] in [0, 1].
+    """
+    since_start = tf.cast(step, tf.float32) - start_step
+    if not warmup_steps:
+        return tf.cast(since_start >= 0, tf.float32)
+    return tf.clip_by_value(since_start / warmup_steps, 0.0, 1.0)
 
 
 def r1_penalty(discriminator, images):
     """Mean squared length of the discriminator's gradient at real images.
 
     Args:
-        discriminator: function of images to logits [batch].
+        discriminator: function of images to logits [batch] or [batch, height, width]; the gradient is that of an
+            image's sum of logits.
         images: float32 [batch, height, width, channels].
 
     Returns:

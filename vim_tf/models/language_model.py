@@ -21,6 +21,8 @@ class LanguageModel(keras.Model):
         dropout: rate on embeddings, attention outputs, activations and feed-forward outputs.
         label_dropout: share of the labels that the null label replaces in training; above 0 makes guidance possible.
         features_block: block whose mean output is the image's feature; -1 = 5/12 of the depth.
+        rematerialize: compute the blocks' activations anew in the backward pass. It says how training computes, not
+            what the model is, so it is no part of the model's config.
 
     Call arguments:
         tokens: int32 [batch, num_tokens] in [0, codebook_size).
@@ -48,6 +50,7 @@ class LanguageModel(keras.Model):
         dropout=0.0,
         label_dropout=0.0,
         features_block=-1,
+        rematerialize=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -63,6 +66,7 @@ class LanguageModel(keras.Model):
         self.dropout = dropout
         self.label_dropout = label_dropout
         self.features_block = features_block
+        self.rematerialize = rematerialize
         self.num_tokens = grid_height * grid_width * depth
         self.null_label = num_classes
         self.token_embedding = keras.layers.Embedding(codebook_size, hidden_dim, name="token_embedding")
@@ -90,6 +94,7 @@ class LanguageModel(keras.Model):
     def call(self, tokens, labels, seed=None):
         hidden = self._slots(tokens, self._hide_labels(labels, seed), seed)
         for index, block in enumerate(self.blocks):
+            block = keras.remat(block) if self.rematerialize else block
             hidden = block(hidden, seed=seed_for(seed, 3 * index + 1))
         return self.output_projection(self.final_norm(hidden))
 
@@ -175,8 +180,13 @@ class LanguageModel(keras.Model):
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-def build_language_model(section):
-    """The built model that a `LanguageModelConfig` describes."""
+def build_language_model(section, rematerialize=False):
+    """The built model that a `LanguageModelConfig` describes.
+
+    Args:
+        section: LanguageModelConfig.
+        rematerialize: bool, compute blocks' activations anew in the backward pass.
+    """
     language_model = LanguageModel(
         grid_height=section.tokens.grid_height,
         grid_width=section.tokens.grid_width,
@@ -190,6 +200,7 @@ def build_language_model(section):
         dropout=section.dropout,
         label_dropout=section.label_dropout,
         features_block=section.features_block,
+        rematerialize=rematerialize,
         name="language_model",
     )
     language_model.build()

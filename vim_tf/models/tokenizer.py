@@ -1,24 +1,24 @@
-"""ViT-VQGAN: the image tokenizer."""
+"""Image tokenizers: an encoder and a decoder around a codebook."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
-from vim_tf.models.quantizers import Quantized, VectorQuantizer
+from vim_tf.models.cnn import CNNDecoder, CNNEncoder
+from vim_tf.models.quantizers import Quantized, make_quantizer
 from vim_tf.models.vit import ViTDecoder, ViTEncoder
-
-# Three maps for the mean of the logit-Laplace distribution of R, G, B and three for its log scale.
-OUTPUT_CHANNELS = 6
 
 
 class TokenizerOutputs(NamedTuple):
     """What training needs of one pass.
 
     Attributes:
-        images: float32 [batch, height, width, 3] in (0, 1), the reconstructions.
-        location: float32, same shape, unbounded; logit of `images`.
-        log_scale: float32, same shape; log of the scale of the logit-Laplace distribution.
+        images: float32 [batch, height, width, 3], the reconstructions, not clipped to [0, 1].
+        location: float32, same shape, unbounded; mean of the logit-Laplace distribution. None where the decoder
+            predicts pixels.
+        log_scale: float32, same shape; log of the scale of that distribution, or None.
         quantized: Quantized.
         latents: float32 [batch, length, codebook_dim], before quantization.
     """
@@ -30,55 +30,77 @@ class TokenizerOutputs(NamedTuple):
     latents: Any
 
 
-@keras.saving.register_keras_serializable(package="vim_tf")
-class ViTVQGAN(keras.Model):
-    """Image tokenizer with a Vision Transformer on both sides of a codebook.
+def pixels_of_location(location, epsilon):
+    """Pixels at the mean of a logit-Laplace distribution.
+
+    Args:
+        location: float32 [...], unbounded.
+        epsilon: float in [0, 0.5); images were mapped to [epsilon, 1 - epsilon] before.
+
+    Returns:
+        float32 [...] in (0, 1), or a little outside where epsilon is above 0.
+
+    References:
+        Ramesh et al., 2021, https://arxiv.org/abs/2102.12092, section A.3.
+    """
+    return (ops.sigmoid(location) - epsilon) / (1 - 2 * epsilon)
+
+
+def _json_values(settings):
+    """A dict as it comes back from a file: lists instead of tuples."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+
+
+class ImageTokenizer(keras.Model):
+    """What the tokenizers share; a subclass makes `encoder` and `decoder`.
 
     Args:
         height, width: image size in pixels.
         patch_size: side of the square of pixels that one token stands for.
-        encoder, decoder: dicts of num_layers, num_heads, hidden_dim, mlp_dim.
-        quantizer: dict of codebook_size, codebook_dim, l2_normalize.
+        quantizer: dict of `kind` and the arguments of that kind, for `make_quantizer`.
+        pixels: what the decoder predicts: logit_laplace (mean and log scale of each pixel's logit) or rgb.
+        pixel_epsilon: logit_laplace maps images to [this, 1 - this] first.
 
     Call arguments:
         images: float32 [batch, height, width, 3] in [0, 1].
+        seed: int32 [2] for quantizers that draw, or None.
+        temperature: float32 [] for quantizers that draw, or None.
 
     Returns:
         TokenizerOutputs.
-
-    References:
-        Yu et al., 2022, https://arxiv.org/abs/2110.04627, section 3.
     """
 
-    depth = 1
-
-    def __init__(self, height, width, patch_size, encoder, decoder, quantizer, **kwargs):
+    def __init__(self, height, width, patch_size, quantizer, pixels="logit_laplace", pixel_epsilon=0.0, **kwargs):
         super().__init__(**kwargs)
         self.height = height
         self.width = width
         self.patch_size = patch_size
+        self.pixels = pixels
+        self.pixel_epsilon = pixel_epsilon
         self.grid_height = height // patch_size
         self.grid_width = width // patch_size
-        self.codebook_size = quantizer["codebook_size"]
-        grid = {"grid_height": self.grid_height, "grid_width": self.grid_width, "patch_size": patch_size}
-        self.quantizer = VectorQuantizer(**quantizer, name="quantizer")
-        code_dim = self.quantizer.codebook_dim
-        self.encoder = ViTEncoder(**grid, **encoder, output_dim=code_dim, name="encoder")
-        self.decoder = ViTDecoder(
-            **grid, **decoder, input_dim=code_dim, output_channels=OUTPUT_CHANNELS, name="decoder"
-        )
-        self._sections = {"encoder": dict(encoder), "decoder": dict(decoder), "quantizer": dict(quantizer)}
+        self.quantizer = make_quantizer(**quantizer, name="quantizer")
+        self.codebook_size = self.quantizer.codebook_size
+        self.depth = self.quantizer.depth
+        # Three maps for R, G and B, and where there is a distribution three more for its log scale.
+        self.output_channels = 6 if pixels == "logit_laplace" else 3
+        self._quantizer_settings = _json_values(quantizer)
 
     def build(self, input_shape=None):
         for part in (self.encoder, self.quantizer, self.decoder):
             part.build()
         self.built = True
 
-    def call(self, images):
+    def call(self, images, seed=None, temperature=None):
         latents = self.encoder(images)
-        quantized = self.quantizer(latents)
-        location, log_scale = self._pixels(quantized.quantized)
-        return TokenizerOutputs(ops.sigmoid(location), location, log_scale, quantized, latents)
+        quantized = self.quantizer(latents, seed=seed, temperature=temperature)
+        maps = self.decoder(quantized.quantized)
+        if self.pixels == "rgb":
+            return TokenizerOutputs(maps, None, None, quantized, latents)
+        location, log_scale = maps[..., :3], maps[..., 3:]
+        return TokenizerOutputs(
+            pixels_of_location(location, self.pixel_epsilon), location, log_scale, quantized, latents
+        )
 
     def encode(self, images):
         """Tokens of images.
@@ -87,7 +109,7 @@ class ViTVQGAN(keras.Model):
             images: float32 [batch, height, width, 3] in [0, 1].
 
         Returns:
-            int32 [batch, grid_height * grid_width] in [0, codebook_size), raster order.
+            int32 [batch, grid_height * grid_width * depth] in [0, codebook_size), raster order, depth fastest.
         """
         return self.quantizer.tokens(self.encoder(images))
 
@@ -95,21 +117,18 @@ class ViTVQGAN(keras.Model):
         """Images of tokens.
 
         Args:
-            tokens: int32 [batch, grid_height * grid_width] in [0, codebook_size).
+            tokens: int32 [batch, grid_height * grid_width * depth] in [0, codebook_size).
 
         Returns:
-            float32 [batch, height, width, 3] in (0, 1).
+            float32 [batch, height, width, 3] in [0, 1].
         """
-        location, _ = self._pixels(self.quantizer.lookup(tokens))
-        return ops.sigmoid(location)
+        maps = self.decoder(self.quantizer.lookup(tokens))
+        images = maps if self.pixels == "rgb" else pixels_of_location(maps[..., :3], self.pixel_epsilon)
+        return ops.clip(images, 0.0, 1.0)
 
     def quantized_latents(self, images):
         """Codes of the images' tokens: float32 [batch, grid_height * grid_width, codebook_dim]."""
         return self.quantizer.lookup(self.encode(images))
-
-    def _pixels(self, quantized):
-        maps = self.decoder(quantized)
-        return maps[..., :3], maps[..., 3:]
 
     def get_config(self):
         return {
@@ -117,25 +136,105 @@ class ViTVQGAN(keras.Model):
             "height": self.height,
             "width": self.width,
             "patch_size": self.patch_size,
-            **self._sections,
+            "quantizer": self._quantizer_settings,
+            "pixels": self.pixels,
+            "pixel_epsilon": self.pixel_epsilon,
         }
 
 
-def build_tokenizer(section):
-    """The built model that a `TokenizerModelConfig` describes."""
-    sizes = {
-        side: {
-            name: getattr(getattr(section, side), name) for name in ("num_layers", "num_heads", "hidden_dim", "mlp_dim")
+@keras.saving.register_keras_serializable(package="vim_tf")
+class ViTVQGAN(ImageTokenizer):
+    """Image tokenizer with a Vision Transformer on both sides of the codebook.
+
+    Args:
+        encoder, decoder: dicts of num_layers, num_heads, hidden_dim, mlp_dim.
+        vit: dict of the form that both share: positions, mlp_activation, head, qkv_bias, head_dim,
+            layer_norm_epsilon; the other arguments are those of `ImageTokenizer`.
+        rematerialize: compute the blocks' activations anew in the backward pass. It says how training computes, not
+            what the model is, so it is no part of the model's config.
+
+    References:
+        Yu et al., 2022, https://arxiv.org/abs/2110.04627, section 3.
+    """
+
+    def __init__(self, height, width, patch_size, encoder, decoder, quantizer, vit=None, rematerialize=False, **kwargs):
+        super().__init__(height, width, patch_size, quantizer, **kwargs)
+        self._sections = {"encoder": dict(encoder), "decoder": dict(decoder), "vit": dict(vit or {})}
+        shared = {
+            "grid_height": self.grid_height,
+            "grid_width": self.grid_width,
+            "patch_size": patch_size,
+            "rematerialize": rematerialize,
+            **self._sections["vit"],
         }
-        for side in ("encoder", "decoder")
+        code_dim = self.quantizer.codebook_dim
+        self.encoder = ViTEncoder(**shared, **encoder, output_dim=code_dim, name="encoder")
+        self.decoder = ViTDecoder(
+            **shared, **decoder, input_dim=code_dim, output_channels=self.output_channels, name="decoder"
+        )
+
+    def get_config(self):
+        return {**super().get_config(), **self._sections}
+
+
+@keras.saving.register_keras_serializable(package="vim_tf")
+class VQGAN(ImageTokenizer):
+    """Image tokenizer with convolutional networks on both sides of the codebook.
+
+    Args:
+        cnn: dict of channels, channel_multipliers, blocks_per_level, latent_channels; the other arguments are those of
+            `ImageTokenizer`.
+        rematerialize: as for `ViTVQGAN`.
+
+    References:
+        Esser et al., 2021, https://arxiv.org/abs/2012.09841, section 3.1 and table 7.
+    """
+
+    def __init__(self, height, width, patch_size, cnn, quantizer, rematerialize=False, **kwargs):
+        super().__init__(height, width, patch_size, quantizer, **kwargs)
+        self._cnn = _json_values(cnn)
+        shared = {"height": height, "width": width, "rematerialize": rematerialize, **self._cnn}
+        code_dim = self.quantizer.codebook_dim
+        self.encoder = CNNEncoder(**shared, output_dim=code_dim, name="encoder")
+        self.decoder = CNNDecoder(**shared, input_dim=code_dim, output_channels=self.output_channels, name="decoder")
+
+    def get_config(self):
+        return {**super().get_config(), "cnn": self._cnn}
+
+
+# What each kind of quantizer takes of a `QuantizerConfig`.
+_QUANTIZER_FIELDS = {
+    "vq": ("codebook_size", "codebook_dim", "l2_normalize", "straight_through"),
+    "ema": ("codebook_size", "codebook_dim", "l2_normalize", "straight_through", "ema_decay"),
+    "gumbel": ("codebook_size", "codebook_dim"),
+    "residual": ("codebook_size", "codebook_dim", "depth"),
+    "fsq": ("codebook_size", "codebook_dim", "fsq_levels"),
+    "lfq": ("codebook_size", "codebook_dim", "entropy_temperature"),
+}
+
+
+def build_tokenizer(section, rematerialize=False):
+    """The built model that a `TokenizerModelConfig` describes.
+
+    Args:
+        section: TokenizerModelConfig.
+        rematerialize: bool, compute blocks' activations anew in the backward pass.
+    """
+    kind = section.quantizer.kind
+    shared = {
+        "height": section.height,
+        "width": section.width,
+        "patch_size": section.patch_size,
+        "quantizer": {"kind": kind, **{name: getattr(section.quantizer, name) for name in _QUANTIZER_FIELDS[kind]}},
+        "pixels": section.pixels,
+        "pixel_epsilon": section.pixel_epsilon,
+        "rematerialize": rematerialize,
+        "name": "tokenizer",
     }
-    quantizer = {
-        "codebook_size": section.quantizer.codebook_size,
-        "codebook_dim": section.quantizer.codebook_dim,
-        "l2_normalize": section.quantizer.l2_normalize,
-    }
-    tokenizer = ViTVQGAN(
-        section.height, section.width, section.patch_size, **sizes, quantizer=quantizer, name="tokenizer"
-    )
+    if section.architecture == "cnn":
+        tokenizer = VQGAN(cnn=dataclasses.asdict(section.cnn), **shared)
+    else:
+        parts = {name: dataclasses.asdict(getattr(section, name)) for name in ("encoder", "decoder", "vit")}
+        tokenizer = ViTVQGAN(**parts, **shared)
     tokenizer.build()
     return tokenizer

@@ -1,13 +1,13 @@
-"""What happens between training steps: records, progress, checkpoints, validation, leaving on SIGTERM."""
+"""What happens between training steps: progress, checkpoints, validation, leaving on SIGTERM."""
 
-import json
-import math
+import collections
 import signal
 import sys
 import time
 
 import keras
-import tensorflow as tf
+
+_RATE_SECONDS = 60
 
 
 class StepCallback(keras.callbacks.Callback):
@@ -29,74 +29,10 @@ class StepCallback(keras.callbacks.Callback):
         raise NotImplementedError(f"{type(self).__name__} must say what happens after a step")
 
 
-class Recorder(StepCallback):
-    """Writes metrics to `metrics.jsonl` and TensorBoard, and starts their means afresh.
-
-    Lines after `start_step` are cut first: a killed run may have written some that the resumed one writes again.
-
-    Args:
-        workdir: str.
-        start_step: int.
-        every: steps between two records.
-    """
-
-    def __init__(self, workdir, start_step, every):
-        super().__init__(start_step)
-        self.every = every
-        self.latest = {}
-        self._path = f"{workdir}/metrics.jsonl"
-        self._lines = [line for line in read_records(self._path) if line["step"] <= start_step]
-        self._rewrite()
-        self._writer = tf.summary.create_file_writer(f"{workdir}/tensorboard")
-        self._since = (start_step, time.monotonic())
-
-    def on_step(self, step, logs):
-        if step % self.every:
-            return
-        values = {name: float(value) for name, value in logs.items()}
-        self.model.reset_metrics()
-        broken = [name for name, value in values.items() if not math.isfinite(value)]
-        if broken:
-            raise FloatingPointError(
-                f"{', '.join(broken)} became NaN or infinite between steps {step - self.every} and {step}; the last "
-                "checkpoint is from before"
-            )
-        before, then = self._since
-        self._since = (step, time.monotonic())
-        stage = next(iter(values)).split("/")[0]
-        values[f"{stage}/learning_rate"] = float(self.model.optimizer.learning_rate)
-        values[f"{stage}/steps_per_second"] = (step - before) / max(self._since[1] - then, 1e-9)
-        self.record(step, values)
-
-    def record(self, step, values):
-        """Adds one line: a dict from metric name to float."""
-        self.latest |= values
-        with tf.io.gfile.GFile(self._path, "a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
-        with self._writer.as_default(step=step):
-            for name, value in values.items():
-                tf.summary.scalar(name, value)
-        self._writer.flush()
-
-    def _rewrite(self):
-        temporary = f"{self._path}.tmp"
-        with tf.io.gfile.GFile(temporary, "w") as file:
-            file.write("".join(json.dumps(line) + "\n" for line in self._lines))
-        tf.io.gfile.rename(temporary, self._path, overwrite=True)
-
-
-def read_records(path):
-    """Lines of a `metrics.jsonl` as dicts, without a last one that a kill cut off; none where there is no file."""
-    if not tf.io.gfile.exists(path):
-        return []
-    with tf.io.gfile.GFile(path) as file:
-        lines = file.read().split("\n")
-    # What follows the last newline was not written whole.
-    return [json.loads(line) for line in lines[:-1]]
-
-
 class Progress(StepCallback):
-    """Step, rate and remaining time: one moving line on a terminal, else one line per interval.
+    """Step, rates and remaining time: one moving line on a terminal, else one line per interval.
+
+    Rates are those of the last minute or so, which a slow first step, while the graph is compiled, doesn't distort.
 
     Args:
         start_step: int.
@@ -104,10 +40,14 @@ class Progress(StepCallback):
         every: steps between two lines where there is no terminal.
         name: what is trained.
         shown: names of the metrics to show.
+        batch_size: int, examples a step.
+        unit: what an example is called.
     """
 
-    def __init__(self, start_step, total_steps, every, name, shown):
+    def __init__(self, start_step, total_steps, every, name, shown, batch_size, unit):
         super().__init__(start_step)
+        self.batch_size = batch_size
+        self.unit = unit
         self.total_steps = total_steps
         self.every = every
         self.name = name
@@ -116,19 +56,24 @@ class Progress(StepCallback):
         self._last_draw = 0.0
 
     def on_train_begin(self, logs=None):
-        self._begin = time.monotonic()
+        self._times = collections.deque([(self.start_step, time.monotonic())])
 
     def on_step(self, step, logs):
         now = time.monotonic()
+        self._times.append((step, now))
+        while len(self._times) > 2 and now - self._times[0][1] > _RATE_SECONDS:
+            self._times.popleft()
         due = step % self.every == 0 or step == self.total_steps
         if not due and not (self._terminal and now - self._last_draw > 0.5):
             return
         self._last_draw = now
-        rate = (step - self.start_step) / max(now - self._begin, 1e-9)
+        first_step, then = self._times[1] if len(self._times) > 2 else self._times[0]
+        rate = (step - first_step) / max(now - then, 1e-9)
         remaining = _duration((self.total_steps - step) / max(rate, 1e-9))
         values = "  ".join(f"{name.split('/')[-1]} {float(logs[name]):.4f}" for name in self.shown if name in logs)
         width = len(str(self.total_steps))
-        line = f"{self.name}  {step:{width}d}/{self.total_steps}  {rate:.1f} steps/s  {remaining} left  {values}"
+        rates = f"{rate:.1f} steps/s  {rate * self.batch_size:.0f} {self.unit}/s"
+        line = f"{self.name}  {step:{width}d}/{self.total_steps}  {rates}  {remaining} left  {values}"
         if self._terminal:
             print(f"\r\x1b[K{line}", end="\n" if step == self.total_steps else "", file=sys.stderr, flush=True)
         else:
@@ -142,43 +87,63 @@ def _duration(seconds):
 
 
 class Saver(StepCallback):
-    """Writes checkpoints every so many steps.
+    """Writes checkpoints every so many steps, unless a metric went wrong since the last record.
 
     Args:
         start_step: int.
         checkpoints: Checkpoints.
         every: steps between two checkpoints.
+        recorder: Recorder, which knows the steps of a metric.
     """
 
-    def __init__(self, start_step, checkpoints, every):
+    def __init__(self, start_step, checkpoints, every, recorder):
         super().__init__(start_step)
         self.checkpoints = checkpoints
         self.every = every
+        self.recorder = recorder
 
     def on_step(self, step, logs):
         if step % self.every == 0:
+            self.recorder.check_finite(step, logs)
             self.checkpoints.save()
 
 
 class Validator(StepCallback):
-    """Measures the model on held-out data and records the result.
+    """Measures the model on held-out data, records the result and keeps the best model.
 
     Args:
         start_step: int.
         every: steps between two validations; 0 = never.
-        evaluate: function without arguments that returns a dict from metric name to float.
+        evaluate: function without arguments that returns an EvaluationResult.
         recorder: Recorder.
+        best: BestModel, or None.
     """
 
-    def __init__(self, start_step, every, evaluate, recorder):
+    def __init__(self, start_step, every, evaluate, recorder, best=None):
         super().__init__(start_step)
         self.every = every
         self.evaluate = evaluate
         self.recorder = recorder
+        self.best = best
+        self._latest = (None, None)
 
     def on_step(self, step, logs):
         if self.every and step % self.every == 0:
-            self.recorder.record(step, self.evaluate())
+            self.validate(step)
+
+    def validate(self, step):
+        """Validates the model of a step, unless that was done: dict from metric name to float."""
+        if self._latest[0] != step:
+            self._latest = (step, self._validate(step))
+        return self._latest[1]
+
+    def _validate(self, step):
+        result = self.evaluate()
+        self.recorder.record(step, result.metrics)
+        self.recorder.show(step, {name: picture.image for name, picture in result.pictures.items()})
+        if self.best:
+            self.best.offer(step, result.metrics)
+        return result.metrics
 
 
 class SaveOnSignal(StepCallback):
@@ -187,11 +152,18 @@ class SaveOnSignal(StepCallback):
     Args:
         start_step: int.
         checkpoints: Checkpoints.
+        recorder: Recorder; after a metric went wrong nothing is saved.
+        agreed: function of a bool, whether this process was told to stop, that says whether any was. Where several
+            workers train they must stop at the same step.
+        every: steps between two such agreements, which cost a collective.
     """
 
-    def __init__(self, start_step, checkpoints):
+    def __init__(self, start_step, checkpoints, recorder, agreed=bool, every=1):
         super().__init__(start_step)
         self.checkpoints = checkpoints
+        self.recorder = recorder
+        self.agreed = agreed
+        self.every = every
         self._stop = False
 
     def on_train_begin(self, logs=None):
@@ -204,7 +176,8 @@ class SaveOnSignal(StepCallback):
         self._stop = True
 
     def on_step(self, step, logs):
-        if self._stop:
+        if step % self.every == 0 and self.agreed(self._stop):
+            self.recorder.check_finite(step, logs)
             self.checkpoints.save()
             print(f"\nStopped by SIGTERM at step {step}; the same command goes on from here.", file=sys.stderr)
             raise SystemExit(143)

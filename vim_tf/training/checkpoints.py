@@ -5,6 +5,9 @@ import tensorflow as tf
 
 from vim_tf.errors import InputError
 
+# TensorFlow's reader turns what it finds in a damaged file into any of these.
+_READ_ERRORS = (AssertionError, ValueError, IndexError, RuntimeError, tf.errors.OpError)
+
 
 def _trackable(value):
     """A Keras model's weights by path, anything else as it is.
@@ -34,8 +37,11 @@ class Checkpoints:
         self._checkpoint = tf.train.Checkpoint(**{name: _trackable(value) for name, value in objects.items()})
         self._manager = tf.train.CheckpointManager(self._checkpoint, folder, max_to_keep=keep)
 
-    def restore(self):
-        """Restores the latest checkpoint.
+    def restore(self, folder=None):
+        """Restores the latest checkpoint that is there.
+
+        Args:
+            folder: str, another folder to restore from than the one that is written to.
 
         Returns:
             int, its step; 0 where there is none.
@@ -43,26 +49,37 @@ class Checkpoints:
         Raises:
             InputError: the checkpoint can't be read or is of another model.
         """
-        latest = self._manager.latest_checkpoint
+        latest = _latest(folder or self._manager.directory)
         if latest is None:
             return 0
         try:
             self._checkpoint.restore(latest).assert_consumed()
-        except (AssertionError, ValueError, tf.errors.OpError) as error:
-            raise InputError(
-                f"{latest} can't be restored ({str(error).splitlines()[0]}); remove it to go on from the one before"
-            ) from error
+        except _READ_ERRORS as error:
+            raise _unreadable(latest, error) from error
         return int(self._step.numpy())
 
     def save(self):
-        """Writes a checkpoint of the current step, unless there is one."""
+        """Writes a checkpoint of the current step, unless there is one.
+
+        Raises:
+            OSError: it can't be written; earlier ones are as they were.
+        """
         step = int(self._step.numpy())
-        if self._manager.latest_checkpoint != f"{self._manager.directory}/ckpt-{step}":
+        place = f"{self._manager.directory}/ckpt-{step}"
+        if _latest(self._manager.directory) == place:
+            return
+        try:
             self._manager.save(checkpoint_number=step)
+        except (OSError, tf.errors.OpError) as error:
+            _remove_half_written(place)
+            raise OSError(
+                f"checkpoint {place} can't be written ({_first_line(error)}); make room or mend the place, and call "
+                "the same command again: it goes on from the checkpoint before"
+            ) from error
 
 
 def restore_model(folder, model):
-    """Restores a model alone from the latest checkpoint of a folder.
+    """Restores a model alone from the latest checkpoint of a folder: the moving average of its weights if there is one.
 
     Args:
         folder: str, a run's `checkpoints`.
@@ -71,14 +88,42 @@ def restore_model(folder, model):
     Raises:
         InputError: there is no checkpoint, or it is of another model.
     """
-    latest = tf.train.latest_checkpoint(folder)
+    latest = _latest(folder)
     if latest is None:
         raise InputError(f"{folder} holds no checkpoint: train the stage first")
     try:
-        status = tf.train.Checkpoint(model=_trackable(model)).restore(latest)
+        names = tf.train.load_checkpoint(latest).get_variable_to_shape_map()
+        kept_as = "ema" if any(name.startswith("ema/") for name in names) else "model"
+        status = tf.train.Checkpoint(**{kept_as: _trackable(model)}).restore(latest)
         status.assert_existing_objects_matched().expect_partial()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
-        raise InputError(f"{latest} can't be read: {str(error).splitlines()[0]}") from error
+    except _READ_ERRORS as error:
+        raise _unreadable(latest, error) from error
+
+
+def _latest(folder):
+    """Path of the latest checkpoint that the folder's state file names and whose files are there, or None."""
+    state = tf.train.get_checkpoint_state(folder)
+    paths = state.all_model_checkpoint_paths if state else []
+    return next((path for path in reversed(paths) if tf.io.gfile.exists(f"{path}.index")), None)
+
+
+def _remove_half_written(place):
+    for leftover in tf.io.gfile.glob([f"{place}.*", f"{place}_temp*"]):
+        if tf.io.gfile.isdir(leftover):
+            tf.io.gfile.rmtree(leftover)
+        else:
+            tf.io.gfile.remove(leftover)
+
+
+def _unreadable(path, error):
+    return InputError(
+        f"checkpoint {path} can't be read ({_first_line(error)}); where there is an earlier one, remove {path}.* to go "
+        "on from that"
+    )
+
+
+def _first_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def save_model(folder, model):

@@ -5,13 +5,15 @@ import keras
 from vim_tf.training.schedules import WarmupThenDecay
 
 
-def build_optimizer(section, total_steps, variables):
+def build_optimizer(section, total_steps, variables, scale_loss=False):
     """AdamW with its schedule, and its slots already made.
 
     Args:
         section: OptimizerConfig.
         total_steps: int, length of the training.
         variables: the weights that it will move; slots made later, inside a replica, would fail.
+        scale_loss: whether gradients are of a loss that is scaled so that half precision can hold them; a step whose
+            gradients overflow nevertheless is passed over, and the scale halved.
     """
     optimizer = keras.optimizers.AdamW(
         learning_rate=WarmupThenDecay(
@@ -27,5 +29,7 @@ def build_optimizer(section, total_steps, variables):
         beta_2=section.beta2,
         epsilon=section.epsilon,
     )
+    if scale_loss:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(variables)
     return optimizer

@@ -1,8 +1,8 @@
-"""What both stages' training steps share: Keras `fit` that is right under tf.distribute.
+"""What both stages' training steps share: Keras `fit` that is right under tf.distribute, microbatches, updates.
 
 Stock Keras 3 `fit` averages per-replica metric values instead of merging them, builds models outside the strategy's
-scope and, on some strategies, fails outright. Overriding the function that `fit` calls once per step avoids all of it
-and keeps `fit`, its callbacks and `compile`.
+scope and, on some strategies, fails outright; its optimizers clip and accumulate gradients per replica. Overriding the
+function that `fit` calls once per step avoids all of it and keeps `fit`, its callbacks and `compile`.
 """
 
 import keras
@@ -12,47 +12,166 @@ import tensorflow as tf
 class StepModel(keras.Model):
     """Base of a model whose `train_step` updates weights and metrics and returns nothing.
 
-    Build it, its optimizers and its metrics inside the strategy's scope. Losses are means over the replica's examples;
-    a subclass divides them by `num_replicas` before it asks for gradients, since optimizers add up the replicas'.
+    Build it, its optimizers and its metrics inside the strategy's scope. Losses are means over a microbatch;
+    `mean_share` makes them parts of the mean over the whole batch, so that sums over microbatches and replicas are
+    the whole batch's.
 
     Args:
+        trained: the model of this stage.
         seed: int, origin of the training's randomness.
         metric_names: names, as `stage/name`, of the means that `train_step` updates.
+        num_microbatches: int, parts that a replica's share of the batch is cut into, worked on one after the other.
+        clip_norm: float, largest norm of an optimizer's gradients together; 0 = no limit.
+        ema_model: a second model like `trained`, built with the same weights, that holds the moving average of them;
+            None = none.
+        ema_decay: float in [0, 1), decay of that average.
     """
 
-    def __init__(self, seed, metric_names, **kwargs):
+    def __init__(
+        self, trained, seed, metric_names, num_microbatches=1, clip_norm=0.0, ema_model=None, ema_decay=0.0, **kwargs
+    ):
         super().__init__(**kwargs)
+        self.trained = trained
         self.seed = seed
+        self.num_microbatches = num_microbatches
+        self.clip_norm = clip_norm
+        self.ema_model = ema_model
+        self.ema_decay = ema_decay
+        self.copy_to_average()
+        # Not the optimizer's: one that scales its loss counts no step whose gradients overflowed.
+        self.step = self.state("step", (), "int64")
         # Keras metrics can't have a slash in their name, since it becomes a name scope.
         self._means = {name: keras.metrics.Mean(name=name.replace("/", ".")) for name in metric_names}
+
+    def state(self, name, shape, dtype="float32"):
+        """A variable of zeros to which all replicas assign the same values."""
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            dtype=dtype,
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",
+        )
 
     @property
     def metrics(self):
         return list(self._means.values())
 
     @property
-    def step(self):
-        """Training steps made: int variable, the optimizer's."""
-        return self.optimizer.iterations
+    def inference_model(self):
+        """The model that is validated and exported: the weights' moving average if there is one."""
+        return self.trained if self.ema_model is None else self.ema_model
 
     @property
     def num_replicas(self):
         return self.distribute_strategy.num_replicas_in_sync
 
-    def step_seed(self):
-        """A seed that differs for each step and replica: int32 [2]."""
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        step = tf.cast(self.step.value, tf.int32)
-        return tf.stack([tf.constant(self.seed, tf.int32), step * self.num_replicas + tf.cast(replica, tf.int32)])
+    def mean_share(self, values):
+        """A microbatch's part in a mean over the whole batch; of a nest of tensors."""
+        count = self.num_replicas * self.num_microbatches
+        return tf.nest.map_structure(lambda value: value / count, values)
+
+    def step_seed(self, microbatch=0):
+        """A seed that differs for each step, replica and microbatch: int32 [2]."""
+        replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
+        index = tf.cast(self.step.value, tf.int32) * self.num_replicas + replica
+        return tf.stack([tf.constant(self.seed, tf.int32), index * self.num_microbatches + microbatch])
+
+    def over_microbatches(self, function, batch):
+        """Sum of `function(microbatch, index)` over the replica's microbatches, one after the other.
+
+        Args:
+            function: of a part of the batch and its number, int32 []; returns a nest of tensors.
+            batch: nest of tensors with a batch axis that `num_microbatches` divides.
+
+        Returns:
+            The nest of sums. Microbatches are neighbouring rows, so that groups of neighbours stay whole.
+        """
+        count = self.num_microbatches
+        if count == 1:
+            return function(batch, 0)
+        parts = tf.nest.map_structure(lambda x: tf.reshape(x, [count, -1, *x.shape[1:]]), batch)
+
+        def at(index):
+            return function(tf.nest.map_structure(lambda x: x[index], parts), index)
+
+        def add(index, sums):
+            return index + 1, tf.nest.map_structure(tf.add, sums, at(index))
+
+        # One at a time: run in parallel they would need the memory of the whole batch.
+        _, sums = tf.while_loop(lambda index, _: index < count, add, (1, at(0)), parallel_iterations=1)
+        return sums
+
+    def all_reduce(self, values):
+        """Sum of a nest of tensors over the replicas."""
+        if self.num_replicas == 1:
+            return values
+        return tf.distribute.get_replica_context().all_reduce("sum", values)
 
     def gradients(self, tape, loss, weights):
-        """Dense gradients of a loss: sparse ones would be reduced by a collective of their own."""
-        return [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)]
+        """Dense gradients (sparse ones would be a collective of their own); zeros where the loss doesn't depend."""
+        return [
+            tf.zeros(weight.shape) if gradient is None else tf.convert_to_tensor(gradient)
+            for gradient, weight in zip(tape.gradient(loss, weights), weights, strict=True)
+        ]
+
+    def apply(self, optimizer, gradients, weights):
+        """Updates weights.
+
+        Args:
+            optimizer: keras.optimizers.Optimizer; one that scales its loss gets gradients of the scaled loss.
+            gradients: those of the whole batch, all-reduced, equal on every replica.
+            weights: the weights.
+
+        Returns:
+            float32 [], norm of all gradients together before clipping.
+        """
+        scale = loss_scale(optimizer)
+        norm = tf.linalg.global_norm(gradients) / scale
+        factor = 1 / self.num_replicas  # optimizers add up the replicas' gradients
+        if self.clip_norm:
+            factor *= self.clip_norm / tf.maximum(norm, self.clip_norm)
+        if self.clip_norm or self.num_replicas > 1:
+            gradients = [gradient * factor for gradient in gradients]
+        optimizer.apply(gradients, weights)
+        return norm
+
+    def copy_to_average(self):
+        """Starts the weights' moving average from the weights; to be called once they are set."""
+        if self.ema_model is not None:
+            for average, weight in zip(self.ema_model.weights, self.trained.weights, strict=True):
+                average.assign(weight)
+
+    def finish_step(self):
+        """Moves the average of the weights and counts the step."""
+        if self.ema_model is not None:
+            count = tf.cast(self.step.value, tf.float32)
+            # Early averages would otherwise be mostly the initial weights.
+            decay = tf.minimum(self.ema_decay, (1 + count) / (10 + count))
+            for average, weight in zip(self.ema_model.weights, self.trained.weights, strict=True):
+                value = tf.convert_to_tensor(weight)
+                moved = average + (1 - decay) * (value - average) if weight.trainable else value
+                average.assign(moved)
+        self.step.assign_add(1)
 
     def update_means(self, values):
         """Adds one step's values: dict from metric name to float32 []."""
         for name, value in values.items():
             self._means[name].update_state(value)
+
+    def update_gradient_norm(self, name, norm, optimizer):
+        """Adds a gradient's norm, unless the loss scale alone made it overflow; such a step is passed over."""
+        if is_loss_scaled(optimizer):
+            finite = tf.math.is_finite(norm)
+            self._means[name].update_state(tf.where(finite, norm, 0.0), sample_weight=tf.cast(finite, tf.float32))
+        else:
+            self._means[name].update_state(norm)
+
+    def checkpointed(self):
+        """What a resume needs, by name; of the models, `ema` or else `model` is what the other commands load."""
+        objects = {"model": self.trained, "optimizer": self.optimizer, "step": self.step}
+        return objects if self.ema_model is None else {**objects, "ema": self.ema_model}
 
     def make_train_function(self, force=False):
         if self.train_function is None or force:
@@ -72,3 +191,13 @@ class StepModel(keras.Model):
 
     def _symbolic_build(self, *args, **kwargs):
         """Does nothing: models, optimizers and metrics are built in the strategy's scope before `fit`."""
+
+
+def is_loss_scaled(optimizer):
+    """Whether an optimizer works on gradients of a scaled loss, as half precision needs."""
+    return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def loss_scale(optimizer):
+    """float32 []: what the loss must be multiplied with before its gradients are given to the optimizer."""
+    return optimizer.dynamic_scale.value if is_loss_scaled(optimizer) else tf.ones([])

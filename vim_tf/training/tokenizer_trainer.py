@@ -1,175 +1,230 @@
 """One training step of the tokenizer and its discriminator."""
 
+import math
+
 import tensorflow as tf
 
-from vim_tf.losses.adversarial import discriminator_loss, generator_loss, r1_penalty
-from vim_tf.losses.reconstruction import l2_loss, logit_laplace_loss
-from vim_tf.models.quantizers import restart_unused_codes
-from vim_tf.training.step_model import StepModel
-
-GENERATOR_METRICS = (
-    "tokenizer/loss",
-    "tokenizer/l2_loss",
-    "tokenizer/logit_laplace_loss",
-    "tokenizer/codebook_loss",
-    "tokenizer/commitment_loss",
-    "tokenizer/batch_codebook_usage",
+from vim_tf.losses.adversarial import (
+    adaptive_weight,
+    adversarial_factor,
+    discriminator_loss,
+    generator_loss,
+    lecam_loss,
+    r1_penalty,
 )
-ADVERSARIAL_METRICS = ("tokenizer/generator_loss", "tokenizer/discriminator_loss")
+from vim_tf.losses.reconstruction import l1_loss, l2_loss, logit_laplace_loss
+from vim_tf.training.codebook_monitor import CodebookMonitor
+from vim_tf.training.step_model import StepModel, loss_scale
 
 
 class TokenizerTrainer(StepModel):
     """Generator and discriminator, both updated from one forward pass.
 
     Args:
-        tokenizer: ViTVQGAN.
+        tokenizer: ImageTokenizer.
         discriminator: model of images to logits, or None where the adversarial weight is 0.
+        perceptual: function of images and reconstructions to distances [batch], or None where its weight is 0.
         losses: TokenizerLossConfig.
         optimizer: built optimizer of the tokenizer.
         discriminator_optimizer: built optimizer of the discriminator, or None.
-        restart_unused_steps: steps without use after which a code is set to a current latent; 0 = never.
-        jit_compile: whether XLA compiles the tokenizer's part. The discriminator stays out of it: XLA's convolutions
-            are slower than TensorFlow's on CPUs.
-        seed: int.
+        quantizer_settings: QuantizerConfig; what of it is of training: restarts and the annealing of temperatures.
+        window_steps: int, steps over which the codebook's usage is watched.
+        jit_compile: whether XLA compiles the tokenizer's part. Convolutions that judge stay out of it: XLA's are
+            slower than TensorFlow's on CPUs.
+        seed: int; the other arguments are those of `StepModel`.
     """
 
     def __init__(
         self,
         tokenizer,
         discriminator,
+        perceptual,
         losses,
         optimizer,
         discriminator_optimizer,
-        restart_unused_steps,
+        quantizer_settings,
+        window_steps,
         jit_compile,
         seed,
         **kwargs,
     ):
-        super().__init__(seed, GENERATOR_METRICS + (ADVERSARIAL_METRICS if discriminator else ()), **kwargs)
+        loss_weights = _loss_weights(losses, tokenizer, perceptual)
+        names = ["tokenizer/loss", *loss_weights, "tokenizer/gradient_norm", *CodebookMonitor.METRICS]
+        if discriminator:
+            names += ["tokenizer/generator_loss", "tokenizer/discriminator_loss", "tokenizer/adversarial_weight"]
+            names += ["tokenizer/discriminator_gradient_norm"]
+        super().__init__(tokenizer, seed, names, **kwargs)
         self.tokenizer = tokenizer
         self.discriminator = discriminator
+        self._loss_weights = loss_weights
+        self.perceptual = perceptual
         self.losses_config = losses
         self.discriminator_optimizer = discriminator_optimizer
-        self.restart_unused_steps = restart_unused_steps
-        self.unused_steps = self.add_weight(
-            name="unused_steps",
-            shape=(tokenizer.codebook_size,),
-            dtype="int32",
-            initializer="zeros",
-            trainable=False,
-            aggregation="only_first_replica",
-        )
+        self.quantizer_settings = quantizer_settings
+        self.codebook_monitor = CodebookMonitor(self, tokenizer, quantizer_settings.restart_unused_steps, window_steps)
+        # Moving averages of the logits of real and generated images.
+        self.lecam_means = self.state("lecam_means", (2,))
         self._compiled_reconstruct = tf.function(self._reconstruct, jit_compile=jit_compile, autograph=False)
         self.built = True
         self.compile(optimizer=optimizer)
 
     def train_step(self, batch):
-        images = batch["image"]
-        generator_weights = self.tokenizer.trainable_variables
-        with tf.GradientTape(persistent=True) as tape:
-            total, terms, outputs = self._compiled_reconstruct(images)
-            if self.discriminator:
-                # One pass for both; the groups of the minibatch deviation don't mix them.
-                logits = self.discriminator(tf.concat([images, outputs.images], axis=0))
-                real_logits, fake_logits = tf.split(logits, 2)
-                terms["tokenizer/generator_loss"] = generator_loss(fake_logits)
-                terms["tokenizer/discriminator_loss"] = discriminator_loss(real_logits, fake_logits)
-                total += self._adversarial_weight() * terms["tokenizer/generator_loss"]
-                scaled_discriminator_loss = terms["tokenizer/discriminator_loss"] / self.num_replicas
-            scaled_total = total / self.num_replicas
-        gradients = self.gradients(tape, scaled_total, generator_weights)
+        sums = self.all_reduce(self.over_microbatches(self._microbatch, batch["image"]))
+        metrics = dict(sums["terms"])
+        gradients, weights = sums["generator"], self.tokenizer.trainable_variables
         if self.discriminator:
-            judge_weights = self.discriminator.trainable_variables
-            judge_gradients = self.gradients(tape, scaled_discriminator_loss, judge_weights)
-            judge_gradients = self._add_r1(judge_gradients, judge_weights, images)
-            self.discriminator_optimizer.apply(judge_gradients, judge_weights)
-        counts = self._codebook_counts(outputs.quantized.tokens)
-        # The seed is of this step: applying the gradients moves the step counter.
-        seed = self.step_seed()
-        self.optimizer.apply(gradients, generator_weights)
-        if self.restart_unused_steps:
-            self._restart_codes(outputs.latents, counts, seed)
-        usage = tf.reduce_mean(tf.cast(counts > 0, tf.float32))
-        self.update_means({"tokenizer/loss": total, "tokenizer/batch_codebook_usage": usage, **terms})
+            if self.losses_config.adaptive_weight:
+                metrics["tokenizer/adversarial_weight"] = self._adaptive_weight(gradients, sums["adversarial"])
+                gradients = [
+                    gradient + metrics["tokenizer/adversarial_weight"] * adversarial
+                    for gradient, adversarial in zip(gradients, sums["adversarial"], strict=True)
+                ]
+            else:
+                metrics["tokenizer/adversarial_weight"] = self._adversarial_weight()
+            metrics["tokenizer/loss"] += metrics["tokenizer/adversarial_weight"] * metrics["tokenizer/generator_loss"]
+            norm = self.apply(
+                self.discriminator_optimizer, sums["discriminator"], self.discriminator.trainable_variables
+            )
+            self.update_gradient_norm("tokenizer/discriminator_gradient_norm", norm, self.discriminator_optimizer)
+            decay = self.losses_config.lecam_decay
+            self.lecam_means.assign(decay * self.lecam_means + (1 - decay) * sums["logit_means"])
+        norm = self.apply(self.optimizer, gradients, weights)
+        self.update_gradient_norm("tokenizer/gradient_norm", norm, self.optimizer)
+        self.tokenizer.quantizer.update(sums["statistics"])
+        metrics |= self.codebook_monitor.update(sums["counts"], sums["candidates"])
+        self.update_means(metrics)
+        self.finish_step()
 
-    def _reconstruct(self, images):
-        outputs = self.tokenizer(images)
-        terms = {
-            "tokenizer/l2_loss": l2_loss(images, outputs.images),
-            "tokenizer/logit_laplace_loss": logit_laplace_loss(
+    def _microbatch(self, images, index):
+        """Parts of everything that the step sums over microbatches and replicas."""
+        generator_scale = loss_scale(self.optimizer)
+        adaptive = self.losses_config.adaptive_weight
+        with tf.GradientTape(persistent=True) as tape:
+            total, terms, outputs = self._compiled_reconstruct(images, self.step_seed(index), self._temperature())
+            if self.perceptual:
+                distance = tf.reduce_mean(self.perceptual(images, outputs.images))
+                terms["tokenizer/perceptual_loss"] = distance
+                total += self._loss_weights["tokenizer/perceptual_loss"] * distance
+            terms["tokenizer/loss"] = total
+            if self.discriminator:
+                judged, judge_total, logit_means = self._judge(images, outputs.images)
+                terms |= judged
+                adversarial = judged["tokenizer/generator_loss"]
+                if not adaptive:
+                    total += self._adversarial_weight() * adversarial
+                scaled_adversarial = generator_scale * self.mean_share(adversarial)
+                scaled_judge = loss_scale(self.discriminator_optimizer) * self.mean_share(judge_total)
+            scaled_total = generator_scale * self.mean_share(total)
+        weights = self.tokenizer.trainable_variables
+        sums = {
+            "terms": self.mean_share(terms),
+            "generator": self.gradients(tape, scaled_total, weights),
+            "counts": self.codebook_monitor.counts(outputs.quantized.tokens),
+            "statistics": self.tokenizer.quantizer.statistics(outputs.latents, outputs.quantized.tokens),
+            "candidates": self.codebook_monitor.candidates(outputs.latents, index),
+        }
+        if self.discriminator:
+            sums["logit_means"] = self.mean_share(logit_means)
+            judge_weights = self.discriminator.trainable_variables
+            sums["discriminator"] = self._add_r1(
+                self.gradients(tape, scaled_judge, judge_weights), judge_weights, images
+            )
+            if adaptive:
+                sums["adversarial"] = self.gradients(tape, scaled_adversarial, weights)
+        return sums
+
+    def _reconstruct(self, images, seed, temperature):
+        """Weighted sum of the terms that need no other network, the terms, and the tokenizer's outputs."""
+        outputs = self.tokenizer(images, seed=seed, temperature=temperature)
+        settings = self.losses_config
+        possible = {
+            "l1_loss": lambda: l1_loss(images, outputs.images),
+            "l2_loss": lambda: l2_loss(images, outputs.images),
+            "logit_laplace_loss": lambda: logit_laplace_loss(
                 images,
                 outputs.location,
                 outputs.log_scale,
-                min_log_scale=self.losses_config.logit_laplace_min_log_scale,
-                margin=self.losses_config.logit_laplace_margin,
+                min_log_scale=settings.logit_laplace_min_log_scale,
+                margin=settings.logit_laplace_margin,
+                epsilon=self.tokenizer.pixel_epsilon,
             ),
-            "tokenizer/codebook_loss": outputs.quantized.codebook_loss,
-            "tokenizer/commitment_loss": outputs.quantized.commitment_loss,
+            **{name: lambda name=name: outputs.quantized.losses[name] for name in outputs.quantized.losses},
         }
-        weights = self.losses_config
-        total = (
-            weights.l2_weight * terms["tokenizer/l2_loss"]
-            + weights.logit_laplace_weight * terms["tokenizer/logit_laplace_loss"]
-            + weights.codebook_weight * terms["tokenizer/codebook_loss"]
-            + weights.commitment_weight * terms["tokenizer/commitment_loss"]
-        )
+        terms = {name: possible[name.split("/")[1]]() for name in self._loss_weights if name.split("/")[1] in possible}
+        total = tf.add_n([self._loss_weights[name] * term for name, term in terms.items()])
         return total, terms, outputs
 
+    def _judge(self, images, reconstructions):
+        """Adversarial terms by name, the discriminator's total loss, and the two mean logits."""
+        kind = self.losses_config.adversarial_loss
+        # One pass for both; the groups of the minibatch deviation don't mix them.
+        logits = self.discriminator(tf.concat([images, reconstructions], axis=0))
+        real_logits, fake_logits = tf.split(logits, 2)
+        loss = discriminator_loss(real_logits, fake_logits, kind)
+        terms = {
+            "tokenizer/generator_loss": generator_loss(fake_logits, kind),
+            "tokenizer/discriminator_loss": loss,
+        }
+        if self.losses_config.lecam_weight:
+            steps = tf.cast(self.step.value, tf.float32)
+            # The averages start from 0 and are corrected for it; before the first step there are none.
+            means = self.lecam_means / tf.maximum(1 - self.losses_config.lecam_decay**steps, 1e-8)
+            weight = self.losses_config.lecam_weight * tf.cast(steps > 0, tf.float32)
+            loss += weight * lecam_loss(real_logits, fake_logits, means[0], means[1])
+        return terms, loss, tf.stack([tf.reduce_mean(real_logits), tf.reduce_mean(fake_logits)])
+
     def _adversarial_weight(self):
-        started = self.step.value >= self.losses_config.adversarial_start_step
-        return self.losses_config.adversarial_weight * tf.cast(started, tf.float32)
+        settings = self.losses_config
+        factor = adversarial_factor(self.step.value, settings.adversarial_start_step, settings.adversarial_warmup_steps)
+        return settings.adversarial_weight * factor
+
+    def _adaptive_weight(self, gradients, adversarial_gradients):
+        """Weight of the adversarial gradient that makes it as long as the others' at the decoder's last layer."""
+        weights = self.tokenizer.trainable_variables
+        last = next(i for i, weight in enumerate(weights) if weight is self.tokenizer.decoder.last_kernel)
+        ratio = adaptive_weight(
+            tf.norm(gradients[last]), tf.norm(adversarial_gradients[last]), self.losses_config.adaptive_weight_max
+        )
+        return self._adversarial_weight() * ratio
 
     def _add_r1(self, gradients, weights, images):
         """Adds the lazy R1 penalty's gradient every `r1_interval_steps` steps."""
         interval = self.losses_config.r1_interval_steps
-        factor = self.losses_config.r1_gamma / 2 * interval / self.num_replicas
-        if not factor:
+        if not self.losses_config.r1_gamma:
             return gradients
 
         def penalized():
             with tf.GradientTape() as tape:
-                penalty = factor * r1_penalty(self.discriminator, images)
-            extra = tape.gradient(penalty, weights)
+                penalty = r1_penalty(self.discriminator, images)
+                factor = self.losses_config.r1_gamma / 2 * interval * loss_scale(self.discriminator_optimizer)
+                scaled = factor * self.mean_share(penalty)
             # The last bias moves every logit alike, so the penalty doesn't depend on it.
-            return [
-                gradient if more is None else gradient + more for gradient, more in zip(gradients, extra, strict=True)
-            ]
+            extra = self.gradients(tape, scaled, weights)
+            return [gradient + more for gradient, more in zip(gradients, extra, strict=True)]
 
         return tf.cond(self.step.value % interval == 0, penalized, lambda: list(gradients))
 
-    def _codebook_counts(self, tokens):
-        """How often each code was chosen by the whole batch: int32 [codebook_size], the same on every replica."""
-        size = self.tokenizer.codebook_size
-        counts = tf.math.bincount(tf.reshape(tokens, [-1]), minlength=size, maxlength=size)
-        return tf.distribute.get_replica_context().all_reduce("sum", counts)
-
-    def _restart_codes(self, latents, counts, seed):
-        quantizer = self.tokenizer.quantizer
-        # Gathered in replica order, so that two replicas choose what one with the whole batch would.
-        pool = tf.distribute.get_replica_context().all_gather(
-            tf.reshape(quantizer.normalized(latents), [-1, quantizer.codebook_dim]), axis=0
-        )
-        # Replica 0's seed for all of them.
-        shared_seed = tf.stack([seed[0], seed[1] // self.num_replicas])
-        chosen = tf.random.stateless_uniform(
-            [quantizer.codebook_size], shared_seed, maxval=tf.shape(pool)[0], dtype=tf.int32
-        )
-        codebook, unused_steps = restart_unused_codes(
-            quantizer.codebook.value,
-            self.unused_steps.value,
-            counts,
-            tf.gather(pool, chosen),
-            self.restart_unused_steps,
-        )
-        quantizer.codebook.assign(codebook)
-        self.unused_steps.assign(unused_steps)
+    def _temperature(self):
+        """Temperature of quantizers that draw, annealed by half a cosine: float32 []."""
+        settings = self.quantizer_settings
+        first, last = settings.gumbel_temperature, settings.gumbel_final_temperature
+        progress = tf.minimum(tf.cast(self.step.value, tf.float32) / settings.gumbel_anneal_steps, 1.0)
+        return last + (first - last) * 0.5 * (1 + tf.cos(math.pi * progress))
 
     def checkpointed(self):
-        """What a resume needs, by name; `model` is what the other commands load."""
-        objects = {"model": self.tokenizer, "optimizer": self.optimizer, "unused_steps": self.unused_steps}
+        objects = super().checkpointed() | self.codebook_monitor.checkpointed() | {"lecam_means": self.lecam_means}
         if self.discriminator:
             objects |= {
                 "discriminator": self.discriminator,
                 "discriminator_optimizer": self.discriminator_optimizer,
             }
         return objects
+
+
+def _loss_weights(settings, tokenizer, perceptual):
+    """Weight of each term that is computed, by metric name; squared error is shown whether it counts or not."""
+    names = [*tokenizer.quantizer.loss_names, "l2_loss"]
+    names += ["l1_loss"] if settings.l1_weight else []
+    names += ["logit_laplace_loss"] if tokenizer.pixels == "logit_laplace" else []
+    names += ["perceptual_loss"] if perceptual else []
+    return {f"tokenizer/{name}": getattr(settings, f"{name.removesuffix('_loss')}_weight") for name in names}

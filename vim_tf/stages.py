@@ -1,0 +1,233 @@
+"""What distinguishes the stages to the training loop: their data, models, training step and validation."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from vim_tf import config as configs
+from vim_tf import workdir
+from vim_tf.data import augmentation, pipeline, sources, token_records
+from vim_tf.errors import InputError
+from vim_tf.evaluation.evaluators import ReconstructionEvaluator, TokenEvaluator
+from vim_tf.evaluation.results import METRICS
+from vim_tf.losses.perceptual import load_perceptual
+from vim_tf.models.discriminators import build_discriminator
+from vim_tf.models.language_model import build_language_model
+from vim_tf.models.tokenizer import build_tokenizer
+from vim_tf.training.best_model import BestModel
+from vim_tf.training.language_model_trainer import LanguageModelTrainer
+from vim_tf.training.optimizers import build_optimizer
+from vim_tf.training.precision import precision
+from vim_tf.training.tokenizer_trainer import TokenizerTrainer
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A stage that is ready to be trained.
+
+    Attributes:
+        config: the config, completed by what the data say.
+        step_model: StepModel.
+        batches: function of the first step and the rows of each batch that are wanted, as in `pipeline`, that returns
+            the endless training data.
+        validate: function without arguments that returns an EvaluationResult.
+        validated: names of the metrics that it measures.
+        shown: names of the metrics in the progress line.
+        unit: what an example of a batch is called.
+        rates: what is counted per second, as `Recorder` takes it; likewise `readings` and `histograms`.
+        alarms: arguments of `LowMetricAlarm`, from `name` on.
+    """
+
+    config: Any
+    step_model: Any
+    batches: Callable
+    validate: Callable
+    validated: tuple[str, ...]
+    shown: tuple[str, ...]
+    unit: str
+    rates: dict
+    readings: dict
+    histograms: dict = dataclasses.field(default_factory=dict)
+    alarms: tuple = ()
+
+
+def build_stage(config, strategy):
+    """The stage that a train config describes.
+
+    Args:
+        config: TokenizerTrainConfig or LanguageModelTrainConfig.
+        strategy: tf.distribute.Strategy in whose scope models are built.
+
+    Raises:
+        InputError: unusable data, weights or tokens, or a batch that the replicas can't share.
+    """
+    build = {"tokenizer": _tokenizer_stage, "language_model": _language_model_stage}[config.task]
+    return build(config, strategy)
+
+
+def build_best_model(stage, folder):
+    """The BestModel in a folder that the stage's config asks for, or None.
+
+    Raises:
+        InputError: the metric is none that validation measures.
+    """
+    metric = stage.config.training.keep_best_metric
+    if not metric:
+        return None
+    if metric not in stage.validated:
+        raise InputError(
+            f"training.keep_best_metric={metric} is not measured in validation; choose one of "
+            f"{', '.join(stage.validated)}"
+        )
+    return BestModel(
+        f"{folder}/best",
+        metric,
+        higher_is_better=METRICS[metric].better == "higher",
+        save=lambda folder: workdir.save_stage(stage.step_model.inference_model, stage.config, folder),
+    )
+
+
+def _tokenizer_stage(config, strategy):
+    settings, model, losses = config.training, config.model, config.losses
+    is_grouped = losses.adversarial_weight and model.discriminator.kind == "stylegan2"
+    _check_batch(settings, strategy, model.discriminator.minibatch_stddev_group if is_grouped else 1)
+    train, validation = (
+        sources.build_source(config.data, split, model.height, model.width) for split in configs.SPLITS
+    )
+    augment = augmentation.make_augment(
+        config.augmentation.crop,
+        model.height,
+        model.width,
+        config.augmentation.min_scale,
+        config.augmentation.max_scale,
+        config.augmentation.flip,
+    )
+    with strategy.scope(), precision(settings.precision):
+        tokenizer, shared = _trained(lambda: build_tokenizer(model, settings.rematerialize), config.optimizer, settings)
+        discriminator = discriminator_optimizer = perceptual = None
+        if losses.adversarial_weight:
+            discriminator = build_discriminator(model)
+            discriminator_optimizer = _optimizer(config.optimizer, settings, discriminator)
+        if losses.perceptual_weight:
+            perceptual = load_perceptual(losses.perceptual, losses.perceptual_weights_file)
+        step_model = TokenizerTrainer(
+            tokenizer,
+            discriminator,
+            perceptual,
+            losses,
+            discriminator_optimizer=discriminator_optimizer,
+            quantizer_settings=model.quantizer,
+            window_steps=config.alarms.codebook_window_steps,
+            **shared,
+        )
+    evaluator = ReconstructionEvaluator(validation, settings.batch_size)
+    return Stage(
+        config=config,
+        step_model=step_model,
+        batches=lambda start, rows=None: pipeline.train_batches(
+            train, settings.batch_size, settings.seed, start, augment=augment, rows=rows
+        ),
+        validate=lambda: evaluator.run(step_model.inference_model),
+        validated=tuple(f"reconstruction/{name}" for name in ("psnr", "ssim", "l1", "l2"))
+        + ("codebook/usage", "codebook/perplexity"),
+        shown=("tokenizer/l2_loss", "codebook/window_usage", "tokenizer/discriminator_loss"),
+        unit="images",
+        rates={"tokenizer/steps_per_second": 1, "tokenizer/images_per_second": settings.batch_size},
+        readings=_learning_rates("tokenizer", step_model, discriminator_optimizer),
+        histograms={"codebook/counts": lambda: step_model.codebook_monitor.frequencies.numpy()},
+        alarms=_tokenizer_alarms(config.alarms),
+    )
+
+
+def _tokenizer_alarms(section):
+    return (
+        {
+            "name": "codebook/window_usage",
+            "limit": section.min_codebook_usage,
+            "steps": section.codebook_window_steps,
+            "meaning": "most codes are dead; l2-normalised codes of few dimensions (model.quantizer.codebook_dim) or "
+            "model.quantizer.restart_unused_steps help",
+        },
+        {
+            "name": "tokenizer/discriminator_loss",
+            "limit": section.min_discriminator_loss,
+            "steps": section.discriminator_steps,
+            "meaning": "the discriminator tells every image and the tokenizer learns nothing from it; a higher "
+            "losses.r1_gamma or a losses.lecam_weight holds it back",
+        },
+    )
+
+
+def _learning_rates(task, step_model, discriminator_optimizer=None):
+    """Functions that read the learning rates, by metric name."""
+    readings = {f"{task}/learning_rate": lambda: step_model.optimizer.learning_rate}
+    if discriminator_optimizer:
+        readings[f"{task}/discriminator_learning_rate"] = lambda: discriminator_optimizer.learning_rate
+    return readings
+
+
+def _language_model_stage(config, strategy):
+    settings = config.training
+    _check_batch(settings, strategy)
+    train, validation = (token_records.load_tokens(config.tokens, split) for split in configs.SPLITS)
+    manifest = train.manifest
+    facts = configs.TokenFacts(
+        **{field.name: getattr(manifest, field.name) for field in dataclasses.fields(configs.TokenFacts)}
+    )
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, tokens=facts))
+    with strategy.scope(), precision(settings.precision):
+        language_model, shared = _trained(
+            lambda: build_language_model(config.model, settings.rematerialize), config.optimizer, settings
+        )
+        step_model = LanguageModelTrainer(language_model, **shared)
+    evaluator = TokenEvaluator(validation.tokens, validation.labels, settings.batch_size)
+    return Stage(
+        config=config,
+        step_model=step_model,
+        batches=lambda start, rows=None: pipeline.token_batches(
+            train.tokens, train.labels, settings.batch_size, settings.seed, start, rows=rows
+        ),
+        validate=lambda: evaluator.run(step_model.inference_model),
+        validated=("language_model/validation_bits_per_token",),
+        shown=("language_model/bits_per_token",),
+        unit="images",
+        rates={
+            "language_model/steps_per_second": 1,
+            "language_model/tokens_per_second": settings.batch_size * language_model.num_tokens,
+        },
+        readings=_learning_rates("language_model", step_model),
+    )
+
+
+def _trained(build, optimizer_section, settings):
+    """The model to train, and the arguments that its step model shares with that of the other stage."""
+    model = build()
+    average = build() if settings.ema_decay else None
+    return model, {
+        "optimizer": _optimizer(optimizer_section, settings, model),
+        "jit_compile": settings.jit_compile,
+        "seed": settings.seed,
+        "num_microbatches": settings.gradient_accumulation_steps,
+        "clip_norm": optimizer_section.clip_norm,
+        "ema_model": average,
+        "ema_decay": settings.ema_decay,
+    }
+
+
+def _optimizer(section, settings, model):
+    return build_optimizer(
+        section, settings.total_steps, model.trainable_variables, scale_loss=settings.precision == "mixed_float16"
+    )
+
+
+def _check_batch(settings, strategy, group=1):
+    """Refuses a batch that replicas, microbatches and groups of the minibatch deviation can't share evenly."""
+    num_replicas, num_microbatches = strategy.num_replicas_in_sync, settings.gradient_accumulation_steps
+    share = num_replicas * num_microbatches * group
+    if settings.batch_size % share:
+        microbatches = f", {num_microbatches} microbatches" if num_microbatches > 1 else ""
+        groups = f" and groups of model.discriminator.minibatch_stddev_group {group}" if group > 1 else ""
+        raise InputError(
+            f"training.batch_size {settings.batch_size} can't be divided into {num_replicas} replicas{microbatches}"
+            f"{groups}; use a multiple of {share}"
+        )

@@ -1,0 +1,47 @@
+"""Reports of a training that goes on, but wrong."""
+
+import sys
+
+from vim_tf.training.callbacks import StepCallback
+
+
+class LowMetricAlarm(StepCallback):
+    """One line when a metric has stayed under a limit for some steps, and one when it is back.
+
+    Args:
+        start_step: int.
+        every: steps between two looks; the metric is a mean over them.
+        name: metric.
+        limit: float; 0 = no alarm.
+        steps: int, steps in a row under the limit that raise the alarm.
+        meaning: what it means and what to do, for the line.
+    """
+
+    def __init__(self, start_step, every, name, limit, steps, meaning):
+        super().__init__(start_step)
+        self.name = name
+        self.limit = limit
+        self.steps = steps
+        self.every = every
+        self.meaning = meaning
+        self._low_since = None
+        self._raised = False
+
+    def on_step(self, step, logs):
+        if step % self.every or self.name not in logs:
+            return
+        value = float(logs[self.name])
+        if value >= self.limit:
+            if self._raised:
+                self._say(f"{self.name} is back at {value:.4g} at step {step}")
+            self._low_since, self._raised = None, False
+            return
+        # The mean that is low is that of the steps since the look before.
+        self._low_since = max(step - self.every, self.start_step) if self._low_since is None else self._low_since
+        if not self._raised and step - self._low_since >= self.steps:
+            self._raised = True
+            low = f"under {self.limit:g} since step {self._low_since}"
+            self._say(f"{self.name} is {value:.4g} at step {step}, {low}: {self.meaning}")
+
+    def _say(self, line):
+        print(f"\nAlarm: {line}", file=sys.stderr, flush=True)

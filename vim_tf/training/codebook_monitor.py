@@ -1,0 +1,87 @@
+"""How well a codebook is used while it is trained, and the restart of codes that nothing chooses."""
+
+import tensorflow as tf
+
+
+class CodebookMonitor:
+    """Usage of the codes over a window of steps, and their restart.
+
+    Metrics: codebook/window_usage, share of the codes chosen in the last `window_steps` steps (1 until so many have
+    passed); codebook/window_perplexity, exp of the entropy of the codes' frequencies, which fade with a half-life of
+    about 0.7 windows; codebook/dead_codes, number of codes that the window didn't use.
+
+    Args:
+        step_model: StepModel that holds the state.
+        tokenizer: ImageTokenizer.
+        restart_unused_steps: int, steps without use after which a code is set to a latent of the batch; 0 = never.
+        window_steps: int.
+    """
+
+    METRICS = ("codebook/window_usage", "codebook/window_perplexity", "codebook/dead_codes")
+
+    def __init__(self, step_model, tokenizer, restart_unused_steps, window_steps):
+        self.quantizer = tokenizer.quantizer
+        self.restart_unused_steps = restart_unused_steps
+        self.window_steps = window_steps
+        self._step_model = step_model
+        size = self.quantizer.codebook_size
+        self.unused_steps = step_model.state("unused_steps", (size,), "int32")
+        self.frequencies = step_model.state("code_frequencies", (size,))
+
+    def counts(self, tokens):
+        """How often each code was chosen: float32 [codebook_size]; integers would be reduced by another collective."""
+        size = self.quantizer.codebook_size
+        return tf.cast(tf.math.bincount(tf.reshape(tokens, [-1]), minlength=size, maxlength=size), tf.float32)
+
+    def candidates(self, latents, microbatch):
+        """What unused codes may be set to, so that the sum over microbatches and replicas holds the whole batch's.
+
+        Args:
+            latents: float32 [batch, length, codebook_dim], of one microbatch on one replica.
+            microbatch: its number, int32 [].
+
+        Returns:
+            List of one float32 [replicas * microbatches, candidates, codebook_dim], zero but for this microbatch;
+            empty where codes aren't restarted.
+        """
+        if not self.restart_unused_steps:
+            return []
+        replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
+        num_parts = self._step_model.num_replicas * self._step_model.num_microbatches
+        place = tf.one_hot(replica * self._step_model.num_microbatches + microbatch, num_parts)
+        return [place[:, None, None] * self.quantizer.restart_candidates(latents)]
+
+    def update(self, counts, candidates):
+        """Takes in one step of the whole batch, and restarts codes.
+
+        Args:
+            counts: float32 [codebook_size], all-reduced.
+            candidates: as from `candidates`, all-reduced.
+
+        Returns:
+            dict from metric name to float32 [].
+        """
+        unused_steps = tf.where(counts > 0, 0, self.unused_steps + 1)
+        frequencies = (1 - 1 / self.window_steps) * self.frequencies + counts
+        if self.restart_unused_steps:
+            is_due = (unused_steps > 0) & (unused_steps % self.restart_unused_steps == 0)
+            pool = tf.reshape(candidates[0], [-1, self.quantizer.codebook_dim])
+            seed = tf.stack([self._step_model.seed, tf.cast(self._step_model.step.value, tf.int32)])
+            chosen = tf.random.stateless_uniform(
+                [self.quantizer.codebook_size], seed, maxval=tf.shape(pool)[0], dtype=tf.int32
+            )
+            self.quantizer.restart(is_due, tf.gather(pool, chosen))
+        self.unused_steps.assign(unused_steps)
+        self.frequencies.assign(frequencies)
+        is_dead = unused_steps >= self.window_steps
+        shares = frequencies / tf.reduce_sum(frequencies)
+        entropy = -tf.reduce_sum(tf.math.xlogy(shares, shares))
+        return {
+            "codebook/window_usage": 1 - tf.reduce_mean(tf.cast(is_dead, tf.float32)),
+            "codebook/window_perplexity": tf.exp(entropy),
+            "codebook/dead_codes": tf.reduce_sum(tf.cast(is_dead, tf.float32)),
+        }
+
+    def checkpointed(self):
+        """What a resume needs, by name."""
+        return {"unused_steps": self.unused_steps, "code_frequencies": self.frequencies}

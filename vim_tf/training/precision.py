@@ -1,0 +1,20 @@
+"""In which type activations are computed."""
+
+import contextlib
+
+import keras
+
+
+@contextlib.contextmanager
+def precision(name):
+    """Within it, layers are made with a dtype policy.
+
+    Args:
+        name: float32, mixed_bfloat16 or mixed_float16.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

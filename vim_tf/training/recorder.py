@@ -1,0 +1,107 @@
+"""What a training writes down of itself: `metrics.jsonl` and TensorBoard."""
+
+import json
+import math
+import time
+
+import tensorflow as tf
+
+from vim_tf.training.callbacks import StepCallback
+
+
+class Recorder(StepCallback):
+    """Writes metrics to `metrics.jsonl` and TensorBoard, and starts their means afresh.
+
+    Lines after `start_step` are cut first: a killed run may have written some that the resumed one writes again.
+
+    Args:
+        workdir: str.
+        start_step: int.
+        every: steps between two records.
+        readings: dict from metric name to a function that returns its float at the time of a record, such as a
+            learning rate.
+        rates: dict from metric name to what a step counts for, such as images; recorded per second.
+        histograms: dict from name to a function that returns an array, shown in TensorBoard alone.
+    """
+
+    def __init__(self, workdir, start_step, every, readings=None, rates=None, histograms=None):
+        super().__init__(start_step)
+        self.every = every
+        self.readings = readings or {}
+        self.rates = rates or {}
+        self.histograms = histograms or {}
+        self.latest = {}
+        self._workdir = workdir
+        self._path = f"{workdir}/metrics.jsonl"
+        self._lines = [line for line in read_records(self._path) if line["step"] <= start_step]
+        self._rewrite()
+        self._writer = tf.summary.create_file_writer(f"{workdir}/tensorboard")
+        self._since = (start_step, time.monotonic())
+
+    def on_step(self, step, logs):
+        if step % self.every:
+            return
+        self.check_finite(step, logs)
+        values = {name: float(value) for name, value in logs.items()}
+        self.model.reset_metrics()
+        before, then = self._since
+        self._since = (step, time.monotonic())
+        steps_per_second = (step - before) / max(self._since[1] - then, 1e-9)
+        values |= {name: float(read()) for name, read in self.readings.items()}
+        values |= {name: steps_per_second * count for name, count in self.rates.items()}
+        self.record(step, values)
+        with self._writer.as_default(step=step):
+            for name, read in self.histograms.items():
+                tf.summary.histogram(name, read())
+        self._writer.flush()
+
+    def check_finite(self, step, logs):
+        """Stops the run where a metric is NaN or infinite.
+
+        Args:
+            step: int, steps made.
+            logs: dict from metric name to its mean since the last record.
+
+        Raises:
+            FloatingPointError: names the metrics, the steps since the last record, and the way out.
+        """
+        broken = [name for name, value in logs.items() if not math.isfinite(float(value))]
+        if broken:
+            raise FloatingPointError(
+                f"{', '.join(broken)} became NaN or infinite between steps {self._since[0]} and {step}. The latest "
+                f"checkpoint in {self._workdir} is from before: train from it with --initialize_from={self._workdir} "
+                "in another workdir, with a lower optimizer.learning_rate or an optimizer.clip_norm"
+            )
+
+    def record(self, step, values):
+        """Adds one line: a dict from metric name to float."""
+        self.latest |= values
+        with tf.io.gfile.GFile(self._path, "a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+        with self._writer.as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+        self._writer.flush()
+
+    def show(self, step, images):
+        """Adds pictures to TensorBoard: a dict from name to uint8 [height, width, 3]."""
+        with self._writer.as_default(step=step):
+            for name, image in images.items():
+                tf.summary.image(name, image[None])
+        self._writer.flush()
+
+    def _rewrite(self):
+        temporary = f"{self._path}.tmp"
+        with tf.io.gfile.GFile(temporary, "w") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in self._lines))
+        tf.io.gfile.rename(temporary, self._path, overwrite=True)
+
+
+def read_records(path):
+    """Lines of a `metrics.jsonl` as dicts, without a last one that a kill cut off; none where there is no file."""
+    if not tf.io.gfile.exists(path):
+        return []
+    with tf.io.gfile.GFile(path) as file:
+        lines = file.read().split("\n")
+    # What follows the last newline was not written whole.
+    return [json.loads(line) for line in lines[:-1]]
