@@ -59,6 +59,8 @@ setup(
     # The native parts of the pipelines that load on glibc 2.36 have wheels up to Python 3.11.
     python_requires=">=3.11,<3.12",
     install_requires=INSTALL_REQUIRES,
+    # Reads other projects' checkpoints; of no use otherwise, and large.
+    extras_require={"import_weights": ["torch>=2.6"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Operating System :: POSIX :: Linux",
