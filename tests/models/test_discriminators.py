@@ -112,6 +112,11 @@ class TestBlur:
         assert not np.any(blurred[..., 0])
         assert blurred.sum() == pytest.approx(64)
 
+    @pytest.mark.parametrize(("height", "width"), [(8, 9), (5, 6)])
+    def test_a_stride_of_two_is_every_second_pixel(self, height, width):
+        images = tf.random.stateless_normal([2, height, width, 3], [1, 2])
+        np.testing.assert_allclose(blur(images, strides=2), blur(images)[:, ::2, ::2], rtol=1e-5, atol=1e-6)
+
 
 def test_equalized_weights_are_scaled_when_used():
     conv = EqualizedConv(1, kernel_size=3)

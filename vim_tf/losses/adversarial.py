@@ -109,8 +109,8 @@ def r1_penalty(discriminator, images):
     """Mean squared length of the discriminator's gradient at real images.
 
     Args:
-        discriminator: function of images to logits [batch] or [batch, height, width]; the gradient is that of an
-            image's sum of logits.
+        discriminator: function of images to logits [batch] or [batch, height, width]; the gradient is that of the mean
+            of an image's logits, so that the penalty doesn't grow with the square of their number.
         images: float32 [batch, height, width, channels].
 
     Returns:
@@ -121,6 +121,7 @@ def r1_penalty(discriminator, images):
     """
     with tf.GradientTape() as tape:
         tape.watch(images)
-        total = tf.reduce_sum(discriminator(images))
+        logits = discriminator(images)
+        total = tf.reduce_sum(tf.reduce_mean(logits, axis=list(range(1, len(logits.shape)))))
     gradient = tape.gradient(total, images)
     return tf.reduce_mean(tf.reduce_sum(gradient**2, axis=[1, 2, 3]))

@@ -77,19 +77,20 @@ class EqualizedDense(keras.layers.Layer):
         return ops.matmul(inputs, self.kernel * self.scale) + self.bias
 
 
-def blur(images, padding="same"):
+def blur(images, padding="same", strides=1):
     """Low-pass filter [1, 3, 3, 1] along both axes, so that the stride after it doesn't alias.
 
     Args:
         images: float [batch, height, width, channels].
         padding: same (edges see zeros, and the output lies half a pixel further) or valid (three pixels fewer).
+        strides: int, step of the filter; 2 gives only every second pixel of what 1 gives.
 
     Returns:
         float [batch, height, width, channels].
     """
     taps = np.asarray(BLUR_FILTER, "float32") / sum(BLUR_FILTER)
     kernel = np.tile(np.outer(taps, taps)[:, :, None, None], (1, 1, images.shape[-1], 1))
-    return ops.depthwise_conv(images, ops.cast(kernel, images.dtype), padding=padding)
+    return ops.depthwise_conv(images, ops.cast(kernel, images.dtype), strides=strides, padding=padding)
 
 
 class DownsamplingBlock(keras.layers.Layer):
@@ -110,7 +111,7 @@ class DownsamplingBlock(keras.layers.Layer):
         policy = self.dtype_policy
         self.conv = EqualizedConv(channels, 3, dtype=policy, name="conv")
         self.conv_down = EqualizedConv(self.filters, 3, strides=2, padding="valid", dtype=policy, name="conv_down")
-        self.skip = EqualizedConv(self.filters, 1, strides=2, use_bias=False, dtype=policy, name="skip")
+        self.skip = EqualizedConv(self.filters, 1, use_bias=False, dtype=policy, name="skip")
         for layer in (self.conv, self.conv_down, self.skip):
             layer.build(input_shape)
         self.built = True
@@ -120,7 +121,7 @@ class DownsamplingBlock(keras.layers.Layer):
         # The same padding of two strided layers in a row would move this branch by a pixel against the other one.
         main = ops.pad(main, [(0, 0), *((2, 2 + size % 2) for size in inputs.shape[1:3]), (0, 0)])
         main = _leaky_relu(self.conv_down(blur(main, padding="valid")))
-        return (main + self.skip(blur(inputs))) / math.sqrt(2)
+        return (main + self.skip(blur(inputs, strides=2))) / math.sqrt(2)
 
 
 def minibatch_stddev(features, group):
