@@ -147,7 +147,7 @@ class ImportWeightsConfig:
         "enhancing_transformers", "project that wrote the checkpoint; lpips: torchvision's VGG16 with LPIPS' heads"
     )
     checkpoint: str = setting("", "PyTorch file; it is read without running any code in it")
-    heads: str = setting("", "lpips: PyTorch file of the linear heads")
+    heads: str = setting("", "lpips: PyTorch file of the linear heads for VGG16, version 0.1 (0.0 looks the same)")
     height: int = setting(256, "taming_transformers: image height in pixels, which the checkpoint doesn't say")
     width: int = setting(256, "taming_transformers: image width in pixels, which the checkpoint doesn't say")
     output: str = setting("", "workdir of the tokenizer, or with lpips the .npz file, to write")

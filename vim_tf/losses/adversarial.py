@@ -63,7 +63,7 @@ def lecam_loss(real_logits, fake_logits, real_mean, fake_mean):
         float32 [], at least 0.
 
     References:
-        Tseng et al., 2021, https://arxiv.org/abs/2104.03310, eq. 4, in the one-sided form of its authors' code.
+        Tseng et al., 2021, https://arxiv.org/abs/2104.03310, in the one-sided form of its authors' code.
     """
     real_mean, fake_mean = tf.stop_gradient(real_mean), tf.stop_gradient(fake_mean)
     over = tf.nn.relu(real_logits - fake_mean)
