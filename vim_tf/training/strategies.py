@@ -1,6 +1,10 @@
-"""Where a training step runs."""
+"""Where a training step runs, and what several workers that train together must agree on."""
 
+import contextlib
 import functools
+import json
+import os
+import tempfile
 
 import tensorflow as tf
 
@@ -12,12 +16,15 @@ def build_strategy(name, tpu=""):
 
     Args:
         name: auto (every GPU that TensorFlow sees, else the CPU), one (a single device), mirrored (every GPU, or every
-            logical CPU where there is no GPU) or tpu.
+            logical CPU where there is no GPU), multi_worker (the processes that the variable TF_CONFIG names, each with
+            its GPUs or its CPU) or tpu.
         tpu: name or address of the TPU; empty = the local one.
 
     Raises:
-        InputError: the TPU can't be reached.
+        InputError: the TPU can't be reached, or TF_CONFIG is missing or wrong.
     """
+    if name == "multi_worker":
+        return _multi_worker()
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")
@@ -39,3 +46,160 @@ def _mirrored(devices):
     further members of the first one's: a pipeline that trains two stages in one process fails or hangs.
     """
     return tf.distribute.MirroredStrategy(list(devices))
+
+
+@functools.cache
+def _multi_worker():
+    """The process's one MultiWorkerMirroredStrategy; it must come before TensorFlow's first operation."""
+    check_cluster(os.environ.get("TF_CONFIG", ""))
+    communication = tf.distribute.experimental.CommunicationImplementation
+    has_gpus = bool(tf.config.list_physical_devices("GPU"))
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=communication.AUTO if has_gpus else communication.RING
+    )
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    except RuntimeError as error:
+        raise InputError(
+            f"strategy multi_worker needs a process in which TensorFlow has done nothing before: {error}"
+        ) from error
+    except (ValueError, tf.errors.OpError) as error:
+        raise InputError(
+            f"the cluster of TF_CONFIG can't be joined: {str(error).splitlines()[0]}; each worker needs an address of "
+            "its own that is free and that the others reach"
+        ) from error
+
+
+def check_cluster(text):
+    """Refuses a TF_CONFIG that describes no cluster of workers with this process among them.
+
+    Args:
+        text: str, content of the variable.
+
+    Raises:
+        InputError: says what is wrong and shows the form.
+    """
+    form = (
+        'it must look like {"cluster": {"worker": ["host0:port", "host1:port"]}, '
+        '"task": {"type": "worker", "index": 0}}'
+    )
+    if not text:
+        raise InputError(f"strategy multi_worker needs the environment variable TF_CONFIG; {form}")
+    try:
+        config = json.loads(text)
+        cluster, task = config["cluster"], config["task"]
+        kind, index = task["type"], task["index"]
+        jobs = {job: len(addresses) for job, addresses in cluster.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"TF_CONFIG is broken ({error!r}); {form}") from error
+    broken = [job for job, addresses in cluster.items() if not isinstance(addresses, list)]
+    if broken:
+        raise InputError(f"TF_CONFIG is broken: {broken[0]} is no list of addresses; {form}")
+    if not isinstance(index, int) or not 0 <= index < jobs.get(kind, 0):
+        raise InputError(f"TF_CONFIG's task {task} is none of its cluster {cluster}; {form}")
+    strange = sorted({*jobs} - {"chief", "worker"})
+    if strange:
+        raise InputError(f"TF_CONFIG's cluster has tasks {', '.join(strange)}, where only workers can train; {form}")
+    if jobs.get("chief", 0) > 1:
+        raise InputError(f"TF_CONFIG's cluster has {jobs['chief']} chiefs, where one at most is possible; {form}")
+
+
+def is_chief(strategy):
+    """Whether this process is the one that writes the workdir and speaks to the user."""
+    return not _is_multi_worker(strategy) or strategy.extended.should_checkpoint
+
+
+def _is_multi_worker(strategy):
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+@contextlib.contextmanager
+def output_folder(strategy, folder):
+    """Folder for what every worker must write: the given one for the chief, else one that is gone afterwards.
+
+    Workers save, validate and record alike, so that none waits for another; only the chief's files are wanted.
+    """
+    if is_chief(strategy):
+        yield folder
+    else:
+        with tempfile.TemporaryDirectory(prefix="vim_tf_worker_") as temporary:
+            yield temporary
+
+
+def distribute(strategy, make_batches, batch_size):
+    """Training data for `fit`: each replica gets its rows of the batch that one device would get whole.
+
+    Args:
+        strategy: tf.distribute.Strategy.
+        make_batches: function that returns a tf.data.Dataset of batches; given a pair (first row, number of rows), of
+            only those rows of each batch, so that a worker reads no images of the others.
+        batch_size: int, rows of a whole batch; the number of replicas divides it.
+
+    Returns:
+        tf.data.Dataset or tf.distribute.DistributedDataset.
+    """
+    if not _is_multi_worker(strategy):
+        return strategy.experimental_distribute_dataset(make_batches())
+
+    def of_worker(context):
+        share = batch_size // context.num_input_pipelines
+        num_replicas = strategy.num_replicas_in_sync // context.num_input_pipelines
+        return split_batches(make_batches((context.input_pipeline_id * share, share)), num_replicas)
+
+    return strategy.distribute_datasets_from_function(of_worker)
+
+
+def split_batches(batches, parts):
+    """Cuts each batch into neighbouring parts that follow one another.
+
+    Args:
+        batches: tf.data.Dataset of nests of tensors with a static batch axis that `parts` divides.
+        parts: int.
+    """
+    if parts == 1:
+        return batches
+
+    def cut(batch):
+        return tf.nest.map_structure(lambda x: tf.reshape(x, [parts, x.shape[0] // parts, *x.shape[1:]]), batch)
+
+    return batches.map(cut).unbatch()
+
+
+def any_worker(strategy):
+    """A function of a bool that says whether it is true in any worker's call; with one process, that bool.
+
+    All workers must call it at the same steps. A call sums one number over the workers.
+    """
+    if not _is_multi_worker(strategy):
+        return bool
+
+    @tf.function(input_signature=[tf.TensorSpec([])])
+    def total(flag):
+        return strategy.reduce("SUM", strategy.run(lambda: flag), axis=None)
+
+    return lambda flag: bool(total(tf.constant(float(flag))) > 0)
+
+
+def check_same_step(strategy, step):
+    """Refuses workers that go on from different steps.
+
+    Args:
+        strategy: tf.distribute.Strategy.
+        step: int, the step that this process has restored.
+
+    Raises:
+        InputError: another worker has another step, in every worker alike.
+    """
+    if not _is_multi_worker(strategy):
+        return
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32)])
+    def steps(own):
+        return strategy.gather(strategy.run(lambda: own[tf.newaxis]), axis=0)
+
+    found = sorted({int(value) for value in steps(tf.constant(step))})
+    if len(found) > 1:
+        raise InputError(
+            f"the workers go on from different steps ({', '.join(map(str, found))}); --workdir must be one folder that "
+            "all of them see"
+        )
