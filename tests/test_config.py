@@ -146,6 +146,7 @@ OUT_OF_RANGE = [
     ),
     (configs.OptimizerConfig, "learning_rate", float("nan")),
     (configs.OptimizerConfig, "schedule", "cosin"),
+    (configs.OptimizerConfig, "name", "adam"),
     (configs.TokenizerTrainConfig, "task", "language_model"),
     (configs.LanguageModelTrainConfig, "task", "tokenizer"),
     (configs.TokenizerTrainConfig, "strategy", "many"),

@@ -41,6 +41,7 @@ def _train(config, strategy, folder):
     from vim_tf.training import callbacks, strategies
     from vim_tf.training.alarms import LowMetricAlarm
     from vim_tf.training.checkpoints import Checkpoints
+    from vim_tf.training.factored_adam import state_bytes_per_parameter
     from vim_tf.training.recorder import Recorder
 
     # 3. Data and model; what the data say about themselves completes the config.
@@ -59,6 +60,8 @@ def _train(config, strategy, folder):
     elif config.initialize_from:
         workdir.initialize(step_model.trained, config.initialize_from, config.task)
         step_model.copy_to_average()
+    bytes_per_weight = state_bytes_per_parameter(step_model.optimizer, step_model.trained.trainable_variables)
+    print(f"The optimizer keeps {bytes_per_weight:.2f} bytes a weight.", file=sys.stderr, flush=True)
     # 5. Train: one epoch of all remaining steps, since the data are endless and callbacks count steps.
     every, total = settings.log_every_steps, settings.total_steps
     recorder = Recorder(folder, start, every, stage.readings, stage.rates, stage.histograms)

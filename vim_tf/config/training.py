@@ -71,8 +71,12 @@ class TokenizerLossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW and its learning rate over time."""
+    """Optimizer and its learning rate over time."""
 
+    name: Literal["adamw", "factored_adam"] = setting(
+        "adamw",
+        "adamw, or Adam that keeps about 1 byte a weight instead of 8: a factored second and an 8-bit first moment",
+    )
     learning_rate: float = setting(1e-4, "learning rate after the warm-up")
     warmup_steps: int = setting(50_000, "steps of the linear rise from 0")
     schedule: Literal["constant", "cosine", "exponential"] = setting("cosine", "form of the decay")
@@ -80,7 +84,9 @@ class OptimizerConfig:
     final_learning_rate: float = setting(5e-5, "learning rate at training.total_steps")
     beta1: float = setting(0.9, "decay of the first moment")
     beta2: float = setting(0.99, "decay of the second moment")
-    epsilon: float = setting(1e-8, "added to the root of the second moment")
+    epsilon: float = setting(
+        1e-8, "adamw: added to the root of the second moment; factored_adam: its square is added to squared gradients"
+    )
     weight_decay: float = setting(1e-4, "decoupled weight decay")
     clip_norm: float = setting(0.0, "largest norm of the gradient of all weights together; 0 = no limit")
 
@@ -229,6 +235,7 @@ class LanguageModelTrainConfig:
     model: LanguageModelConfig = setting(LanguageModelConfig(), "VIM")
     optimizer: OptimizerConfig = setting(
         OptimizerConfig(
+            name="factored_adam",
             learning_rate=4.5e-4,
             warmup_steps=5000,
             schedule="exponential",

@@ -2,11 +2,12 @@
 
 import keras
 
+from vim_tf.training.factored_adam import FactoredAdam
 from vim_tf.training.schedules import WarmupThenDecay
 
 
 def build_optimizer(section, total_steps, variables, scale_loss=False):
-    """AdamW with its schedule, and its slots already made.
+    """An optimizer with its schedule, and its slots already made.
 
     Args:
         section: OptimizerConfig.
@@ -15,15 +16,17 @@ def build_optimizer(section, total_steps, variables, scale_loss=False):
         scale_loss: whether gradients are of a loss that is scaled so that half precision can hold them; a step whose
             gradients overflow nevertheless is passed over, and the scale halved.
     """
-    optimizer = keras.optimizers.AdamW(
-        learning_rate=WarmupThenDecay(
-            section.learning_rate,
-            section.warmup_steps,
-            section.schedule,
-            section.decay_start_step,
-            section.final_learning_rate,
-            total_steps,
-        ),
+    schedule = WarmupThenDecay(
+        section.learning_rate,
+        section.warmup_steps,
+        section.schedule,
+        section.decay_start_step,
+        section.final_learning_rate,
+        total_steps,
+    )
+    make = {"adamw": keras.optimizers.AdamW, "factored_adam": FactoredAdam}[section.name]
+    optimizer = make(
+        schedule,
         weight_decay=section.weight_decay,
         beta_1=section.beta1,
         beta_2=section.beta2,

@@ -151,7 +151,8 @@ class TokenizerTrainer(StepModel):
             **{name: lambda name=name: outputs.quantized.losses[name] for name in outputs.quantized.losses},
         }
         terms = {name: possible[name.split("/")[1]]() for name in self._loss_weights if name.split("/")[1] in possible}
-        total = tf.add_n([self._loss_weights[name] * term for name, term in terms.items()])
+        # Not tf.add_n, which adds in the order in which the terms happen to be ready.
+        total = sum(self._loss_weights[name] * term for name, term in terms.items())
         return total, terms, outputs
 
     def _judge(self, images, reconstructions):
