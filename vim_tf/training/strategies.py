@@ -173,7 +173,7 @@ def any_worker(strategy):
     if not _is_multi_worker(strategy):
         return bool
 
-    @tf.function(input_signature=[tf.TensorSpec([])])
+    @tf.function(input_signature=[tf.TensorSpec([])], autograph=False)
     def total(flag):
         return strategy.reduce("SUM", strategy.run(lambda: flag), axis=None)
 
@@ -193,7 +193,7 @@ def check_same_step(strategy, step):
     if not _is_multi_worker(strategy):
         return
 
-    @tf.function(input_signature=[tf.TensorSpec([], tf.int32)])
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32)], autograph=False)
     def steps(own):
         return strategy.gather(strategy.run(lambda: own[tf.newaxis]), axis=0)
 
