@@ -41,6 +41,14 @@ def test_only_a_better_one_replaces_it(folder, higher_is_better, kept):
     assert [path.name for path in folder.parent.iterdir()] == ["best"]
 
 
+def test_nan_never_counts_as_best(folder):
+    offer(best_model(folder), 1, float("nan"))
+    assert best_model(folder).best() is None
+    offer(best_model(folder), 2, 20.0)
+    offer(best_model(folder), 3, float("nan"))
+    assert best_model(folder).best()["step"] == 2
+
+
 def test_a_failure_while_saving_leaves_the_best_so_far(folder):
     offer(best_model(folder), 1, 20.0)
 

@@ -65,6 +65,17 @@ def test_checkpoints_are_written_every_so_many_steps_counted_over_resumes():
     assert checkpoints.saved == 2
 
 
+def test_the_last_step_is_saved_too_unless_a_metric_went_wrong():
+    checkpoints = FakeCheckpoints()
+    saver = Saver(0, checkpoints, every=4, recorder=FakeRecorder(), last_step=3)
+    for batch in range(3):
+        saver.on_train_batch_end(batch, {"tokenizer/loss": 1.0})
+    assert checkpoints.saved == 1
+    with pytest.raises(FloatingPointError):
+        saver.on_train_batch_end(2, {"tokenizer/loss": float("nan")})
+    assert checkpoints.saved == 1
+
+
 def test_no_checkpoint_is_written_once_a_metric_is_nan():
     checkpoints = FakeCheckpoints()
     saver = Saver(0, checkpoints, every=1, recorder=FakeRecorder())

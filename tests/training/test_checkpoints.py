@@ -1,5 +1,6 @@
 """Checkpoints: whole or not at all, and the moving average before the weights."""
 
+import contextlib
 import pathlib
 import resource
 import signal
@@ -71,19 +72,24 @@ def test_what_a_kill_left_half_written_is_passed_over(tmp_path):
     assert checkpoints(tmp_path, model=dense(0.0))[0].restore() == 2
 
 
+@contextlib.contextmanager
+def nearly_full_disk():
+    """Files of over 100,000 bytes can't be written."""
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
 def test_a_full_disk_fails_with_one_line_and_the_checkpoint_before_stays(tmp_path):
     model = dense(1.0)
     saver, step = checkpoints(tmp_path, model=model)
     save_at(saver, step, 1)
-    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        # Larger files than this can't be written, as on a disk that is nearly full.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-        with pytest.raises(OSError, match="ckpt-2 can't be written .*make room") as failure:
-            save_at(saver, step, 2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+    with nearly_full_disk(), pytest.raises(OSError, match="ckpt-2 can't be written .*make room") as failure:
+        save_at(saver, step, 2)
     assert "\n" not in str(failure.value)
     assert not list(tmp_path.glob("*ckpt-2*"))
     fresh = dense(0.0)
@@ -91,6 +97,33 @@ def test_a_full_disk_fails_with_one_line_and_the_checkpoint_before_stays(tmp_pat
     assert value_of(fresh) == 1
     save_at(saver, step, 3)
     assert checkpoints(tmp_path, model=fresh)[0].restore() == 3
+
+
+def test_a_model_alone_fails_with_one_line_on_a_full_disk_too(tmp_path):
+    with nearly_full_disk(), pytest.raises(OSError, match="can't be written .*make room") as failure:
+        save_model(str(tmp_path), dense(1.0))
+    assert "\n" not in str(failure.value)
+
+
+def test_an_optimizer_that_scales_its_loss_comes_back_with_its_scale(tmp_path):
+    def build():
+        model = dense(1.0)
+        optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.AdamW(0.1), initial_scale=64.0)
+        optimizer.build(model.trainable_variables)
+        return model, optimizer
+
+    model, optimizer = build()
+    for value in (1.0, np.inf):  # the second halves the scale and does nothing else
+        optimizer.apply([tf.fill(weight.shape, value) for weight in model.weights], model.trainable_variables)
+    saver, step = checkpoints(tmp_path, model=model, optimizer=optimizer)
+    save_at(saver, step, 2)
+
+    fresh, fresh_optimizer = build()
+    assert checkpoints(tmp_path, model=fresh, optimizer=fresh_optimizer)[0].restore() == 2
+    assert float(fresh_optimizer.dynamic_scale) == 32
+    pairs = zip(optimizer.inner_optimizer.variables, fresh_optimizer.inner_optimizer.variables, strict=True)
+    for saved, restored in pairs:
+        np.testing.assert_array_equal(saved, restored, err_msg=saved.path)
 
 
 def test_the_moving_average_is_what_is_loaded_where_there_is_one(tmp_path):

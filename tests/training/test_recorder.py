@@ -70,6 +70,15 @@ def test_what_is_not_finite_stops_the_run_and_names_the_metric_the_steps_and_the
     assert read_records(tmp_path / "metrics.jsonl") == []
 
 
+def test_metrics_that_can_not_be_written_fail_with_one_line_that_says_what_to_do(tmp_path):
+    made = recorder(tmp_path)
+    (tmp_path / "metrics.jsonl").unlink()
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(OSError, match="metrics can't be written to .*make room or mend the place") as failure:
+        made.record(2, {"tokenizer/loss": 1.0})
+    assert "\n" not in str(failure.value)
+
+
 def test_tensorboard_gets_every_metric_the_histogram_and_the_pictures(tmp_path):
     made = recorder(tmp_path, histograms={"codebook/counts": lambda: np.array([3.0, 0.0, 1.0])})
     for batch in range(2):

@@ -1,6 +1,7 @@
 """The best model of a training by a validation metric."""
 
 import json
+import math
 
 import tensorflow as tf
 
@@ -38,14 +39,18 @@ class BestModel:
         return found if found["metric"] == self.metric else None
 
     def offer(self, step, metrics):
-        """Keeps the model if its metric beats the best so far.
+        """Keeps the model if its metric beats the best so far; NaN or an infinite value beats nothing.
 
         Args:
             step: int.
             metrics: dict from name to float.
         """
         value, before = metrics[self.metric], self.best()
-        if before and not (value > before["value"] if self.higher_is_better else value < before["value"]):
+        if (
+            not math.isfinite(value)
+            or before
+            and not (value > before["value"] if self.higher_is_better else value < before["value"])
+        ):
             return
         staging = f"{self.folder}.tmp"
         for leftover in (staging, self._before):

@@ -87,23 +87,25 @@ def _duration(seconds):
 
 
 class Saver(StepCallback):
-    """Writes checkpoints every so many steps, unless a metric went wrong since the last record.
+    """Writes checkpoints every so many steps and at the last one, unless a metric went wrong since the last record.
 
     Args:
         start_step: int.
         checkpoints: Checkpoints.
         every: steps between two checkpoints.
         recorder: Recorder, which knows the steps of a metric.
+        last_step: int, step at which the training ends.
     """
 
-    def __init__(self, start_step, checkpoints, every, recorder):
+    def __init__(self, start_step, checkpoints, every, recorder, last_step=None):
         super().__init__(start_step)
         self.checkpoints = checkpoints
         self.every = every
         self.recorder = recorder
+        self.last_step = last_step
 
     def on_step(self, step, logs):
-        if step % self.every == 0:
+        if step % self.every == 0 or step == self.last_step:
             self.recorder.check_finite(step, logs)
             self.checkpoints.save()
 

@@ -65,17 +65,8 @@ class Checkpoints:
             OSError: it can't be written; earlier ones are as they were.
         """
         step = int(self._step.numpy())
-        place = f"{self._manager.directory}/ckpt-{step}"
-        if _latest(self._manager.directory) == place:
-            return
-        try:
-            self._manager.save(checkpoint_number=step)
-        except (OSError, tf.errors.OpError) as error:
-            _remove_half_written(place)
-            raise OSError(
-                f"checkpoint {place} can't be written ({_first_line(error)}); make room or mend the place, and call "
-                "the same command again: it goes on from the checkpoint before"
-            ) from error
+        if _latest(self._manager.directory) != f"{self._manager.directory}/ckpt-{step}":
+            _save(self._manager, step)
 
 
 def restore_model(folder, model):
@@ -127,6 +118,22 @@ def _first_line(error):
 
 
 def save_model(folder, model):
-    """Writes a checkpoint of a model alone, which `restore_model` reads."""
+    """Writes a checkpoint of a model alone, which `restore_model` reads.
+
+    Raises:
+        OSError: it can't be written.
+    """
     checkpoint = tf.train.Checkpoint(model=_trackable(model))
-    tf.train.CheckpointManager(checkpoint, folder, max_to_keep=1).save(checkpoint_number=0)
+    _save(tf.train.CheckpointManager(checkpoint, folder, max_to_keep=1), 0)
+
+
+def _save(manager, number):
+    place = f"{manager.directory}/ckpt-{number}"
+    try:
+        manager.save(checkpoint_number=number)
+    except (OSError, tf.errors.OpError) as error:
+        _remove_half_written(place)
+        raise OSError(
+            f"checkpoint {place} can't be written ({_first_line(error)}); make room or mend the place, and call the "
+            "same command again: it goes on from the latest checkpoint that is whole"
+        ) from error

@@ -1,5 +1,6 @@
 """What a training writes down of itself: `metrics.jsonl` and TensorBoard."""
 
+import contextlib
 import json
 import math
 import time
@@ -50,10 +51,10 @@ class Recorder(StepCallback):
         values |= {name: float(read()) for name, read in self.readings.items()}
         values |= {name: steps_per_second * count for name, count in self.rates.items()}
         self.record(step, values)
-        with self._writer.as_default(step=step):
+        with self._writing(), self._writer.as_default(step=step):
             for name, read in self.histograms.items():
                 tf.summary.histogram(name, read())
-        self._writer.flush()
+            self._writer.flush()
 
     def check_finite(self, step, logs):
         """Stops the run where a metric is NaN or infinite.
@@ -74,21 +75,40 @@ class Recorder(StepCallback):
             )
 
     def record(self, step, values):
-        """Adds one line: a dict from metric name to float."""
+        """Adds one line.
+
+        Args:
+            step: int.
+            values: dict from metric name to float.
+
+        Raises:
+            OSError: it can't be written.
+        """
         self.latest |= values
-        with tf.io.gfile.GFile(self._path, "a") as file:
+        with self._writing(), tf.io.gfile.GFile(self._path, "a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
-        with self._writer.as_default(step=step):
+        with self._writing(), self._writer.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
-        self._writer.flush()
+            self._writer.flush()
 
     def show(self, step, images):
         """Adds pictures to TensorBoard: a dict from name to uint8 [height, width, 3]."""
-        with self._writer.as_default(step=step):
+        with self._writing(), self._writer.as_default(step=step):
             for name, image in images.items():
                 tf.summary.image(name, image[None])
-        self._writer.flush()
+            self._writer.flush()
+
+    @contextlib.contextmanager
+    def _writing(self):
+        """Says in one line what to do where the disk is full or the place is read-only."""
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            raise OSError(
+                f"metrics can't be written to {self._workdir} ({' '.join(str(error).split())}); make room or mend the "
+                "place, and call the same command again: it goes on from the latest checkpoint"
+            ) from error
 
     def _rewrite(self):
         temporary = f"{self._path}.tmp"
