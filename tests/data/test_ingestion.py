@@ -105,6 +105,12 @@ def mixed_examples(pictures):
     return [(name, lambda image_bytes=image_bytes: image_bytes) for name, image_bytes in files.items()]
 
 
+def kept_files(pictures):
+    """What is kept of them: the TIFF as PNG."""
+    images = dict(mixed_examples(pictures))
+    return [images["a.png"](), ingestion.convert_to_png(images["c.tif"]()), images["e.gif"]()]
+
+
 def test_examine_finds_what_can_be_read(pictures, warnings_logged):
     examined = ingestion.examine("mixed", mixed_examples(pictures), 4, 4)
     assert examined.readable.tolist() == [True, False, True, False, True]
@@ -116,10 +122,24 @@ def test_examine_finds_what_can_be_read(pictures, warnings_logged):
     assert "d.png: not an image" in warnings_logged[1]
 
 
-def test_examine_keeps_no_images_beyond_the_limit(pictures, monkeypatch):
-    monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", 2 * 4 * 4 * 3)
-    examined = ingestion.examine("mixed", mixed_examples(pictures), 4, 4)
-    assert examined.images is None
+def test_examine_keeps_files_that_tensorflow_reads_where_asked(pictures, decode):
+    examined = ingestion.examine("mixed", mixed_examples(pictures), 4, 4, keep_encoded=True)
+    images = [decode(image_bytes) for image_bytes in examined.encoded.numpy()]
+    np.testing.assert_array_equal(images, [np.full((8, 8, 3), level) for level in (1, 3, 5)])
+    assert ingestion.examine("mixed", mixed_examples(pictures), 4, 4).encoded is None
+
+
+@pytest.mark.parametrize("keep_encoded", [False, True])
+def test_examine_keeps_no_images_beyond_the_limit(keep_encoded, pictures, monkeypatch):
+    examples = mixed_examples(pictures)
+    size = 3 * 4 * 4 * 3  # of what is fitted
+    if keep_encoded:
+        size += sum(len(image_bytes) for image_bytes in kept_files(pictures))
+    for limit, is_kept in ((size, True), (size - 1, False)):
+        monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", limit)
+        examined = ingestion.examine("mixed", examples, 4, 4, keep_encoded=keep_encoded)
+        assert (examined.images is not None) is is_kept
+        assert (examined.encoded is not None) is (is_kept and keep_encoded)
     assert examined.readable.tolist() == [True, False, True, False, True]
 
 

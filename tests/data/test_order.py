@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import tensorflow as tf
 
 from vim_tf.data import order
 
@@ -78,3 +79,21 @@ def test_small_sets_keep_both_splits():
 def test_shares_of_none_and_all():
     assert not order.is_validation(KEYS, 0.0).any()
     assert order.is_validation(KEYS, 1.0).all()
+
+
+def test_every_example_has_a_seed_of_its_own_in_every_epoch():
+    seeds = [
+        tuple(order.example_seed(seed, tf.constant(epoch, tf.int64), tf.constant(index, tf.int64)).numpy().tolist())
+        for seed in (0, 1)
+        for epoch in (0, 1, 10**6)
+        for index in (0, 1, 2**32 - 1)
+    ]
+    assert len(set(seeds)) == 18
+    assert max(second for _, second in seeds) == -2  # orders are drawn from epochs, which are -1 or more
+
+
+def test_rows_are_selected_of_every_batch():
+    examples = order.endless_order(10, seed=0)
+    whole = first(examples, 24)
+    assert first(order.select_rows(examples, (6, 2, 3)), 12) == [whole[6 * b + r] for b in range(4) for r in (2, 3, 4)]
+    assert first(order.select_rows(examples, None), 24) == whole

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vim_tf.data import pipeline, sources
+from vim_tf.data import augmentation, pipeline, sources
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,16 @@ def test_training_goes_on_bitwise_across_an_epoch(digits):
     for expected, batch in zip(whole[3:], resumed, strict=True):
         np.testing.assert_array_equal(batch["image"], expected["image"])
         np.testing.assert_array_equal(batch["label"], expected["label"])
+
+
+def test_train_batches_hand_augmentation_and_rows_to_the_source(digits):
+    augment = augmentation.Flip()
+    examples = take(digits.shuffled(5, start=20, augment=augment), 40)
+    batches = pipeline.train_batches(digits, 20, seed=5, start_step=1, augment=augment, rows=(4, 8))
+    assert batches.element_spec["image"] == tf.TensorSpec([8, 16, 8, 3], tf.float32)
+    images = np.concatenate([batch["image"] for batch in take(batches, 2)])
+    expected = np.stack([each["image"] for each in examples[4:12] + examples[24:32]])
+    np.testing.assert_array_equal(np.round(images * 255), expected)
 
 
 def test_a_batch_may_be_larger_than_the_source(digits):
@@ -90,3 +100,13 @@ def test_token_batches_resume_bitwise_and_differ_by_seed():
         np.testing.assert_array_equal(batch["label"], expected["label"])
     other = take(pipeline.token_batches(TOKENS, LABELS, 3, seed=8), 12)
     assert any((a["tokens"] != b["tokens"]).any() for a, b in zip(whole, other, strict=True))
+
+
+def test_workers_share_token_batches_by_rows():
+    whole = take(pipeline.token_batches(TOKENS, LABELS, 4, seed=7, start_step=1), 6)
+    for first, size in ((0, 1), (1, 3)):
+        part = pipeline.token_batches(TOKENS, LABELS, 4, seed=7, start_step=1, rows=(first, size))
+        assert part.element_spec["tokens"].shape == (size, 4)
+        for expected, batch in zip(whole, take(part, 6), strict=True):
+            np.testing.assert_array_equal(batch["tokens"], expected["tokens"][first : first + size])
+            np.testing.assert_array_equal(batch["label"], expected["label"][first : first + size])

@@ -226,6 +226,14 @@ def app1(payload):
     return b"\xff\xe1" + struct.pack(">H", len(payload) + 2) + payload
 
 
+def test_a_comment_is_not_taken_for_an_orientation(pictures, decode):
+    exif = pictures.exif(6)
+    commented = pictures.encode(pictures.rgb, "JPEG", comment=b"Exif\0\0" + exif)
+    np.testing.assert_array_equal(decode(commented), decode(pictures.encode(pictures.rgb, "JPEG")))
+    turned = pictures.encode(pictures.rgb, "JPEG", comment=b"Exif\0\0", exif=b"Exif\0\0" + exif)
+    np.testing.assert_array_equal(decode(turned), np.rot90(decode(commented), -1))
+
+
 @pytest.mark.parametrize("order", ["II", "MM"])
 @pytest.mark.parametrize("kind", [3, 4])
 @pytest.mark.parametrize("orientation", [3, 6])

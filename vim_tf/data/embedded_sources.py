@@ -36,6 +36,7 @@ def open_digits(split, height, width):
         labels=digits.target[indices],
         keys=[f"digits-{index:04d}".encode() for index in indices],
         images=fit_all(),
+        fetch_original=lambda index: tf.gather(scans, index),
     )
 
 
@@ -43,7 +44,7 @@ def open_photos(split, height, width):
     """Crops at fixed, random places of two photographs, 427 x 640 pixels each; the label is the photograph.
 
     Crops have the size asked for and aren't resized. Training crops come from the left, validation crops from the
-    right of the photographs, so that they share no pixel.
+    right of the photographs, so that they share no pixel. The original of a crop is the whole such region.
 
     Raises:
         InputError: the region is smaller than a crop.
@@ -70,6 +71,9 @@ def open_photos(split, height, width):
         photo, row, column = tf.unstack(places[index])
         return tf.slice(photos, [photo, row, column, 0], [1, height, width, 3])[0]
 
+    def fetch_region(index):
+        return photos[places[index, 0]]
+
     return IndexedSource(
         "photos",
         split,
@@ -77,6 +81,7 @@ def open_photos(split, height, width):
         labels=labels,
         keys=[f"photos-{split}-{index:04d}".encode() for index in range(count)],
         fetch=fetch,
+        fetch_original=fetch_region,
     )
 
 

@@ -74,11 +74,13 @@ def open_folder(place, split, height, width, validation_fraction, max_unreadable
         "class_names": class_names,
         "labels": [classes.get(listing.classes[index], -1) for index in chosen],
         "keys": [listing.keys[index].encode() for index in chosen],
+        "fetch_original": _reader(examined, listing, chosen, ingestion.original_decoder()),
         "examined": examined,
     }
     if examined.images is not None:
         return MemorySource(**facts, images=examined.images, rows=examined.rows(chosen))
-    return IndexedSource(**facts, fetch=_reader(examined, listing, chosen, height, width))
+    fitted = _reader(examined, listing, chosen, ingestion.compiled_decoder(height, width))
+    return IndexedSource(**facts, fetch=fitted)
 
 
 def _split_folders(place):
@@ -146,9 +148,8 @@ def _read(path):
         return file.read()
 
 
-def _reader(examined, listing, chosen, height, width):
+def _reader(examined, listing, chosen, decode):
     """`fetch` of an IndexedSource that decodes a file each time."""
-    decode = ingestion.compiled_decoder(height, width)
     with tf.device("CPU:0"):
         paths = tf.constant([listing.paths[index] for index in chosen])
         converted = tf.constant(examined.converted[chosen])

@@ -36,6 +36,12 @@ def unsigned(data, position, size, big_endian=False):
     return tf.where(big_endian, big, little)
 
 
+def may_have_exif(data):
+    """bool []: whether the bytes `Exif` occur anywhere in a file, which takes a fraction of a search by chunks."""
+    letters = [data[i : -4 + i] == letter for i, letter in enumerate(b"Exif")]
+    return tf.reduce_any(letters[0] & letters[1] & letters[2] & letters[3])
+
+
 def jpeg_orientation(data):
     """int64 [] in 1..8: the EXIF orientation of a JPEG; 1 where there is none."""
 

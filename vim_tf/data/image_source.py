@@ -37,21 +37,34 @@ class ImageSource(abc.ABC):
         """tf.data.Dataset of one pass in an order that never changes."""
 
     @abc.abstractmethod
-    def shuffled(self, seed, start=0):
+    def shuffled(self, seed, start=0, augment=None, share=None):
         """Endless tf.data.Dataset in which every epoch holds each example once.
 
         Args:
-            seed: int, on which alone the order depends.
+            seed: int, on which alone the order and what is random about the images depend.
             start: int, number of examples of the endless order to leave out at its beginning.
+            augment: as `augmentation.make_augment` returns it: a function from an image, uint8 [h, w, 3], and a seed,
+                int64 [2], to an image, uint8 [height, width, 3], with the attribute `takes_original`. The seed is a
+                function of `seed`, the epoch and the example. None: the images as in `ordered`.
+            share: (batch size, first row, number of rows): only these rows of each batch of the order, from `start`
+                on; the others aren't decoded. None = all.
         """
 
     def ordered_batches(self, batch_size):
         """`ordered` in batches, the last of which holds what is left."""
         return self.ordered().batch(batch_size)
 
-    def shuffled_batches(self, batch_size, seed, start=0):
-        """`shuffled` in batches, all of `batch_size`."""
-        return self.shuffled(seed, start).batch(batch_size, drop_remainder=True)
+    def shuffled_batches(self, batch_size, seed, start=0, augment=None, rows=None):
+        """`shuffled` in batches, all of one size.
+
+        Args:
+            batch_size: int.
+            seed, start, augment: as in `shuffled`.
+            rows: (first row, number of rows) of each batch that are wanted, as one of several workers does; None = all.
+        """
+        share = None if rows is None else (batch_size, *rows)
+        examples = self.shuffled(seed, start, augment, share)
+        return examples.batch(rows[1] if rows else batch_size, num_parallel_calls=tf.data.AUTOTUNE, drop_remainder=True)
 
 
 class IndexedSource(ImageSource):
@@ -61,56 +74,74 @@ class IndexedSource(ImageSource):
         labels: int array [examples].
         keys: list of bytes [examples].
         fetch: graph function from an index, int64 [], to an image, uint8 [height, width, 3].
+        fetch_original: likewise, to the picture that the image was made from, uint8 [h, w, 3]; None = `fetch`.
         examined: what the examples were found in, with its list `unreadable`.
     """
 
-    def __init__(self, name, split, class_names, labels, keys, fetch, examined=None):
+    def __init__(self, name, split, class_names, labels, keys, fetch, fetch_original=None, examined=None):
         super().__init__(name, split, len(keys), class_names, examined)
         with tf.device("CPU:0"):
             self._labels = tf.constant(np.asarray(labels, np.int64))
             self._keys = tf.constant(keys)
         self._fetch = fetch
+        self._fetch_original = fetch_original or fetch
 
     def ordered(self):
         return self._fetched(tf.data.Dataset.range(self.num_examples))
 
-    def shuffled(self, seed, start=0):
-        return self._fetched(order.endless_order(self.num_examples, seed, start))
+    def shuffled(self, seed, start=0, augment=None, share=None):
+        positions = order.select_rows(order.endless_order(self.num_examples, seed, start), share)
+        if augment is None:
+            return self._fetched(positions)
+        fetch = self._fetch_original if augment.takes_original else self._fetch
 
-    def _fetched(self, indices):
-        return indices.map(self._element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        def augmented(epoch, index):
+            return self._element(index, augment(fetch(index), order.example_seed(seed, epoch, index)))
 
-    def _element(self, *position):
+        return _in_parallel(positions, augmented)
+
+    def _fetched(self, positions):
+        return _in_parallel(positions, self._fetched_element)
+
+    def _fetched_element(self, *position):
         index = position[-1]  # behind the epoch, if that is given
-        return {
-            "image": self._fetch(index),
-            "label": tf.gather(self._labels, index),
-            "key": tf.gather(self._keys, index),
-        }
+        return self._element(index, self._fetch(index))
+
+    def _element(self, index, image):
+        return {"image": image, "label": tf.gather(self._labels, index), "key": tf.gather(self._keys, index)}
 
 
 class MemorySource(IndexedSource):
-    """An indexed source whose images are in memory, so that whole batches are fetched at once.
+    """An indexed source whose images are in memory: unless they are augmented, whole batches are fetched at once.
 
     Args:
         images: uint8 [n, height, width, 3].
         rows: int array [examples], row of each example in `images`; None = all rows in turn.
     """
 
-    def __init__(self, name, split, class_names, labels, keys, images, rows=None, examined=None):
+    def __init__(self, name, split, class_names, labels, keys, images, rows=None, fetch_original=None, examined=None):
         with tf.device("CPU:0"):
             images = tf.convert_to_tensor(images)
             rows = tf.constant(np.arange(len(images)) if rows is None else rows, tf.int64)
-        super().__init__(
-            name, split, class_names, labels, keys, lambda index: tf.gather(images, tf.gather(rows, index)), examined
-        )
+
+        def fetch(index):
+            return tf.gather(images, tf.gather(rows, index))
+
+        super().__init__(name, split, class_names, labels, keys, fetch, fetch_original, examined)
 
     def ordered_batches(self, batch_size):
         return self._fetched(tf.data.Dataset.range(self.num_examples).batch(batch_size))
 
-    def shuffled_batches(self, batch_size, seed, start=0):
-        indices = order.endless_order(self.num_examples, seed, start)
-        return self._fetched(indices.batch(batch_size, drop_remainder=True))
+    def shuffled_batches(self, batch_size, seed, start=0, augment=None, rows=None):
+        if augment is not None:
+            return super().shuffled_batches(batch_size, seed, start, augment, rows)
+        share = None if rows is None else (batch_size, *rows)
+        positions = order.select_rows(order.endless_order(self.num_examples, seed, start), share)
+        return self._fetched(positions.batch(rows[1] if rows else batch_size, drop_remainder=True))
 
-    def _fetched(self, indices):
-        return indices.map(self._element)
+    def _fetched(self, positions):
+        return positions.map(self._fetched_element)
+
+
+def _in_parallel(positions, element):
+    return positions.map(element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from vim_tf.data import preprocessing
 from vim_tf.errors import InputError
 
-# A set that takes less once decoded is kept decoded.
+# A set that takes less once decoded and fitted, with its encoded files where these are kept too, is kept in memory.
 MEMORY_LIMIT_BYTES = 1 << 30
 
 # Formats that `decode_image` reads. A file of these that it refuses is damaged, whatever Pillow makes of it.
@@ -39,20 +39,23 @@ class Examined:
         readable: bool array [examples].
         converted: bool array [examples], those that TensorFlow can't read but Pillow can.
         images: uint8 tensor [readable examples, height, width, 3], or None where they would take too much memory.
+        encoded: string tensor [readable examples], files that `decode_image` reads, or None likewise or where they
+            weren't to be kept.
         unreadable: list of "<path>: <reason>".
     """
 
     readable: np.ndarray
     converted: np.ndarray
     images: tf.Tensor | None
+    encoded: tf.Tensor | None
     unreadable: list[str]
 
     def rows(self, indices):
-        """int array: rows of `images` that hold the readable examples of the given numbers."""
+        """int array: rows of `images` and `encoded` that hold the readable examples of the given numbers."""
         return (np.cumsum(self.readable) - 1)[indices]
 
 
-def examine(name, examples, height, width, total=None):
+def examine(name, examples, height, width, total=None, keep_encoded=False):
     """Decodes examples, several at a time, and says which can be read.
 
     Args:
@@ -60,35 +63,41 @@ def examine(name, examples, height, width, total=None):
         examples: iterable of (path str, function without arguments that returns the encoded file).
         height, width: int, pixels.
         total: int, number of examples if known, for the log.
+        keep_encoded: bool, whether the files themselves are wanted too, as they can't be read in any order again.
 
     Returns:
         Examined.
     """
     decode = compiled_decoder(height, width)
-    readable, converted, images, unreadable = [], [], [], []
+    readable, converted, images, encoded, unreadable = [], [], [], [], []
     memory_left = MEMORY_LIMIT_BYTES
     last_progress = time.monotonic()
-    for path, (image, is_converted, reason) in _in_threads(lambda load: _decode_once(load, decode), examples):
+    for path, (image, image_bytes, is_converted, reason) in _in_threads(
+        lambda load: _decode_once(load, decode), examples
+    ):
         readable.append(reason is None)
         converted.append(is_converted)
         if reason is not None:
             unreadable.append(f"{path}: {reason}")
             logging.warning("%s: left out %s", name, unreadable[-1])
         elif memory_left >= 0:
-            memory_left -= image.nbytes
+            memory_left -= image.nbytes + keep_encoded * len(image_bytes)
             images.append(image)
+            encoded.extend([image_bytes] * keep_encoded)
         if memory_left < 0:
             images.clear()
+            encoded.clear()
         if time.monotonic() - last_progress > _PROGRESS_SECONDS:
             last_progress = time.monotonic()
             logging.info("%s: checked %d%s images", name, len(readable), f" of {total}" if total else "")
-    stacked = None
+    stacked = files = None
     if images:
         array = np.stack(images)
         images.clear()  # they may take a gigabyte
         with tf.device("CPU:0"):
             stacked = tf.constant(array)
-    return Examined(np.array(readable, bool), np.array(converted, bool), stacked, unreadable)
+            files = tf.constant(encoded) if keep_encoded else None
+    return Examined(np.array(readable, bool), np.array(converted, bool), stacked, files, unreadable)
 
 
 def check_unreadable(name, unreadable, total, max_fraction):
@@ -158,19 +167,26 @@ def compiled_decoder(height, width):
     )
 
 
+@functools.cache
+def original_decoder():
+    """`decode_image` as a tf.function, traced once."""
+    return tf.function(preprocessing.decode_image, input_signature=[tf.TensorSpec([], tf.string)])
+
+
 def _decode_once(load, decode):
-    """(uint8 array or None, whether Pillow had to help, None or why it can't be read)."""
+    """(uint8 array or None, file to decode, whether Pillow had to convert it, None or why it can't be read)."""
     try:
         image_bytes = load()
     except tf.errors.OpError as error:
-        return None, False, " ".join(error.message.split())
+        return None, b"", False, " ".join(error.message.split())
     try:
-        return decode(tf.constant(image_bytes)).numpy(), False, None
+        return decode(tf.constant(image_bytes)).numpy(), image_bytes, False, None
     except tf.errors.OpError:
         try:
-            return decode(tf.constant(convert_to_png(image_bytes))).numpy(), True, None
+            image_bytes = convert_to_png(image_bytes)
+            return decode(tf.constant(image_bytes)).numpy(), image_bytes, True, None
         except ValueError as error:
-            return None, False, str(error)
+            return None, b"", False, str(error)
 
 
 def _in_threads(work, named_inputs):

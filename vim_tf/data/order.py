@@ -46,6 +46,37 @@ def random_integers(size, seed, epoch, limit):
     return tf.random.stateless_uniform([size], _pair(seed, epoch), 0, limit, tf.int64, alg=_ALGORITHM)
 
 
+def example_seed(seed, epoch, index):
+    """int64 [2]: seed of what is random about one example in one epoch.
+
+    Args:
+        seed: int, of the training.
+        epoch, index: int64 [], index below 2**32.
+    """
+    # Below -1, so that no order of an epoch is drawn from it, nor what belongs to epoch -1.
+    return _pair(seed, -2 - (epoch * 2**32 + index))
+
+
+def select_rows(examples, share):
+    """Of every batch of an endless dataset, the rows that are wanted, in their order.
+
+    Args:
+        examples: tf.data.Dataset of single examples.
+        share: (batch size, first row, number of rows), or None for all.
+
+    Returns:
+        tf.data.Dataset of single examples.
+    """
+    if share is None:
+        return examples
+    batch_size, first, size = share
+
+    def cut(*batch):
+        return tf.nest.map_structure(lambda values: values[first : first + size], batch)
+
+    return examples.batch(batch_size, drop_remainder=True).map(cut).unbatch()
+
+
 def is_validation(keys, fraction):
     """Which examples form the validation split, by a hash of their keys: it doesn't change as others come and go.
 

@@ -5,19 +5,21 @@ import tensorflow as tf
 from vim_tf.data import order, preprocessing
 
 
-def train_batches(source, batch_size, seed, start_step=0):
+def train_batches(source, batch_size, seed, start_step=0, augment=None, rows=None):
     """Endless batches of shuffled images.
 
     Args:
         source: ImageSource.
         batch_size: int.
-        seed: int, on which alone the order depends.
+        seed: int, on which alone the order and what is random about the images depend.
         start_step: int, batches to leave out at the beginning.
+        augment: what varies the images, as `augmentation.make_augment` returns it; None = nothing.
+        rows: (first row, number of rows) of each batch that are wanted, as one of several workers does; None = all.
 
     Returns:
-        tf.data.Dataset of {"image": float32 [batch, height, width, 3] in [0, 1], "label": int64 [batch]}.
+        tf.data.Dataset of {"image": float32 [rows, height, width, 3] in [0, 1], "label": int64 [rows]}.
     """
-    batches = source.shuffled_batches(batch_size, seed, start=start_step * batch_size)
+    batches = source.shuffled_batches(batch_size, seed, start_step * batch_size, augment, rows)
     return batches.map(
         lambda batch: {"image": preprocessing.to_float(batch["image"]), "label": batch["label"]}
     ).prefetch(tf.data.AUTOTUNE)
@@ -36,7 +38,7 @@ def eval_batches(source, batch_size):
     return source.ordered_batches(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def token_batches(tokens, labels, batch_size, seed, start_step=0):
+def token_batches(tokens, labels, batch_size, seed, start_step=0, rows=None):
     """Endless batches of shuffled token sequences.
 
     The views of an example take turns from epoch to epoch, beginning with a random one.
@@ -47,9 +49,10 @@ def token_batches(tokens, labels, batch_size, seed, start_step=0):
         batch_size: int.
         seed: int, on which alone the order depends.
         start_step: int, batches to leave out at the beginning.
+        rows: (first row, number of rows) of each batch that are wanted, as one of several workers does; None = all.
 
     Returns:
-        tf.data.Dataset of {"tokens": int32 [batch, tokens], "label": int32 [batch]}.
+        tf.data.Dataset of {"tokens": int32 [rows, tokens], "label": int32 [rows]}.
     """
     with tf.device("CPU:0"):
         tokens = tf.constant(tokens, tf.int32)
@@ -62,5 +65,7 @@ def token_batches(tokens, labels, batch_size, seed, start_step=0):
         views = (tf.gather(first_views, indices) + epochs) % num_views
         return {"tokens": tf.gather_nd(tokens, tf.stack([indices, views], axis=1)), "label": tf.gather(labels, indices)}
 
-    indices = order.endless_order(num_examples, seed, start_step * batch_size)
-    return indices.batch(batch_size, drop_remainder=True).map(gather).prefetch(tf.data.AUTOTUNE)
+    share = None if rows is None else (batch_size, *rows)
+    positions = order.select_rows(order.endless_order(num_examples, seed, start_step * batch_size), share)
+    batches = positions.batch(rows[1] if rows else batch_size, drop_remainder=True)
+    return batches.map(gather).prefetch(tf.data.AUTOTUNE)

@@ -4,6 +4,8 @@ All but `encode_png` are TensorFlow graph ops without Python callbacks, so that 
 encoding and an exported model, and the same file always gives the same tokens.
 """
 
+import functools
+
 import tensorflow as tf
 
 from vim_tf.data import image_headers
@@ -14,6 +16,10 @@ RESIZE_RULE = "largest centred crop of the wanted aspect ratio, antialiased bicu
 _MAX_CANVAS = 1 << 27
 
 _BYTES = [bytes([value]) for value in range(256)]
+
+# A function that stays one op costs nothing where its branch isn't taken. Inlined, each of its hundreds of ops is
+# passed over anew for every image, which takes longer than decoding a JPEG.
+_one_op = functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
 
 
 @tf.autograph.experimental.do_not_convert
@@ -34,18 +40,10 @@ def decode_image(image_bytes):
         InvalidArgumentError: the bytes are none of these or are cut short.
     """
     data = image_headers.to_vector(image_bytes)
-    is_format = [
+    image = tf.cond(
         image_headers.starts_with(data, b"\xff\xd8\xff"),
-        image_headers.starts_with(data, b"\x89PNG\r\n\x1a\n"),
-        image_headers.starts_with(data, b"GIF8"),
-        image_headers.starts_with(data, b"RIFF") & image_headers.starts_with(data, b"WEBP", 8),
-        image_headers.starts_with(data, b"BM"),
-        True,
-    ]
-    decoders = [_decode_jpeg, _decode_png, _decode_gif, _decode_webp, _decode_bmp, _refuse]
-    image = tf.switch_case(
-        tf.argmax(tf.stack(is_format), output_type=tf.int32),
-        [lambda decode=decode: decode(image_bytes, data) for decode in decoders],
+        lambda: _decode_jpeg(image_bytes, data),
+        lambda: _decode_other(image_bytes, data),
     )
     return tf.ensure_shape(image, [None, None, 3])
 
@@ -60,15 +58,28 @@ def fit_image(image, height, width):
     Returns:
         uint8 [height, width, 3].
     """
-    shape = tf.shape(image, tf.int64)
-    source_height, source_width = shape[0], shape[1]
-    # Rounded to whole pixels, at least one.
-    crop_width = tf.clip_by_value((2 * source_height * width + height) // (2 * height), 1, source_width)
-    crop_height = tf.clip_by_value((2 * source_width * height + width) // (2 * width), 1, source_height)
-    top, left = (source_height - crop_height) // 2, (source_width - crop_width) // 2
+    crop_height, crop_width, free_rows, free_columns = largest_crop(image, height, width)
+    top, left = free_rows // 2, free_columns // 2
     image = image[top : top + crop_height, left : left + crop_width]
     resized = tf.image.resize(image, [height, width], method="bicubic", antialias=True)
-    return tf.ensure_shape(_round_to_uint8(resized), [height, width, 3])
+    return tf.ensure_shape(round_to_uint8(resized), [height, width, 3])
+
+
+def largest_crop(image, height, width):
+    """The largest part of an image with the aspect ratio height : width, rounded to whole pixels, at least one.
+
+    Args:
+        image: uint8 [h, w, 3].
+        height, width: int.
+
+    Returns:
+        int64 [] each: its height, its width, and how many rows and columns are left over.
+    """
+    shape = tf.shape(image, tf.int64)
+    source_height, source_width = shape[0], shape[1]
+    crop_width = tf.clip_by_value((2 * source_height * width + height) // (2 * height), 1, source_width)
+    crop_height = tf.clip_by_value((2 * source_width * height + width) // (2 * width), 1, source_height)
+    return crop_height, crop_width, source_height - crop_height, source_width - crop_width
 
 
 def decode_and_fit(image_bytes, height, width):
@@ -91,7 +102,12 @@ def to_float(images):
 
 def to_uint8(images):
     """float32 of any shape to uint8: [0, 1] becomes 0..255, rounded; what lies outside is clipped."""
-    return _round_to_uint8(tf.cast(images, tf.float32) * 255.0)
+    return round_to_uint8(tf.cast(images, tf.float32) * 255.0)
+
+
+def round_to_uint8(values):
+    """float32 in levels 0..255 to uint8: rounded, half to even; what lies outside is clipped."""
+    return tf.cast(tf.round(tf.clip_by_value(values, 0.0, 255.0)), tf.uint8)
 
 
 def encode_png(image):
@@ -109,14 +125,35 @@ def encode_png(image):
 def _decode_jpeg(image_bytes, data):
     # The fast default of the inverse transform is off by up to 3 levels from what other programs show.
     image = tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE")
+    return tf.cond(image_headers.may_have_exif(data), lambda: _turn_jpeg(image, data), lambda: image)
+
+
+@_one_op(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([None], tf.int32)])
+def _turn_jpeg(image, data):
     return _turn(image, image_headers.jpeg_orientation(data))
+
+
+@_one_op(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([None], tf.int32)])
+def _decode_other(image_bytes, data):
+    is_format = [
+        image_headers.starts_with(data, b"\x89PNG\r\n\x1a\n"),
+        image_headers.starts_with(data, b"GIF8"),
+        image_headers.starts_with(data, b"RIFF") & image_headers.starts_with(data, b"WEBP", 8),
+        image_headers.starts_with(data, b"BM"),
+        True,
+    ]
+    decoders = [_decode_png, _decode_gif, _decode_webp, _decode_bmp, _refuse]
+    return tf.switch_case(
+        tf.argmax(tf.stack(is_format), output_type=tf.int32),
+        [lambda decode=decode: decode(image_bytes, data) for decode in decoders],
+    )
 
 
 def _decode_png(image_bytes, data):
     def decode(channels):
         return tf.cond(
             data[24] == 16,  # bits per channel
-            lambda: _round_to_uint8(tf.cast(tf.io.decode_png(image_bytes, channels, tf.uint16), tf.float32) / 257.0),
+            lambda: round_to_uint8(tf.cast(tf.io.decode_png(image_bytes, channels, tf.uint16), tf.float32) / 257.0),
             lambda: tf.io.decode_png(image_bytes, channels),
         )
 
@@ -182,7 +219,7 @@ def _zero_if(condition, message):
 def _over_white(rgba):
     """uint8 [height, width, 4] to uint8 [height, width, 3]."""
     values = tf.cast(tf.ensure_shape(rgba, [None, None, 4]), tf.float32)
-    return _round_to_uint8(255.0 - (255.0 - values[:, :, :3]) * values[:, :, 3:] / 255.0)
+    return round_to_uint8(255.0 - (255.0 - values[:, :, :3]) * values[:, :, 3:] / 255.0)
 
 
 def _turn(image, orientation):
@@ -200,7 +237,3 @@ def _replace(text, position, replacement):
     behind = position + tf.strings.length(replacement)
     rest = tf.strings.substr(text, behind, tf.strings.length(text) - behind)
     return tf.strings.join([tf.strings.substr(text, 0, position), replacement, rest])
-
-
-def _round_to_uint8(values):
-    return tf.cast(tf.round(tf.clip_by_value(values, 0.0, 255.0)), tf.uint8)

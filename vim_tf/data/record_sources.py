@@ -147,7 +147,7 @@ class _StreamedSource(ImageSource):
     def ordered(self):
         return self._decode(tf.data.Dataset.range(len(self._paths)).flat_map(self._records))
 
-    def shuffled(self, seed, start=0):
+    def shuffled(self, seed, start=0, augment=None, share=None):
         first_epoch, position = divmod(start, self.num_examples)
         num_files = len(self._paths)
 
@@ -157,7 +157,10 @@ class _StreamedSource(ImageSource):
             buffer_seed = order.random_integers(1, seed, epoch, np.iinfo(np.int64).max)[0]
             return records.shuffle(self._shuffle_buffer, buffer_seed, reshuffle_each_iteration=False)
 
-        return self._decode(order.endless_epochs(first_epoch).flat_map(epoch_records).skip(position))
+        records = order.endless_epochs(first_epoch).flat_map(epoch_records).skip(position)
+        if augment is None:
+            return self._decode(order.select_rows(records, share))
+        return self._augment(order.select_rows(records.enumerate(start), share), seed, augment)
 
     def _records(self, file):
         """Dataset of (number of the example, record) of the split's examples in one file."""
@@ -167,18 +170,40 @@ class _StreamedSource(ImageSource):
 
     def _decode(self, records):
         decode = ingestion.compiled_decoder(*self._size)
+        return records.map(
+            lambda number, record: self._element(number, record, decode),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
 
-        def element(number, record):
-            image_bytes, label, _ = self._format.parse(record)
-            image = decode(ingestion.convert_if(self._is_converted[number], image_bytes))
-            return {"image": image, "label": label, "key": self._keys[number]}
+    def _augment(self, placed_records, seed, augment):
+        """Augmented elements of (place in the endless order, (number of the example, record))."""
+        decode = ingestion.original_decoder() if augment.takes_original else ingestion.compiled_decoder(*self._size)
 
-        return records.map(element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        def element(place, numbered):
+            number, record = numbered
+            fields = self._element(number, record, decode)
+            example_seed = order.example_seed(seed, place // self.num_examples, number)
+            return {**fields, "image": augment(fields["image"], example_seed)}
+
+        return placed_records.map(element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def _element(self, number, record, decode):
+        image_bytes, label, _ = self._format.parse(record)
+        image = decode(ingestion.convert_if(self._is_converted[number], image_bytes))
+        return {"image": image, "label": label, "key": self._keys[number]}
 
 
 def _source(name, split, examples, chosen, class_names, record_format, height, width, shuffle_buffer):
     if examples.examined.images is None:
         return _StreamedSource(name, split, examples, chosen, class_names, record_format, height, width, shuffle_buffer)
+    rows = examples.examined.rows(chosen)
+    with tf.device("CPU:0"):
+        encoded_rows = tf.constant(rows, tf.int64)
+
+    def fetch_original(index):
+        return ingestion.original_decoder()(tf.gather(examples.examined.encoded, tf.gather(encoded_rows, index)))
+
     return MemorySource(
         name,
         split,
@@ -186,7 +211,8 @@ def _source(name, split, examples, chosen, class_names, record_format, height, w
         labels=examples.labels[chosen],
         keys=[examples.keys[index] for index in chosen],
         images=examples.examined.images,
-        rows=examples.examined.rows(chosen),
+        rows=rows,
+        fetch_original=fetch_original,
         examined=examples,
     )
 
@@ -238,7 +264,7 @@ def _read_examples(name, paths, record_format, height, width, decode=True):
                 ) from error
 
     if decode:
-        examined = ingestion.examine(name, walk(), height, width)
+        examined = ingestion.examine(name, walk(), height, width, keep_encoded=True)
     else:
         examined = None
         for _ in walk():
