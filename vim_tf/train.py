@@ -53,19 +53,24 @@ def _train(config, strategy, folder):
     checkpoints = Checkpoints(
         f"{folder}/checkpoints", step_model.checkpointed(), step_model.step, settings.keep_checkpoints
     )
-    start = checkpoints.restore(f"{config.workdir}/checkpoints")
+    start, is_chief = checkpoints.restore(f"{config.workdir}/checkpoints"), strategies.is_chief(strategy)
     strategies.check_same_step(strategy, start)
-    if start:
+    if start and is_chief:
         print(f"{config.workdir}: going on from step {start} of {settings.total_steps}", file=sys.stderr, flush=True)
-    elif config.initialize_from:
+    elif not start and config.initialize_from:
         workdir.initialize(step_model.trained, config.initialize_from, config.task)
         step_model.copy_to_average()
-    bytes_per_weight = state_bytes_per_parameter(step_model.optimizer, step_model.trained.trainable_variables)
-    print(f"The optimizer keeps {bytes_per_weight:.2f} bytes a weight.", file=sys.stderr, flush=True)
+    if is_chief:
+        bytes_per_weight = state_bytes_per_parameter(step_model.optimizer, step_model.trained.trainable_variables)
+        print(f"The optimizer keeps {bytes_per_weight:.2f} bytes a weight.", file=sys.stderr, flush=True)
     # 5. Train: one epoch of all remaining steps, since the data are endless and callbacks count steps.
     every, total = settings.log_every_steps, settings.total_steps
     recorder = Recorder(folder, start, every, stage.readings, stage.rates, stage.histograms)
     validator = callbacks.Validator(start, settings.validate_every_steps, stage.validate, recorder, best)
+    shown = [
+        callbacks.Progress(start, total, every, config.task, stage.shown, settings.batch_size, stage.unit),
+        *(LowMetricAlarm(start, every, **alarm) for alarm in stage.alarms),
+    ]
     if start < total:
         step_model.fit(
             strategies.distribute(strategy, lambda rows=None: stage.batches(start, rows), settings.batch_size),
@@ -73,16 +78,14 @@ def _train(config, strategy, folder):
             shuffle=False,
             verbose=0,
             callbacks=[
-                callbacks.Progress(start, total, every, config.task, stage.shown, settings.batch_size, stage.unit),
-                *(LowMetricAlarm(start, every, **alarm) for alarm in stage.alarms),
                 recorder,
+                *(shown if is_chief else []),
                 validator,
-                callbacks.Saver(start, checkpoints, settings.checkpoint_every_steps, recorder),
+                callbacks.Saver(start, checkpoints, settings.checkpoint_every_steps, recorder, last_step=total),
                 callbacks.SaveOnSignal(start, checkpoints, recorder, strategies.any_worker(strategy)),
             ],
         )
-        # 6. Final save and validation.
-        checkpoints.save()
+        # 6. Final validation; the last step is saved.
         validator.validate(total)
     return recorder.latest or stage.validate().metrics
 

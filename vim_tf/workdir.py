@@ -105,7 +105,7 @@ def prepare(config, folder=None):
     """
     if tf.io.gfile.exists(f"{config.workdir}/config.json"):
         _check_resumable(_read_config(config.workdir, None), config)
-    elif tf.io.gfile.isdir(config.workdir) and tf.io.gfile.listdir(config.workdir):
+    elif folder in (None, config.workdir) and tf.io.gfile.isdir(config.workdir) and tf.io.gfile.listdir(config.workdir):
         raise InputError(f"--workdir={config.workdir} is not empty and holds no config.json: not a workdir of ours")
     folder = folder or config.workdir
     tf.io.gfile.makedirs(folder)

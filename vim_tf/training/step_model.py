@@ -189,8 +189,11 @@ class StepModel(keras.Model):
             self.train_function = host_step if self.run_eagerly else tf.function(host_step, reduce_retracing=True)
         return self.train_function
 
-    def _symbolic_build(self, *args, **kwargs):
-        """Does nothing: models, optimizers and metrics are built in the strategy's scope before `fit`."""
+    def _maybe_symbolic_build(self, *args, **kwargs):
+        """Does nothing: models, optimizers and metrics are built in the strategy's scope before `fit`.
+
+        Keras would draw a batch for it and reduce it, which fails with several workers.
+        """
 
 
 def is_loss_scaled(optimizer):
