@@ -34,13 +34,16 @@ if ! $(VENV)/bin/uv pip install --python $(PYTHON) --no-deps --no-build-isolatio
 fi
 endef
 
-.PHONY: help setup setup-test demo test test-fast lint format clean
+.PHONY: help setup setup-test demo ablation test test-fast lint format clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: setup ## set up what is needed, then the whole chain on the embedded digits; results in runs/digits/
 	@$(PYTHON) -m pipelines.local_runner --flagfile=configs/digits/pipeline.flags
+
+ablation: setup ## small trainings that compare quantizers, under 30 minutes on 2 cores; results in docs/results/
+	@$(PYTHON) -m benchmarks.ablation
 
 test: setup-test lint ## set up what is needed, then lint and every test
 	@$(PYTEST) $(PYTEST_ARGS)

@@ -1,0 +1,1 @@
+"""Measurements that a reader can repeat: speed, memory and small trainings."""
