@@ -35,7 +35,7 @@ ROWS = {
 class AblationConfig:
     """`benchmarks.ablation`: rows to train and where the results go."""
 
-    steps: int = setting(1000, "training steps of each row")
+    steps: int = setting(700, "training steps of each row")
     seed: int = setting(0, "seed of each row")
     workdir: str = setting("runs/ablation", "folder of the trained rows")
     output: str = setting("docs/results", "folder that gets quantizers.md and quantizers.png")

@@ -250,21 +250,6 @@ def test_a_decoder_of_pixels_has_no_logit_laplace_likelihood():
         make(configs.TokenizerTrainConfig, model=configs.TokenizerModelConfig(pixels="rgb"))
 
 
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        ({"height": 8}, "losses.perceptual_weight must be 0 for images of 8 pixels"),
-        (
-            {"height": 16, "discriminator": configs.DiscriminatorConfig(kind="patchgan")},
-            "model.discriminator.patch_layers 3 needs images of 24 pixels, not 16",
-        ),
-    ],
-)
-def test_images_must_be_large_enough_for_the_networks_that_judge_them(model, message):
-    with pytest.raises(InputError, match=message):
-        make(configs.TokenizerTrainConfig, model=configs.TokenizerModelConfig(**model))
-
-
 def test_the_best_checkpoint_needs_validations():
     with pytest.raises(InputError, match="keep_best_metric needs training.validate_every_steps"):
         configs.TrainingConfig(keep_best_metric="reconstruction/psnr", validate_every_steps=0)

@@ -31,6 +31,7 @@ TOKENIZER_FLAGS = f"""
 --model.quantizer.codebook_size=16
 --model.quantizer.codebook_dim=4
 --losses.adversarial_weight=0
+--losses.perceptual_weight=0
 --optimizer.warmup_steps=1
 --training.total_steps={TOTAL_STEPS}
 --training.batch_size=8

@@ -198,16 +198,6 @@ class TokenizerTrainConfig:
             "losses.logit_laplace_weight must be 0 where model.pixels=rgb: there is no distribution of pixels",
         )
         _check_batch(self)
-        side = min(self.model.height, self.model.width)
-        check(
-            not self.losses.perceptual_weight or side >= 16,
-            f"losses.perceptual_weight must be 0 for images of {side} pixels: VGG16 needs 16",
-        )
-        layers = self.model.discriminator.patch_layers
-        check(
-            not self.losses.adversarial_weight or self.model.discriminator.kind != "patchgan" or side >= 3 * 2**layers,
-            f"model.discriminator.patch_layers {layers} needs images of {3 * 2**layers} pixels, not {side}",
-        )
         group = self.model.discriminator.minibatch_stddev_group
         is_grouped = self.losses.adversarial_weight and self.model.discriminator.kind == "stylegan2"
         size, parts = self.training.batch_size, self.training.gradient_accumulation_steps

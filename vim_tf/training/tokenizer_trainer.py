@@ -228,4 +228,14 @@ def _loss_weights(settings, tokenizer, perceptual):
     names += ["l1_loss"] if settings.l1_weight else []
     names += ["logit_laplace_loss"] if tokenizer.pixels == "logit_laplace" else []
     names += ["perceptual_loss"] if perceptual else []
-    return {f"tokenizer/{name}": getattr(settings, f"{name.removesuffix('_loss')}_weight") for name in names}
+    weights = {
+        "codebook_loss": settings.codebook_weight,
+        "commitment_loss": settings.commitment_weight,
+        "entropy_loss": settings.entropy_weight,
+        "prior_loss": settings.prior_weight,
+        "l1_loss": settings.l1_weight,
+        "l2_loss": settings.l2_weight,
+        "logit_laplace_loss": settings.logit_laplace_weight,
+        "perceptual_loss": settings.perceptual_weight,
+    }
+    return {f"tokenizer/{name}": weights[name] for name in names}
