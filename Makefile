@@ -42,7 +42,7 @@ help: ## this list
 demo: setup ## set up what is needed, then the whole chain on the embedded digits; results in runs/digits/
 	@$(PYTHON) -m pipelines.local_runner --flagfile=configs/digits/pipeline.flags
 
-ablation: setup ## small trainings that compare quantizers, under 30 minutes on 2 cores; results in docs/results/
+ablation: setup ## small trainings that compare quantizers; results in docs/results/
 	@$(PYTHON) -m benchmarks.ablation
 
 test: setup-test lint ## set up what is needed, then lint and every test
