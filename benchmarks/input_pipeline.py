@@ -125,8 +125,9 @@ def run(config):
                 rates[name].append(images_per_second(batches, config.batch_size, config.images))
     medians = {name: statistics.median(values) for name, values in rates.items()}
     for name, values in rates.items():
+        share = statistics.median(rate / decoder for rate, decoder in zip(values, rates[_YARDSTICK], strict=True))
         line = f"{name:20} {medians[name]:7.0f} images/s ({min(values):.0f} to {max(values):.0f})"
-        line += f"  {medians[name] / medians[_YARDSTICK]:5.2f} of the decoder"
+        line += f"  {share:5.2f} of the decoder"
         if config.step_images_per_second:
             line += f"  {medians[name] / config.step_images_per_second:6.1f} times the training step"
         print(line, flush=True)
