@@ -9,6 +9,7 @@ import tensorflow as tf
 from benchmarks import measure
 from vim_tf import config as configs
 from vim_tf.models.tokenizer import build_tokenizer
+from vim_tf.training.memory import keep_freed_memory
 from vim_tf.training.optimizers import build_optimizer
 from vim_tf.training.tokenizer_trainer import TokenizerTrainer
 
@@ -169,6 +170,8 @@ def main():
     settings = arguments.settings
     tf.config.threading.set_intra_op_parallelism_threads(settings["threads"])
     tf.config.threading.set_inter_op_parallelism_threads(settings["threads"])
+    if settings["keep_freed_memory"]:
+        keep_freed_memory()
     tf.keras.utils.set_random_seed(0)
     trainer = make_trainer(settings)
     side = settings["shape"]["image_size"]

@@ -46,6 +46,7 @@ class TokenizerSpeedConfig:
     product_size: int = setting(2048, "rows and columns of the large matrix product that is the yardstick of FLOP/s")
     compared_steps: int = setting(3, "first steps whose losses must agree")
     jit_compile: bool = setting(True, "training.jit_compile of this project's side")
+    keep_freed_memory: bool = setting(True, "training.keep_freed_memory of this project's side")
     architectures: bool = setting(True, "compare the ViT's encoding with the CNN's at the paper's widths")
     architecture_image_size: int = setting(128, "height and width of the images of that comparison")
     architecture_batch_size: int = setting(1, "images in a batch of that comparison")

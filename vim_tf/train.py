@@ -23,8 +23,10 @@ def run(config):
     import keras
     import tensorflow as tf
 
-    from vim_tf.training import strategies
+    from vim_tf.training import memory, strategies
 
+    if config.training.keep_freed_memory:
+        memory.keep_freed_memory()
     # 1. Seed, and kernels that repeat bit for bit.
     keras.utils.set_random_seed(config.training.seed)
     if config.training.deterministic:
