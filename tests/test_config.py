@@ -291,6 +291,7 @@ def test_what_a_resume_may_change_is_run_length_places_records_and_devices():
             "checkpoint_every_steps",
             "keep_checkpoints",
             "keep_best_metric",
+            "keep_freed_memory",
         }
         fields = {field.name for field in dataclasses.fields(config_class)}
         places = {"workdir", "tokens", "initialize_from"} & fields

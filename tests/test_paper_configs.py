@@ -5,6 +5,7 @@ Yu et al., 2022, https://arxiv.org/abs/2110.04627 (ViT-VQGAN); Esser et al., 202
 (VQGAN, PatchGAN); Karras et al., 2020, https://arxiv.org/abs/1912.04958 (discriminator).
 """
 
+import dataclasses
 import pathlib
 
 import keras
@@ -17,6 +18,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 CODES = 8192
 # Layers, width, inner width of the feed-forward part; table 2 of the paper.
 SMALL, BASE, LARGE = (8, 512, 2048), (12, 768, 3072), (32, 1280, 5120)
+VIM_BASE, VIM_LARGE = (24, 1536, 6144), (36, 2048, 8192)
 PATCH = 8 * 8
 F8, F16 = (1, 1, 2, 4), (1, 1, 2, 2, 4)
 
@@ -47,9 +49,16 @@ def vit(size, inputs, outputs):
     return dense(inputs, width) + layers * vit_block(width, inner) + norm(width) + head
 
 
-def vit_vqgan(encoder, decoder, dim=32):
+def vit_vqgan(encoder, decoder, dim=32, patch=PATCH):
     """Parameters of encoder, decoder (mean and log scale of each colour) and quantizer."""
-    return vit(encoder, PATCH * 3, dim), vit(decoder, dim, PATCH * 6), CODES * dim
+    return vit(encoder, patch * 3, dim), vit(decoder, dim, patch * 6), CODES * dim
+
+
+def vim(size, tokens, classes):
+    """Tokens, classes with the null label, positions; blocks, last norm, untied softmax."""
+    layers, width, inner = size
+    embeddings = (CODES + classes + 1 + tokens) * width
+    return embeddings + layers * vit_block(width, inner) + norm(width) + dense(width, CODES)
 
 
 def residual_block(inputs, outputs):
@@ -119,6 +128,7 @@ STYLEGAN2, PATCHGAN = stylegan2_discriminator(), patchgan()
 # Flagfile: (encoder, decoder, quantizer), discriminator.
 COUNTS = {
     "imagenet256/vit_vqgan_ss": (vit_vqgan(SMALL, SMALL), STYLEGAN2),
+    "imagenet256/vit_vqgan_ss_f16": (vit_vqgan(SMALL, SMALL, patch=16 * 16), STYLEGAN2),
     "imagenet256/vit_vqgan_bb": (vit_vqgan(BASE, BASE), STYLEGAN2),
     "imagenet256/vit_vqgan_sl": (vit_vqgan(SMALL, LARGE), STYLEGAN2),
     "imagenet256/ss_unsupervised": (vit_vqgan(SMALL, SMALL), STYLEGAN2),
@@ -136,6 +146,17 @@ COUNTS = {
         for name, sizes in {"ss": (SMALL, SMALL), "bb": (BASE, BASE), "sl": (SMALL, LARGE)}.items()
     },
 }
+# Flagfile of a language model: side of the grid, number of classes, parameters.
+LANGUAGE_MODELS = {
+    f"imagenet256/vim_{name}{suffix}{labels}": (side, 1000, vim(size, side * side, classes))
+    for name, size in {"base": VIM_BASE, "large": VIM_LARGE}.items()
+    for suffix, side in {"": 32, "_16": 16}.items()
+    for labels, classes in {"": 1000, "_unconditional": 0}.items()
+} | {
+    f"{faces}/vim_{name}": (32, 0, vim(size, 1024, 0))
+    for faces in ("celebahq256", "ffhq256")
+    for name, size in {"base": VIM_BASE, "large": VIM_LARGE}.items()
+}
 
 # -------------------------------------------------------------------------------------------------------- the tests
 
@@ -146,9 +167,10 @@ def parse(monkeypatch):
     monkeypatch.chdir(ROOT)
 
     def parse(name, *arguments):
-        return flags.parse(
-            configs.TokenizerTrainConfig, [f"--flagfile=configs/{name}.flags", "--workdir=w", *arguments]
-        )
+        config_class = configs.TokenizerTrainConfig
+        if name in LANGUAGE_MODELS:
+            config_class, arguments = configs.LanguageModelTrainConfig, ("--tokens=t", *arguments)
+        return flags.parse(config_class, [f"--flagfile=configs/{name}.flags", "--workdir=w", *arguments])
 
     return parse
 
@@ -157,7 +179,7 @@ def test_every_flagfile_of_the_paper_is_counted():
     folders = ("imagenet256", "celebahq256", "ffhq256")
     assert {
         f"{path.parent.name}/{path.stem}" for folder in folders for path in (ROOT / "configs" / folder).iterdir()
-    } == set(COUNTS)
+    } == set(COUNTS) | set(LANGUAGE_MODELS)
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -177,8 +199,32 @@ def test_the_models_have_the_parameters_of_the_hand_formula(name, parse):
     assert (tuple(found), judge) == (expected, expected_judge)
 
 
+@pytest.mark.parametrize("name", LANGUAGE_MODELS)
+def test_a_language_model_has_the_parameters_of_the_hand_formula(name, parse):
+    from vim_tf.models.language_model import build_language_model
+
+    side, num_classes, expected = LANGUAGE_MODELS[name]
+    facts = configs.TokenFacts(grid_height=side, grid_width=side, codebook_size=CODES, num_classes=num_classes)
+    with keras.StatelessScope(initialize_variables=False):
+        found = build_language_model(dataclasses.replace(parse(name).model, tokens=facts)).count_params()
+    keras.utils.clear_session()
+    assert found == expected
+
+
+@pytest.mark.parametrize("name", LANGUAGE_MODELS)
+def test_the_optimisation_of_stage_2_is_the_papers(name, parse):
+    """Section 5.2 and, of the dropout, section 4."""
+    config = parse(name)
+    assert (config.training.batch_size, config.training.total_steps) == (1024, 450_000)
+    optimizer = config.optimizer
+    assert (optimizer.name, optimizer.beta1, optimizer.beta2) == ("factored_adam", 0.9, 0.96)
+    assert (optimizer.schedule, optimizer.warmup_steps, optimizer.decay_start_step) == ("exponential", 5000, 80_000)
+    assert (optimizer.learning_rate, optimizer.final_learning_rate) == (4.5e-4, 1e-5)
+    assert (config.model.dropout, config.model.label_dropout, config.model.num_heads) == (0.1, 0.0, 16)
+
+
 @pytest.mark.parametrize(
-    ("size", "millions"), [(SMALL, 32), (BASE, 91), (LARGE, 599), ((24, 1536, 6144), 650), ((36, 2048, 8192), 1697)]
+    ("size", "millions"), [(SMALL, 32), (BASE, 91), (LARGE, 599), (VIM_BASE, 650), (VIM_LARGE, 1697)]
 )
 def test_the_papers_own_parameter_counts_are_those_of_a_language_model_with_three_matrices(size, millions):
     """Table 2; docs/paper_choices.md explains it."""

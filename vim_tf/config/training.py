@@ -113,7 +113,7 @@ class TrainingConfig:
     rematerialize: bool = setting(False, "compute the blocks' activations anew in the backward pass, to save memory")
     jit_compile: bool = setting(True, "compile the Transformers' forward and backward pass with XLA")
     keep_freed_memory: bool = setting(
-        True, "keep memory that a step frees for the next one: faster on CPUs, and no smaller afterwards", resumable=True
+        True, "keep the memory that a step frees for the next one, which is faster on CPUs", resumable=True
     )
     ema_decay: float = setting(
         0.0, "decay of the weights' moving average, which evaluation and export take; 0 = the weights themselves"

@@ -20,6 +20,8 @@ def keep_freed_memory():
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
     # A threshold of -1 is never reached.
-    options = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _TOP_PAD: 256 * 2**20}
-    return mallopt is not None and all([mallopt(option, value) == 1 for option, value in options.items()])
+    taken = [mallopt(*option) for option in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, 256 * 2**20))]
+    return all(taken)
