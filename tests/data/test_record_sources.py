@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from vim_tf.data import ingestion, sources
@@ -92,6 +93,24 @@ def test_shuffled_goes_on_from_start_bitwise(shards, storage, shuffle_buffer):
     for start in (1, 2 * count - 5):
         assert_same(elements(source.shuffled(3, start=start), 8), whole[start : start + 8])
     assert [e["key"] for e in elements(source.shuffled(5), count)] != keys[0]
+
+
+@pytest.fixture
+def global_seed():
+    """Function that sets TensorFlow's; there is none before and after."""
+    yield tf.random.set_seed
+    tf.random.set_seed(None)
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_the_order_does_not_depend_on_the_global_seed(shards, monkeypatch, global_seed, seed):
+    """0 is the default of `training.seed`, and TensorFlow compares seeds with it."""
+    monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", 0)
+    source, keys = open_source(shards, shuffle_buffer=7), []
+    for each in (None, seed):
+        global_seed(each)
+        keys.append([example["key"] for example in elements(source.shuffled(3), 20)])
+    assert keys[0] == keys[1]
 
 
 def test_the_buffer_mixes_within_files(shards, monkeypatch):

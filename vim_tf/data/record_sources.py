@@ -144,8 +144,17 @@ class _StreamedSource(ImageSource):
         self._size = (height, width)
         self._shuffle_buffer = shuffle_buffer
 
-    def ordered(self):
-        return self._decode(tf.data.Dataset.range(len(self._paths)).flat_map(self._records))
+    def ordered(self, views=None):
+        records = tf.data.Dataset.range(len(self._paths)).flat_map(self._records)
+        if views is None:
+            return self._decode(records)
+        decode = self._decoder_for(views)
+
+        def element(number, record):
+            fields = self._element(number, record, decode)
+            return {**fields, "image": views(fields["image"])}
+
+        return records.map(element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
     def shuffled(self, seed, start=0, augment=None, share=None):
         first_epoch, position = divmod(start, self.num_examples)
@@ -155,6 +164,8 @@ class _StreamedSource(ImageSource):
             files = tf.data.Dataset.from_tensor_slices(order.permutation(num_files, seed, epoch))
             records = files.interleave(self._records, cycle_length=min(num_files, _FILES_AT_ONCE), block_length=1)
             buffer_seed = order.random_integers(1, seed, epoch, np.iinfo(np.int64).max)[0]
+            # Of this function's graph alone. `shuffle` mixes the global seed in, and fails where that is 0.
+            tf.random.set_seed(1)
             return records.shuffle(self._shuffle_buffer, buffer_seed, reshuffle_each_iteration=False)
 
         records = order.endless_epochs(first_epoch).flat_map(epoch_records).skip(position)
@@ -178,7 +189,7 @@ class _StreamedSource(ImageSource):
 
     def _augment(self, placed_records, seed, augment):
         """Augmented elements of (place in the endless order, (number of the example, record))."""
-        decode = ingestion.original_decoder() if augment.takes_original else ingestion.compiled_decoder(*self._size)
+        decode = self._decoder_for(augment)
 
         def element(place, numbered):
             number, record = numbered
@@ -187,6 +198,9 @@ class _StreamedSource(ImageSource):
             return {**fields, "image": augment(fields["image"], example_seed)}
 
         return placed_records.map(element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def _decoder_for(self, change):
+        return ingestion.original_decoder() if change.takes_original else ingestion.compiled_decoder(*self._size)
 
     def _element(self, number, record, decode):
         image_bytes, label, _ = self._format.parse(record)
