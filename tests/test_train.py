@@ -83,6 +83,17 @@ def test_language_model_with_dropout_resumed_after_2_steps_equals_4_steps_bit_fo
     assert_same_checkpoint(tmp_path / "whole", tmp_path / "resumed")
 
 
+def test_resumed_run_compares_its_first_validation_with_the_training_before_the_interruption(tmp_path, tokens):
+    """Validation at step 3 is compared with the training bits of step 2, which the interrupted run has recorded."""
+    train.run(language_model_config(tmp_path / "whole", tokens, validate_every_steps=3))
+    resumed = language_model_config(tmp_path / "resumed", tokens, validate_every_steps=3)
+    interrupted_after(2, resumed)
+    train.run(resumed)
+    whole, parts = (read_records(tmp_path / name / "metrics.jsonl") for name in ("whole", "resumed"))
+    assert without_rates(parts) == without_rates(whole)
+    assert [line["step"] for line in whole if "language_model/generalization_gap" in line] == [3, 4]
+
+
 def without_rates(lines):
     return [{name: value for name, value in line.items() if not name.endswith("_per_second")} for line in lines]
 

@@ -47,6 +47,27 @@ def language_model_config(workdir, tokens, **training):
     )
 
 
+def on_the_fly(config, tokenizer, **augmentation):
+    """A language model's config with a tokenizer that encodes the digits, as they are, instead of tokens."""
+    return dataclasses.replace(
+        config,
+        tokens="",
+        tokenizer=str(tokenizer),
+        data=configs.DataConfig(),
+        augmentation=configs.AugmentationConfig(**({"crop": "center", "flip": False} | augmentation)),
+    )
+
+
+def save_untrained_tokenizer(folder):
+    """Writes the tokenizer of `tokenizer_config` as a trained stage; returns the folder as str."""
+    from vim_tf import workdir
+    from vim_tf.models.tokenizer import build_tokenizer
+
+    config = tokenizer_config(folder)
+    workdir.save_stage(build_tokenizer(config.model), config, config.workdir)
+    return config.workdir
+
+
 def _training(**settings):
     defaults = {
         "total_steps": 4,

@@ -24,25 +24,31 @@ def run(config):
 
     from vim_tf import workdir
     from vim_tf.data import pipeline, sources, token_records
+    from vim_tf.data.views import make_views
 
     tokenizer = workdir.load_tokenizer(config.tokenizer)
     manifest_path = f"{config.output}/{token_records.MANIFEST_NAME}"
     if tf.io.gfile.exists(manifest_path):
         tf.io.gfile.remove(manifest_path)
+    views = make_views(config.views, tokenizer.height, tokenizer.width, config.view_scale)
+    num_views = views.num_views if views else 1
     splits = {}
     for split in config.split:
         source = sources.build_source(config.data, split, tokenizer.height, tokenizer.width)
-        examples = _encoded_examples(tokenizer, pipeline.eval_batches(source, config.batch_size))
+        # The views of an image are encoded together.
+        batches = pipeline.eval_batches(source, max(1, config.batch_size // num_views), views)
+        examples = encoded_examples(tokenizer, batches)
         count, shards = source.num_examples, []
         for index in range(config.num_shards):
             size = (index + 1) * count // config.num_shards - index * count // config.num_shards
             path = f"{config.output}/{split}/{token_records.shard_name(index, config.num_shards)}"
             shards.append(_write_shard(itertools.islice(examples, size), path, tokenizer.codebook_size))
         splits[split] = {"num_examples": count, "shards": shards}
-        print(f"{split}: {count} images as tokens in {config.output}/{split}", flush=True)
+        each = f", {num_views} views of each," if num_views > 1 else ""
+        print(f"{split}: {count} images{each} as tokens in {config.output}/{split}", flush=True)
     manifest = token_records.Manifest(
         **tokenizer_facts(tokenizer),
-        views=1,
+        views=num_views,
         num_classes=source.num_classes,
         class_names=source.class_names,
         source=config.data.source,
@@ -57,22 +63,26 @@ def encode_shard(tokenizer, batches, path):
 
     Args:
         tokenizer: ViTVQGAN.
-        batches: iterable of {"image": uint8 [batch, height, width, 3], "label": int64 [batch], "key": string [batch]}.
+        batches: iterable of {"image": uint8 [batch, height, width, 3] or [batch, views, height, width, 3], "label":
+            int64 [batch], "key": string [batch]}.
         path: str, file of token records to write, whole or not at all.
 
     Returns:
         dict of the shard's file, num_examples and sha256, for the manifest.
     """
-    return _write_shard(_encoded_examples(tokenizer, batches), path, tokenizer.codebook_size)
+    return _write_shard(encoded_examples(tokenizer, batches), path, tokenizer.codebook_size)
 
 
-def _encoded_examples(tokenizer, batches):
-    """Yields (tokens int32 [1, num_tokens], label int, key bytes) of each image; arguments as in `encode_shard`."""
+def encoded_examples(tokenizer, batches):
+    """Yields (tokens int32 [views, num_tokens], label int, key bytes) of each image; arguments as in `encode_shard`."""
+    import tensorflow as tf
+
     encode = _compiled_encode(tokenizer)
     for batch in batches:
-        tokens = encode(batch["image"]).numpy()
-        for row, label, key in zip(tokens, batch["label"].numpy(), batch["key"].numpy(), strict=True):
-            yield row[None], int(label), key
+        labels, keys = batch["label"].numpy(), batch["key"].numpy()
+        images = tf.reshape(batch["image"], [-1, *batch["image"].shape[-3:]])
+        tokens = encode(images).numpy().reshape(len(labels), len(images) // len(labels), -1)
+        yield from zip(tokens, map(int, labels), keys, strict=True)
 
 
 @functools.lru_cache(maxsize=1)
@@ -86,7 +96,7 @@ def _compiled_encode(tokenizer):
 
 
 def _write_shard(examples, path, codebook_size):
-    """Writes examples from `_encoded_examples` to one file; returns its entry for the manifest."""
+    """Writes examples from `encoded_examples` to one file; returns its entry for the manifest."""
     from vim_tf.data import token_records
 
     with token_records.ShardWriter(path, codebook_size) as writer:

@@ -4,16 +4,20 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import keras
+
 from vim_tf import config as configs
 from vim_tf import workdir
-from vim_tf.data import augmentation, pipeline, sources, token_records
+from vim_tf.data import augmentation, pipeline, sources
 from vim_tf.errors import InputError
-from vim_tf.evaluation.evaluators import ReconstructionEvaluator, TokenEvaluator
+from vim_tf.evaluation.evaluators import ReconstructionEvaluator, SampleEvaluator, TokenEvaluator
 from vim_tf.evaluation.results import METRICS
 from vim_tf.losses.perceptual import load_perceptual
 from vim_tf.models.discriminators import build_discriminator
 from vim_tf.models.language_model import build_language_model
 from vim_tf.models.tokenizer import build_tokenizer
+from vim_tf.sampling.generate import Sampler
+from vim_tf.token_inputs import open_inputs
 from vim_tf.training.best_model import BestModel
 from vim_tf.training.language_model_trainer import LanguageModelTrainer
 from vim_tf.training.optimizers import build_optimizer
@@ -36,6 +40,7 @@ class Stage:
         unit: what an example of a batch is called.
         rates: what is counted per second, as `Recorder` takes it; likewise `readings` and `histograms`.
         alarms: arguments of `LowMetricAlarm`, from `name` on.
+        gap: arguments of `GeneralizationGap`, from `name` on; empty = it isn't measured.
     """
 
     config: Any
@@ -49,6 +54,7 @@ class Stage:
     readings: dict
     histograms: dict = dataclasses.field(default_factory=dict)
     alarms: tuple = ()
+    gap: dict = dataclasses.field(default_factory=dict)
 
 
 def build_stage(config, strategy):
@@ -94,14 +100,7 @@ def _tokenizer_stage(config, strategy):
     train, validation = (
         sources.build_source(config.data, split, model.height, model.width) for split in configs.SPLITS
     )
-    augment = augmentation.make_augment(
-        config.augmentation.crop,
-        model.height,
-        model.width,
-        config.augmentation.min_scale,
-        config.augmentation.max_scale,
-        config.augmentation.flip,
-    )
+    augment = augmentation.build_augment(config.augmentation, model.height, model.width)
     with strategy.scope(), precision(settings.precision):
         tokenizer, shared = _trained(lambda: build_tokenizer(model, settings.rematerialize), config.optimizer, settings)
         discriminator = discriminator_optimizer = perceptual = None
@@ -169,25 +168,25 @@ def _learning_rates(task, step_model, discriminator_optimizer=None):
 def _language_model_stage(config, strategy):
     settings = config.training
     _check_batch(settings, strategy)
-    train, validation = (token_records.load_tokens(config.tokens, split) for split in configs.SPLITS)
-    manifest = train.manifest
-    facts = configs.TokenFacts(
-        **{field.name: getattr(manifest, field.name) for field in dataclasses.fields(configs.TokenFacts)}
-    )
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, tokens=facts))
+    tokenizer = None
+    if config.tokenizer:
+        # Before the precision is set: its tokens are the same everywhere.
+        with strategy.scope():
+            tokenizer = workdir.load_tokenizer(config.tokenizer)
+        # Building it drew numbers, on which the language model's first weights must not depend.
+        keras.utils.set_random_seed(settings.seed)
+    inputs = open_inputs(config, tokenizer)
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, tokens=inputs.facts))
     with strategy.scope(), precision(settings.precision):
         language_model, shared = _trained(
             lambda: build_language_model(config.model, settings.rematerialize), config.optimizer, settings
         )
-        step_model = LanguageModelTrainer(language_model, **shared)
-    evaluator = TokenEvaluator(validation.tokens, validation.labels, settings.batch_size)
+        step_model = LanguageModelTrainer(language_model, encode=inputs.encode, **shared)
     return Stage(
         config=config,
         step_model=step_model,
-        batches=lambda start, rows=None: pipeline.token_batches(
-            train.tokens, train.labels, settings.batch_size, settings.seed, start, rows=rows
-        ),
-        validate=lambda: evaluator.run(step_model.inference_model),
+        batches=inputs.batches,
+        validate=_language_model_validation(config, step_model.inference_model, tokenizer, inputs),
         validated=("language_model/validation_bits_per_token",),
         shown=("language_model/bits_per_token",),
         unit="images",
@@ -196,7 +195,27 @@ def _language_model_stage(config, strategy):
             "language_model/tokens_per_second": settings.batch_size * language_model.num_tokens,
         },
         readings=_learning_rates("language_model", step_model),
+        gap={
+            "name": "language_model/generalization_gap",
+            "training": "language_model/bits_per_token",
+            "validation": "language_model/validation_bits_per_token",
+            "limit": config.alarms.max_generalization_gap,
+            "meaning": "the model overfits; more model.dropout or more views of the images (encode_dataset --views, or "
+            "--tokenizer with augmentation) help, and training.keep_best_metric keeps the best model in <workdir>/best",
+        },
     )
+
+
+def _language_model_validation(config, language_model, tokenizer, inputs):
+    """`Stage.validate`: bits per token, and with a tokenizer a picture of samples."""
+    evaluator = TokenEvaluator(inputs.tokens, inputs.labels, config.training.batch_size)
+    samples_per_label = config.validation.samples_per_label
+    if tokenizer is None or not samples_per_label:
+        return lambda: evaluator.run(language_model)
+    shown = SampleEvaluator(inputs.class_names[: language_model.num_classes], samples_per_label)
+    # Built once: a sampler compiles its loop when it first draws.
+    sampler = Sampler(language_model, batch_size=len(shown.labels))
+    return lambda: evaluator.run(language_model).merged(shown.run(tokenizer, sampler))
 
 
 def _trained(build, optimizer_section, settings):

@@ -41,7 +41,7 @@ def _train(config, strategy, folder):
     """`run` from the data on; what it writes goes to `folder`, and it goes on from `config.workdir`."""
     from vim_tf import stages, workdir
     from vim_tf.training import callbacks, strategies
-    from vim_tf.training.alarms import LowMetricAlarm
+    from vim_tf.training.alarms import GeneralizationGap, LowMetricAlarm
     from vim_tf.training.checkpoints import Checkpoints
     from vim_tf.training.factored_adam import state_bytes_per_parameter
     from vim_tf.training.recorder import Recorder
@@ -68,7 +68,9 @@ def _train(config, strategy, folder):
     # 5. Train: one epoch of all remaining steps, since the data are endless and callbacks count steps.
     every, total = settings.log_every_steps, settings.total_steps
     recorder = Recorder(folder, start, every, stage.readings, stage.rates, stage.histograms)
-    validator = callbacks.Validator(start, settings.validate_every_steps, stage.validate, recorder, best)
+    # Every worker measures the gap, and the chief alone speaks of it.
+    gap = GeneralizationGap(recorder.last, **stage.gap | ({} if is_chief else {"limit": 0})) if stage.gap else None
+    validator = callbacks.Validator(start, settings.validate_every_steps, stage.validate, recorder, best, gap)
     shown = [
         callbacks.Progress(start, total, every, config.task, stage.shown, settings.batch_size, stage.unit),
         *(LowMetricAlarm(start, every, **alarm) for alarm in stage.alarms),

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from vim_tf.data import augmentation, ingestion, order, preprocessing, sources
 from vim_tf.data.image_source import IndexedSource
+from vim_tf.data.views import make_views
 
 SIZE = 6
 COUNT = 23
@@ -170,3 +171,16 @@ def test_an_original_is_the_image_itself_where_there_is_no_other():
     augment = augmentation.RandomSquare(4, 4, 1.0, 1.0, flip=False)
     np.testing.assert_array_equal(take(source.shuffled(0, augment=augment), 1)[0]["image"], image)
     np.testing.assert_array_equal(preprocessing.fit_image(image, 4, 4), image)
+
+
+@pytest.mark.parametrize("kind", ["flips", "ten_crop"])
+def test_views_are_made_of_what_they_take_in_the_fixed_order(kind, source, files):
+    views = make_views(kind, SIZE, SIZE, 1.125)
+    found, plain = take(source.ordered(views), COUNT + 1), take(source.ordered(), COUNT)
+    assert [each["key"] for each in found] == [each["key"] for each in plain]
+    for each, image in zip(found, plain, strict=True):
+        original = preprocessing.decode_image(files[each["key"].decode()])
+        np.testing.assert_array_equal(each["image"], views(original if views.takes_original else image["image"]))
+    batches = take(source.ordered_batches(10, views), 4)
+    assert [len(batch["image"]) for batch in batches] == [10, 10, 3]
+    np.testing.assert_array_equal(batches[0]["image"], np.stack([each["image"] for each in found[:10]]))

@@ -17,7 +17,7 @@ class ArraySource(ImageSource):
         super().__init__(name, split, len(images), [f"class {label}" for label in range(num_classes)])
         self.images, self.labels = images, np.asarray(labels, np.int64)
 
-    def ordered(self):
+    def ordered(self, views=None):
         keys = [str(index).encode() for index in range(len(self.images))]
         return tf.data.Dataset.from_tensor_slices({"image": self.images, "label": self.labels, "key": keys})
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vim_tf.training.alarms import LowMetricAlarm
+from vim_tf.training.alarms import GeneralizationGap, LowMetricAlarm
 
 
 def lines_of(capsys, values, limit=0.1, steps=2, start_step=0, every=1):
@@ -41,3 +41,37 @@ def test_steps_count_from_the_look_before(capsys):
     assert lines_of(capsys, [0.01] * 4, steps=4, start_step=10, every=2) == [
         "Alarm: codebook/window_usage is 0.01 at step 14, under 0.1 since step 10: most codes are dead"
     ]
+
+
+def gap_of(recorded, limit=0.5):
+    names = ("language_model/generalization_gap", "language_model/bits_per_token", "language_model/validation_bits")
+    return GeneralizationGap(recorded.get, *names, limit, "the model overfits")
+
+
+def validated(gap, step, bits):
+    return gap.of(step, {"language_model/validation_bits": bits})
+
+
+def test_the_gap_is_validation_less_the_latest_training():
+    recorded = {}
+    gap = gap_of(recorded)
+    assert validated(gap, 1, 3.0) == {}
+    recorded["language_model/bits_per_token"] = 2.75
+    assert validated(gap, 2, 3.0) == {"language_model/generalization_gap": 0.25}
+    recorded["language_model/bits_per_token"] = 3.5
+    assert validated(gap, 3, 3.0) == {"language_model/generalization_gap": -0.5}
+
+
+def test_a_gap_over_the_limit_is_reported_once(capsys):
+    gap = gap_of({"language_model/bits_per_token": 2.0})
+    for step, bits in enumerate([2.5, 2.625, 2.75, 2.25, 3.0]):
+        validated(gap, 10 * step, bits)
+    assert capsys.readouterr().err == (
+        "\nAlarm: language_model/generalization_gap is 0.625 at step 10, over 0.5: the model overfits\n"
+    )
+
+
+def test_a_gap_without_a_limit_is_measured_in_silence(capsys):
+    gap = gap_of({"language_model/bits_per_token": 2.0}, limit=0.0)
+    assert validated(gap, 1, 9.0) == {"language_model/generalization_gap": 7.0}
+    assert capsys.readouterr().err == ""

@@ -109,6 +109,17 @@ def test_a_step_is_validated_once():
     assert len(recorder.records) == 1
 
 
+def test_the_gap_is_recorded_with_the_validation():
+    class Gap:
+        def of(self, step, metrics):
+            return {"gap": metrics["bits"] - step}
+
+    recorder = FakeRecorder()
+    validator = Validator(0, 2, lambda: EvaluationResult({"bits": 20.0}), recorder, gap=Gap())
+    assert validator.validate(2) == {"bits": 20.0, "gap": 18.0}
+    assert recorder.records == [(2, {"bits": 20.0, "gap": 18.0})]
+
+
 def told_to_stop(callback, logs=None):
     """Sends SIGTERM between two steps; the exit that follows the second one."""
     callback.on_train_begin()

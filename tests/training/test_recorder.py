@@ -54,6 +54,17 @@ def test_lines_after_the_restored_step_are_cut(tmp_path):
     assert [line["step"] for line in read_records(tmp_path / "metrics.jsonl")] == [2, 4]
 
 
+def test_the_last_value_of_a_metric_may_be_from_before_a_resume(tmp_path):
+    made = recorder(tmp_path)
+    for batch in range(4):
+        made.on_train_batch_end(batch, {"tokenizer/loss": float(batch)})
+    resumed = recorder(tmp_path, start_step=2)
+    assert resumed.last("tokenizer/loss") == 1.0
+    assert resumed.last("tokenizer/l1_loss") is None
+    resumed.record(3, {"tokenizer/loss": 7.0})
+    assert resumed.last("tokenizer/loss") == 7.0
+
+
 def test_line_that_a_kill_cut_off_is_left_out(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text(json.dumps({"step": 1}) + "\n" + '{"step": 2, "los')

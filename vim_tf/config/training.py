@@ -141,7 +141,8 @@ class TrainingConfig:
         check(0 <= self.ema_decay < 1, f"training.ema_decay must lie in [0, 1), not {self.ema_decay}")
         check(
             not self.keep_best_metric or self.validate_every_steps,
-            "training.keep_best_metric needs training.validate_every_steps above 0",
+            "training.keep_best_metric needs training.validate_every_steps above 0; --training.keep_best_metric= keeps "
+            "the last model alone",
         )
         check_seed(self)
 
@@ -166,6 +167,30 @@ class AlarmConfig:
             0 <= self.min_codebook_usage <= 1,
             f"alarms.min_codebook_usage must lie in [0, 1], not {self.min_codebook_usage}",
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageModelAlarmConfig:
+    """When a language model that trains on is reported to go wrong; a limit of 0 is off."""
+
+    max_generalization_gap: float = setting(
+        0.5, "bits per token by which validation may be worse than training before the model overfits", resumable=True
+    )
+
+    def __post_init__(self):
+        check_not_negative(self, "max_generalization_gap")
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageModelValidationConfig:
+    """What a validation of the language model shows besides its metrics."""
+
+    samples_per_label: int = setting(
+        2, "samples in TensorBoard of each label, of ten labels at most; needs --tokenizer; 0 = none", resumable=True
+    )
+
+    def __post_init__(self):
+        check_not_negative(self, "samples_per_label")
 
 
 _STRATEGIES = Literal["auto", "one", "mirrored", "multi_worker", "tpu"]
@@ -223,8 +248,16 @@ class LanguageModelTrainConfig:
         resumable=True,
     )
     tokens: str = setting("", "folder that vim_tf.encode_dataset wrote", resumable=True)
+    tokenizer: str = setting(
+        "",
+        "trained tokenizer: workdir or exported model; without --tokens it encodes the images of data.source in the "
+        "training step, and it decodes the samples that validations show",
+        resumable=True,
+    )
     strategy: _STRATEGIES = setting("auto", _STRATEGY_HELP, resumable=True)
     tpu: str = setting("", "name or address of the TPU for strategy tpu", resumable=True)
+    data: DataConfig = setting(DataConfig(source=""), "images that are encoded in the training step; no --tokens then")
+    augmentation: AugmentationConfig = setting(AugmentationConfig(), "how these images vary")
     model: LanguageModelConfig = setting(LanguageModelConfig(), "VIM")
     optimizer: OptimizerConfig = setting(
         OptimizerConfig(
@@ -238,11 +271,31 @@ class LanguageModelTrainConfig:
         ),
         "of the language model",
     )
-    training: TrainingConfig = setting(TrainingConfig(total_steps=450_000, batch_size=1024), "training loop")
+    training: TrainingConfig = setting(
+        TrainingConfig(
+            total_steps=450_000, batch_size=1024, keep_best_metric="language_model/validation_bits_per_token"
+        ),
+        "training loop",
+    )
+    validation: LanguageModelValidationConfig = setting(LanguageModelValidationConfig(), "what validations show")
+    alarms: LanguageModelAlarmConfig = setting(LanguageModelAlarmConfig(), "reports of a training that goes wrong")
 
     def __post_init__(self):
         check_choices(self)
-        check_given(self, "workdir", "tokens")
+        check_given(self, "workdir")
+        check(
+            self.tokens or self.tokenizer,
+            "--tokens is needed, the folder that vim_tf.encode_dataset wrote; or --tokenizer and --data.source, to "
+            "encode images while training",
+        )
+        check(
+            not (self.tokens and self.data.source),
+            f"--tokens={self.tokens} and --data.source={self.data.source} are two inputs; leave one of them out",
+        )
+        check(
+            self.tokens or self.data.source,
+            f"--data.source is needed with --tokenizer={self.tokenizer}: the images that it encodes; or give --tokens",
+        )
         _check_batch(self)
 
 

@@ -24,6 +24,11 @@ def make_augment(crop, height, width, min_scale, max_scale, flip):
     return Flip() if flip else None
 
 
+def build_augment(section, height, width):
+    """`make_augment` with the values of an `AugmentationConfig`."""
+    return make_augment(section.crop, height, width, section.min_scale, section.max_scale, section.flip)
+
+
 class Flip:
     """Mirrors left and right with probability 1/2.
 

@@ -33,8 +33,13 @@ class ImageSource(abc.ABC):
         self._examined = examined  # as long as it lives, opening the other split needs not examine again
 
     @abc.abstractmethod
-    def ordered(self):
-        """tf.data.Dataset of one pass in an order that never changes."""
+    def ordered(self, views=None):
+        """tf.data.Dataset of one pass in an order that never changes.
+
+        Args:
+            views: as `views.make_views` returns it: a function from an image, uint8 [h, w, 3], to its views, uint8
+                [views, height, width, 3], with the attribute `takes_original`; `image` is then these. None: the image.
+        """
 
     @abc.abstractmethod
     def shuffled(self, seed, start=0, augment=None, share=None):
@@ -50,9 +55,9 @@ class ImageSource(abc.ABC):
                 on; the others aren't decoded. None = all.
         """
 
-    def ordered_batches(self, batch_size):
+    def ordered_batches(self, batch_size, views=None):
         """`ordered` in batches, the last of which holds what is left."""
-        return self.ordered().batch(batch_size)
+        return self.ordered(views).batch(batch_size)
 
     def shuffled_batches(self, batch_size, seed, start=0, augment=None, rows=None):
         """`shuffled` in batches, all of one size.
@@ -86,19 +91,26 @@ class IndexedSource(ImageSource):
         self._fetch = fetch
         self._fetch_original = fetch_original or fetch
 
-    def ordered(self):
-        return self._fetched(tf.data.Dataset.range(self.num_examples))
+    def ordered(self, views=None):
+        indices = tf.data.Dataset.range(self.num_examples)
+        if views is None:
+            return self._fetched(indices)
+        fetch = self._fetch_for(views)
+        return _in_parallel(indices, lambda index: self._element(index, views(fetch(index))))
 
     def shuffled(self, seed, start=0, augment=None, share=None):
         positions = order.select_rows(order.endless_order(self.num_examples, seed, start), share)
         if augment is None:
             return self._fetched(positions)
-        fetch = self._fetch_original if augment.takes_original else self._fetch
+        fetch = self._fetch_for(augment)
 
         def augmented(epoch, index):
             return self._element(index, augment(fetch(index), order.example_seed(seed, epoch, index)))
 
         return _in_parallel(positions, augmented)
+
+    def _fetch_for(self, change):
+        return self._fetch_original if change.takes_original else self._fetch
 
     def _fetched(self, positions):
         return _in_parallel(positions, self._fetched_element)
@@ -112,7 +124,7 @@ class IndexedSource(ImageSource):
 
 
 class MemorySource(IndexedSource):
-    """An indexed source whose images are in memory: unless they are augmented, whole batches are fetched at once.
+    """An indexed source whose images are in memory: unless views are made of them, whole batches are fetched at once.
 
     Args:
         images: uint8 [n, height, width, 3].
@@ -129,7 +141,9 @@ class MemorySource(IndexedSource):
 
         super().__init__(name, split, class_names, labels, keys, fetch, fetch_original, examined)
 
-    def ordered_batches(self, batch_size):
+    def ordered_batches(self, batch_size, views=None):
+        if views is not None:
+            return super().ordered_batches(batch_size, views)
         return self._fetched(tf.data.Dataset.range(self.num_examples).batch(batch_size))
 
     def shuffled_batches(self, batch_size, seed, start=0, augment=None, rows=None):

@@ -25,17 +25,19 @@ def train_batches(source, batch_size, seed, start_step=0, augment=None, rows=Non
     ).prefetch(tf.data.AUTOTUNE)
 
 
-def eval_batches(source, batch_size):
+def eval_batches(source, batch_size, views=None):
     """One pass over a source in its fixed order.
 
     Args:
         source: ImageSource.
-        batch_size: int; the last batch holds what is left.
+        batch_size: int, examples; the last batch holds what is left.
+        views: what makes several views of an image, as `views.make_views` returns it; None = the image itself.
 
     Returns:
-        tf.data.Dataset of {"image": uint8 [batch, height, width, 3], "label": int64 [batch], "key": string [batch]}.
+        tf.data.Dataset of {"image": uint8 [batch, height, width, 3], "label": int64 [batch], "key": string [batch]};
+        with `views`, images are uint8 [batch, views, height, width, 3].
     """
-    return source.ordered_batches(batch_size).prefetch(tf.data.AUTOTUNE)
+    return source.ordered_batches(batch_size, views).prefetch(tf.data.AUTOTUNE)
 
 
 def token_batches(tokens, labels, batch_size, seed, start_step=0, rows=None):

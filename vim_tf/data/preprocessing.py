@@ -82,6 +82,27 @@ def largest_crop(image, height, width):
     return crop_height, crop_width, source_height - crop_height, source_width - crop_width
 
 
+def resize_to_cover(image, height, width):
+    """Resizes, antialiased bicubic and with its aspect ratio, as small as it can be while it covers a given size.
+
+    Args:
+        image: uint8 [h, w, 3].
+        height, width: int, least size in pixels.
+
+    Returns:
+        uint8 [h', w', 3]: h' = height and w' >= width, or h' >= height and w' = width.
+    """
+    shape = tf.shape(image, tf.int64)
+    source_height, source_width = shape[0], shape[1]
+    size = tf.where(
+        source_width * height >= source_height * width,
+        tf.stack([height, (2 * source_width * height + source_height) // (2 * source_height)]),
+        tf.stack([(2 * source_height * width + source_width) // (2 * source_width), width]),
+    )
+    resized = tf.image.resize(image, tf.cast(size, tf.int32), method="bicubic", antialias=True)
+    return round_to_uint8(resized)
+
+
 def decode_and_fit(image_bytes, height, width):
     """File to an image of the model's size: `decode_image`, then `fit_image`.
 

@@ -5,6 +5,48 @@ import sys
 from vim_tf.training.callbacks import StepCallback
 
 
+class GeneralizationGap:
+    """How much worse a validation is than the training, and one line for the run once that is too much.
+
+    Training is measured with dropout, and over the steps since the record before, so the true gap is rather larger.
+
+    Args:
+        read: function from a metric's name to its latest recorded value, or None where there is none.
+        name: metric of the gap, in the unit of the other two.
+        training, validation: names of the metrics that are compared; lower is better.
+        limit: float; 0 = no alarm.
+        meaning: what a gap over the limit means and what to do, for the line.
+    """
+
+    def __init__(self, read, name, training, validation, limit, meaning):
+        self.read = read
+        self.name = name
+        self.training = training
+        self.validation = validation
+        self.limit = limit
+        self.meaning = meaning
+        self._raised = False
+
+    def of(self, step, metrics):
+        """The gap after a validation.
+
+        Args:
+            step: int.
+            metrics: dict from name to float, what the validation measured.
+
+        Returns:
+            dict of the gap by its name; empty where training has recorded nothing yet.
+        """
+        training = self.read(self.training)
+        if training is None:
+            return {}
+        gap = metrics[self.validation] - training
+        if self.limit and gap > self.limit and not self._raised:
+            self._raised = True
+            _say(f"{self.name} is {gap:.4g} at step {step}, over {self.limit:g}: {self.meaning}")
+        return {self.name: gap}
+
+
 class LowMetricAlarm(StepCallback):
     """One line when a metric has stayed under a limit for some steps, and one when it is back.
 
@@ -33,7 +75,7 @@ class LowMetricAlarm(StepCallback):
         value = float(logs[self.name])
         if value >= self.limit:
             if self._raised:
-                self._say(f"{self.name} is back at {value:.4g} at step {step}")
+                _say(f"{self.name} is back at {value:.4g} at step {step}")
             self._low_since, self._raised = None, False
             return
         # The mean that is low is that of the steps since the look before.
@@ -41,7 +83,8 @@ class LowMetricAlarm(StepCallback):
         if not self._raised and step - self._low_since >= self.steps:
             self._raised = True
             low = f"under {self.limit:g} since step {self._low_since}"
-            self._say(f"{self.name} is {value:.4g} at step {step}, {low}: {self.meaning}")
+            _say(f"{self.name} is {value:.4g} at step {step}, {low}: {self.meaning}")
 
-    def _say(self, line):
-        print(f"\nAlarm: {line}", file=sys.stderr, flush=True)
+
+def _say(line):
+    print(f"\nAlarm: {line}", file=sys.stderr, flush=True)

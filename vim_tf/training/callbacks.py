@@ -69,7 +69,7 @@ class Progress(StepCallback):
         self._last_draw = now
         first_step, then = self._times[1] if len(self._times) > 2 else self._times[0]
         rate = (step - first_step) / max(now - then, 1e-9)
-        remaining = _duration((self.total_steps - step) / max(rate, 1e-9))
+        remaining = duration((self.total_steps - step) / max(rate, 1e-9))
         values = "  ".join(f"{name.split('/')[-1]} {float(logs[name]):.4f}" for name in self.shown if name in logs)
         width = len(str(self.total_steps))
         rates = f"{rate:.1f} steps/s  {rate * self.batch_size:.0f} {self.unit}/s"
@@ -80,7 +80,8 @@ class Progress(StepCallback):
             print(line, file=sys.stderr, flush=True)
 
 
-def _duration(seconds):
+def duration(seconds):
+    """Seconds as people read them: 1:05 or 2:03:04."""
     minutes, seconds = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
@@ -119,14 +120,16 @@ class Validator(StepCallback):
         evaluate: function without arguments that returns an EvaluationResult.
         recorder: Recorder.
         best: BestModel, or None.
+        gap: GeneralizationGap, or None.
     """
 
-    def __init__(self, start_step, every, evaluate, recorder, best=None):
+    def __init__(self, start_step, every, evaluate, recorder, best=None, gap=None):
         super().__init__(start_step)
         self.every = every
         self.evaluate = evaluate
         self.recorder = recorder
         self.best = best
+        self.gap = gap
         self._latest = (None, None)
 
     def on_step(self, step, logs):
@@ -141,11 +144,12 @@ class Validator(StepCallback):
 
     def _validate(self, step):
         result = self.evaluate()
-        self.recorder.record(step, result.metrics)
+        metrics = result.metrics | (self.gap.of(step, result.metrics) if self.gap else {})
+        self.recorder.record(step, metrics)
         self.recorder.show(step, {name: picture.image for name, picture in result.pictures.items()})
         if self.best:
-            self.best.offer(step, result.metrics)
-        return result.metrics
+            self.best.offer(step, metrics)
+        return metrics
 
 
 class SaveOnSignal(StepCallback):

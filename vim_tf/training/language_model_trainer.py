@@ -15,13 +15,18 @@ class LanguageModelTrainer(StepModel):
         language_model: LanguageModel.
         optimizer: built optimizer.
         jit_compile: whether XLA compiles the forward and backward pass.
-        seed: int; the other arguments are those of `StepModel`.
+        seed: int.
+        encode: function of a frozen tokenizer from images, float32 [batch, height, width, 3] in [0, 1], to tokens,
+            int32 [batch, num_tokens]; batches then hold `image` instead of `tokens`. None = they hold tokens. The
+            other arguments are those of `StepModel`.
     """
 
-    def __init__(self, language_model, optimizer, jit_compile, seed, **kwargs):
+    def __init__(self, language_model, optimizer, jit_compile, seed, encode=None, **kwargs):
         names = ("language_model/loss", "language_model/bits_per_token", "language_model/gradient_norm")
         super().__init__(language_model, seed, names, **kwargs)
         self.language_model = language_model
+        # A function and no layer: the tokenizer's weights belong to no checkpoint of the language model.
+        self._encode = encode
         self._compiled_gradients = tf.function(self._gradients, jit_compile=jit_compile, autograph=False)
         self.built = True
         self.compile(optimizer=optimizer)
@@ -34,8 +39,10 @@ class LanguageModelTrainer(StepModel):
         self.finish_step()
 
     def _microbatch(self, batch, index):
-        labels = self.language_model.known_labels(batch["label"])
-        return self._compiled_gradients(batch["tokens"], labels, self.step_seed(index), loss_scale(self.optimizer))
+        labels = self.language_model.known_labels(tf.cast(batch["label"], tf.int32))
+        # Outside the compiled function, so that images get the very tokens that encode_dataset gives them.
+        tokens = self._encode(batch["image"]) if self._encode else batch["tokens"]
+        return self._compiled_gradients(tokens, labels, self.step_seed(index), loss_scale(self.optimizer))
 
     def _gradients(self, tokens, labels, seed, scale):
         with tf.GradientTape() as tape:

@@ -92,6 +92,12 @@ class Recorder(StepCallback):
                 tf.summary.scalar(name, value)
             self._writer.flush()
 
+    def last(self, name):
+        """Latest recorded value of a metric, if need be from before a resume; None where there is none."""
+        if name in self.latest:
+            return self.latest[name]
+        return next((line[name] for line in reversed(self._lines) if name in line), None)
+
     def show(self, step, images):
         """Adds pictures to TensorBoard: a dict from name to uint8 [height, width, 3]."""
         with self._writing(), self._writer.as_default(step=step):

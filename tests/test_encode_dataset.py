@@ -1,0 +1,83 @@
+"""`vim_tf.encode_dataset`: the views of an image on disk."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tests.testing import save_untrained_tokenizer
+from vim_tf import config as configs
+from vim_tf import encode_dataset, workdir
+from vim_tf.data import preprocessing, token_records
+
+SIZES = [(9, 9), (9, 12), (12, 9), (9, 15), (9, 9)]  # 9/8 of the tokenizer's 8 pixels: ten_crop resizes nothing
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    """Folder of an untrained tokenizer."""
+    return save_untrained_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Folder of pictures, of which every third or so is for validation."""
+    folder = tmp_path_factory.mktemp("images")
+    random = np.random.default_rng(0)
+    for index, size in enumerate(SIZES):
+        Image.fromarray(random.integers(0, 256, (*size, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+    return folder
+
+
+def encode(tokenizer, images, output, **settings):
+    data = configs.DataConfig(source=f"folder:{images}", validation_fraction=0.3)
+    config = configs.EncodeConfig(tokenizer=tokenizer, data=data, output=str(output), batch_size=12, **settings)
+    return encode_dataset.run(config), [token_records.load_tokens(str(output), split) for split in configs.SPLITS]
+
+
+def crops(pixels):
+    bottom, right = pixels.shape[0] - 8, pixels.shape[1] - 8
+    places = [(bottom // 2, right // 2), (0, 0), (0, right), (bottom, 0), (bottom, right)]
+    return np.stack([pixels[top : top + 8, left : left + 8] for top, left in places])
+
+
+def centre(pixels):
+    return preprocessing.fit_image(pixels, 8, 8).numpy()[None]
+
+
+@pytest.mark.parametrize(("views", "first_half"), [("flips", centre), ("ten_crop", crops)])
+def test_tokens_are_those_of_each_view(views, first_half, tokenizer, images, tmp_path):
+    manifest, splits = encode(tokenizer, images, tmp_path, views=views, num_shards=2)
+    loaded = workdir.load_tokenizer(tokenizer)
+    seen = 0
+    for data in splits:
+        for tokens, key in zip(data.tokens, data.keys, strict=True):
+            half = first_half(np.asarray(Image.open(images / key.decode())))
+            expected = np.concatenate([half, half[:, :, ::-1]])
+            np.testing.assert_array_equal(tokens, loaded.encode(preprocessing.to_float(expected)))
+            assert manifest.views == len(expected)
+            seen += 1
+    assert seen == len(SIZES)
+
+
+def test_without_being_told_there_is_one_view(tokenizer, images, tmp_path):
+    manifest, (train, _) = encode(tokenizer, images, tmp_path)
+    assert manifest.views == train.tokens.shape[1] == 1
+
+
+def test_the_scale_reaches_the_crops(tokenizer, images, tmp_path):
+    _, (train, _) = encode(tokenizer, images, tmp_path, views="ten_crop", view_scale=1.0)
+    loaded = workdir.load_tokenizer(tokenizer)
+    square = next(i for i, key in enumerate(train.keys) if SIZES[int(key[:1])] == (9, 9))
+    pixels = np.asarray(Image.open(images / train.keys[square].decode()))
+    expected = loaded.encode(preprocessing.to_float(np.concatenate([centre(pixels)] * 5)))
+    np.testing.assert_array_equal(train.tokens[square, :5], expected)
+
+
+def test_a_shard_of_views_is_encoded_like_one_of_images(tokenizer, tmp_path):
+    loaded = workdir.load_tokenizer(tokenizer)
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 2, 8, 8, 3), dtype=np.uint8)
+    batch = {"image": tf.constant(pixels), "label": tf.range(3, dtype=tf.int64), "key": tf.constant(["a", "b", "c"])}
+    for tokens, label, key in encode_dataset.encoded_examples(loaded, [batch]):
+        np.testing.assert_array_equal(tokens, loaded.encode(preprocessing.to_float(pixels[label])))
+        assert key == b"abc"[label : label + 1]

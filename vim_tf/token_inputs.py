@@ -1,0 +1,86 @@
+"""What a language model learns from: tokens on disk, or images that a frozen tokenizer encodes in the training step."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from vim_tf import config as configs
+from vim_tf import workdir
+from vim_tf.data import augmentation, pipeline, sources, token_records
+from vim_tf.encode_dataset import encoded_examples, tokenizer_facts
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenInputs:
+    """Training batches and validation tokens of a language model.
+
+    Attributes:
+        facts: TokenFacts.
+        class_names: list of str [num_classes].
+        batches: function of the first step and the rows of each batch that are wanted, as in `pipeline`, that returns
+            the endless training data: `tokens` or `image`, and `label`.
+        encode: function from such images to tokens, as `LanguageModelTrainer` takes it; None = batches hold tokens.
+        tokens: int32 [examples, views, num_tokens] of the validation split.
+        labels: int32 [examples] of the validation split, -1 = none.
+    """
+
+    facts: configs.TokenFacts
+    class_names: list[str]
+    batches: Callable
+    encode: Callable | None
+    tokens: Any
+    labels: Any
+
+
+def open_inputs(config, tokenizer):
+    """The inputs that a LanguageModelTrainConfig describes.
+
+    Args:
+        config: LanguageModelTrainConfig.
+        tokenizer: the trained tokenizer of `config.tokenizer`, or None.
+
+    Raises:
+        InputError: unusable tokens or images, or tokens of another tokenizer.
+    """
+    return _cached(config, tokenizer) if config.tokens else _on_the_fly(config, tokenizer)
+
+
+def _cached(config, tokenizer):
+    settings = config.training
+    train, validation = (token_records.load_tokens(config.tokens, split) for split in configs.SPLITS)
+    manifest = train.manifest
+    if tokenizer:
+        workdir.check_same_tokenizer(f"--tokens={config.tokens}", manifest.tokenizer_checksum, tokenizer.checksum)
+    names = [field.name for field in dataclasses.fields(configs.TokenFacts)]
+    return TokenInputs(
+        facts=configs.TokenFacts(**{name: getattr(manifest, name) for name in names}),
+        class_names=manifest.class_names,
+        batches=lambda start, rows=None: pipeline.token_batches(
+            train.tokens, train.labels, settings.batch_size, settings.seed, start, rows=rows
+        ),
+        encode=None,
+        tokens=validation.tokens,
+        labels=validation.labels,
+    )
+
+
+def _on_the_fly(config, tokenizer):
+    settings = config.training
+    size = tokenizer.height, tokenizer.width
+    train, validation = (sources.build_source(config.data, split, *size) for split in configs.SPLITS)
+    augment = augmentation.build_augment(config.augmentation, *size)
+    # Once: the tokenizer doesn't change, and validation sees the images as they are.
+    examples = encoded_examples(tokenizer, pipeline.eval_batches(validation, settings.batch_size))
+    tokens, labels, _ = zip(*examples, strict=True)
+    return TokenInputs(
+        facts=configs.TokenFacts(**tokenizer_facts(tokenizer), num_classes=train.num_classes),
+        class_names=train.class_names,
+        batches=lambda start, rows=None: pipeline.train_batches(
+            train, settings.batch_size, settings.seed, start, augment=augment, rows=rows
+        ),
+        encode=tokenizer.encode,
+        tokens=np.stack(tokens),
+        labels=np.array(labels, np.int32),
+    )
