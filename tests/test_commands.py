@@ -3,13 +3,14 @@
 import json
 import os
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+from vim_tf import complete, encode_dataset, evaluate, export, flags, reconstruct, sample, train
 from vim_tf import config as configs
-from vim_tf import encode_dataset, evaluate, export, flags, reconstruct, sample, train
 from vim_tf.data import token_records
 from vim_tf.errors import InputError
 
@@ -36,6 +37,7 @@ TINY_LANGUAGE_MODEL = [
     "--model.num_layers=1",
     "--model.hidden_dim=16",
     "--model.mlp_dim=16",
+    "--training.keep_best_metric=",
     *TINY_TRAINING,
 ]
 
@@ -67,8 +69,13 @@ def chain(tmp_path_factory):
     return root
 
 
-def stages(chain):
+def trained(chain):
     return [f"--tokenizer={chain}/tokenizer", f"--language_model={chain}/language_model"]
+
+
+def stages(chain):
+    """Flags of the commands that draw samples; XLA would take longer than the samples."""
+    return [*trained(chain), "--sampling.jit_compile=false"]
 
 
 def test_training_leaves_config_checkpoints_metrics_and_tensorboard(chain):
@@ -116,6 +123,76 @@ def test_sample_of_a_label_that_is_not_there_is_refused_before_anything_is_writt
     with pytest.raises(InputError, match="label 10 is out of range"):
         call(sample, configs.SampleConfig, *stages(chain), "--labels=10", f"--output={tmp_path}/out")
     assert not os.path.exists(tmp_path / "out")
+
+
+def test_a_large_request_holds_the_same_samples_in_files_and_is_not_drawn_twice(chain, tmp_path, capsys):
+    argv = [*stages(chain), "--labels=3,1", "--num_per_label=3", "--seed=7"]
+    small = call(sample, configs.SampleConfig, *argv, f"--output={tmp_path}/small")
+    for process in (1, 0):
+        large = ["--num_shards=4", "--num_processes=2", f"--process={process}", f"--output={tmp_path}/large"]
+        call(sample, configs.SampleConfig, *argv, *large)
+    for shard in range(4):
+        with np.load(tmp_path / "large" / f"samples-{shard:05d}-of-00004.npz") as data:
+            for name in ("labels", "images", "tokens"):
+                np.testing.assert_array_equal(data[name], small[name][data["indices"]])
+    assert "2 more are still to be written" in capsys.readouterr().out
+    with pytest.raises(InputError, match="sampling differ"):
+        call(sample, configs.SampleConfig, *argv, *large, "--sampling.top_k=2")
+
+
+def test_rejection_keeps_what_the_classifier_prefers(chain, tmp_path):
+    """The classifier takes an image for a 2 the more surely, the less red it is."""
+    inputs = keras.layers.Input([16, 16, 3])
+    paleness = 1 - keras.layers.GlobalAveragePooling2D()(inputs)[:, :1]
+    keras.Model(inputs, keras.layers.Concatenate()([0 * paleness, 0 * paleness, paleness])).save(tmp_path / "c.keras")
+    argv = [*stages(chain), "--labels=2", "--num_per_label=4"]
+    rejection = [f"--sampling.classifier={tmp_path}/c.keras", "--sampling.rejection_candidates=4"]
+    kept = call(sample, configs.SampleConfig, *argv, *rejection, f"--output={tmp_path}/a")
+    drawn = call(sample, configs.SampleConfig, *argv, "--num_per_label=16", f"--output={tmp_path}/b")
+    redness = drawn["images"][..., 0].reshape(4, 4, -1).mean(axis=-1)
+    np.testing.assert_allclose(kept["images"][..., 0].reshape(4, -1).mean(axis=-1), redness.min(axis=1))
+
+
+class TestComplete:
+    @pytest.fixture
+    def image(self, tmp_path):
+        pixels = np.random.default_rng(0).integers(0, 255, [16, 16, 3]).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        return f"--images={tmp_path}/a.png"
+
+    def test_kept_rows_stay_and_the_rest_is_sampled(self, chain, image, tmp_path):
+        argv = [*stages(chain), image, "--labels=3", "--num_variants=3"]
+        whole = call(complete, configs.CompleteConfig, *argv, "--keep_rows=4", f"--output={tmp_path}/whole")
+        half = call(complete, configs.CompleteConfig, *argv, f"--output={tmp_path}/half")
+        none = call(complete, configs.CompleteConfig, *argv, "--keep_rows=0", f"--output={tmp_path}/none")
+        samples = call(
+            sample, configs.SampleConfig, *stages(chain), "--labels=3", "--num_per_label=3", f"--output={tmp_path}/s"
+        )
+        assert whole.shape == half.shape == (1, 3, 16, 16, 3)
+        np.testing.assert_array_equal(whole[0, 0], whole[0, 1])
+        assert np.any(half[0, 0] != half[0, 1])
+        assert np.abs(none[0].astype(int) - samples["images"]).max() <= 1
+        assert set(os.listdir(tmp_path / "half")) == {"grid.png", *(f"a_variant{i}.png" for i in range(3))}
+
+    def test_a_canvas_is_larger_than_the_model(self, chain, image, tmp_path):
+        argv = [*stages(chain), image, "--labels=3", "--num_variants=2", "--height=24", "--width=32"]
+        assert call(complete, configs.CompleteConfig, *argv, f"--output={tmp_path}/o").shape == (1, 2, 24, 32, 3)
+
+    @pytest.mark.parametrize(
+        ("flag", "message"),
+        [
+            ("--keep_rows=5", "this tokenizer has 4 rows"),
+            ("--height=18", "must be a multiple of 4"),
+            ("--width=8", "at least 16, the model's width"),
+            ("--labels=", "--labels is needed"),
+            ("--labels=10", "label 10 is out of range"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused_before_anything_is_written(self, chain, image, tmp_path, flag, message):
+        with pytest.raises(InputError, match=message):
+            argv = [*stages(chain), image, "--labels=3", flag, f"--output={tmp_path}/o"]
+            call(complete, configs.CompleteConfig, *argv)
+        assert not os.path.exists(tmp_path / "o")
 
 
 def test_evaluate_writes_metrics_with_conditions_and_a_report(chain, tmp_path):
@@ -171,9 +248,9 @@ def test_reconstruct_names_the_file_that_is_no_image(chain, tmp_path):
 
 
 def test_exported_model_serves_the_commands(chain, tmp_path):
-    folder = call(export, configs.ExportConfig, *stages(chain), f"--output={tmp_path}/e")
+    folder = call(export, configs.ExportConfig, *trained(chain), f"--output={tmp_path}/e")
     argv = ["--labels=2", "--num_per_label=2"]
-    exported = [f"--tokenizer={folder}", f"--language_model={folder}"]
+    exported = [f"--tokenizer={folder}", f"--language_model={folder}", "--sampling.jit_compile=false"]
     from_export = call(sample, configs.SampleConfig, *exported, *argv, f"--output={tmp_path}/a")
     from_workdirs = call(sample, configs.SampleConfig, *stages(chain), *argv, f"--output={tmp_path}/b")
     np.testing.assert_array_equal(from_export["tokens"], from_workdirs["tokens"])

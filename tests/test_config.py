@@ -27,6 +27,7 @@ GIVEN = {
     configs.EncodeConfig: {"tokenizer": "t", "output": "o"},
     configs.ReconstructConfig: {"tokenizer": "t", "images": ("a.png", "b.png"), "output": "o"},
     configs.SampleConfig: {"tokenizer": "t", "language_model": "l", "output": "o", "labels": (1, 2)},
+    configs.CompleteConfig: {"tokenizer": "t", "language_model": "l", "images": ("a.png",), "output": "o"},
     configs.EvaluateConfig: {"tokenizer": "t", "language_model": "l", "output": "o"},
     configs.ExportConfig: {"tokenizer": "t", "output": "o"},
     configs.ImportWeightsConfig: {"checkpoint": "c", "output": "o"},
@@ -73,10 +74,11 @@ NOT_POSITIVE = {
         "checkpoint_every_steps",
         "keep_checkpoints",
     ],
-    configs.SamplingConfig: ["temperature", "batch_size"],
+    configs.SamplingConfig: ["temperature", "batch_size", "rejection_keep"],
     configs.EvaluationConfig: ["samples_per_label", "batch_size", "feature_steps"],
     configs.EncodeConfig: ["batch_size", "num_shards"],
-    configs.SampleConfig: ["num_per_label"],
+    configs.SampleConfig: ["num_per_label", "num_processes"],
+    configs.CompleteConfig: ["num_variants"],
     configs.ExportConfig: ["sampling_batch_size"],
     configs.ImportWeightsConfig: ["height", "width"],
     configs.PipelineConfig: ["export_sampling_batch_size", "num_shards"],
@@ -101,6 +103,8 @@ NEGATIVE = {
     ],
     configs.OptimizerConfig: ["warmup_steps", "decay_start_step", "weight_decay", "clip_norm"],
     configs.AlarmConfig: ["min_discriminator_loss", "min_codebook_usage"],
+    configs.LanguageModelAlarmConfig: ["max_generalization_gap"],
+    configs.LanguageModelValidationConfig: ["samples_per_label"],
     configs.TrainingConfig: ["validate_every_steps"],
     configs.SamplingConfig: ["top_k", "guidance_scale"],
     configs.GateConfig: [
@@ -153,6 +157,8 @@ OUT_OF_RANGE = [
     (configs.LanguageModelTrainConfig, "strategy", "many"),
     (configs.EvaluateConfig, "split", "test"),
     (configs.EncodeConfig, "split", ("train", "test")),
+    (configs.EncodeConfig, "views", "five_crop"),
+    (configs.EncodeConfig, "view_scale", 0.9),
     (configs.EvaluationConfig, "kind", ("generation", "speed")),
 ]
 MISSING = [
@@ -255,6 +261,39 @@ def test_the_best_checkpoint_needs_validations():
         configs.TrainingConfig(keep_best_metric="reconstruction/psnr", validate_every_steps=0)
 
 
+def test_the_language_model_keeps_its_best_checkpoint_unless_it_is_told_not_to():
+    kept = make(configs.LanguageModelTrainConfig).training.keep_best_metric
+    assert kept == "language_model/validation_bits_per_token"
+    argv = ["--workdir=w", "--tokens=t", "--training.validate_every_steps=0"]
+    with pytest.raises(InputError, match="--training.keep_best_metric= keeps the last model alone"):
+        flags.parse(configs.LanguageModelTrainConfig, argv)
+    config = flags.parse(configs.LanguageModelTrainConfig, [*argv, "--training.keep_best_metric="])
+    assert config.training.keep_best_metric == ""
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "--tokens is needed, .* or --tokenizer and --data.source"),
+        (["--data.source=digits"], "--tokens is needed"),
+        (["--tokenizer=d"], "--data.source is needed with --tokenizer=d"),
+        (["--tokens=t", "--data.source=digits"], "--tokens=t and --data.source=digits are two inputs"),
+        (["--tokens=t", "--tokenizer=d", "--data.source=digits"], "two inputs"),
+    ],
+)
+def test_a_language_model_has_one_input(argv, message):
+    with pytest.raises(InputError, match=message) as caught:
+        flags.parse(configs.LanguageModelTrainConfig, ["--workdir=w", *argv])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "argv", [["--tokens=t"], ["--tokens=t", "--tokenizer=d"], ["--tokenizer=d", "--data.source=digits"]]
+)
+def test_a_language_model_takes_tokens_or_a_tokenizer_with_images(argv):
+    assert flags.parse(configs.LanguageModelTrainConfig, ["--workdir=w", *argv])
+
+
 def test_microbatches_must_share_the_batch():
     with pytest.raises(InputError, match="batch_size 256 can't be divided into training.gradient_accumulation_steps 3"):
         make(configs.TokenizerTrainConfig, training=configs.TrainingConfig(gradient_accumulation_steps=3))
@@ -294,10 +333,9 @@ def test_what_a_resume_may_change_is_run_length_places_records_and_devices():
             "keep_freed_memory",
         }
         fields = {field.name for field in dataclasses.fields(config_class)}
-        places = {"workdir", "tokens", "initialize_from"} & fields
-        alarms = {f.name for f in dataclasses.fields(configs.AlarmConfig)} if "alarms" in fields else set()
-        expected = {f"training.{name}" for name in training} | {f"alarms.{name}" for name in alarms}
-        assert resumable == expected | places | {"strategy", "tpu"}
+        places = {"workdir", "tokens", "tokenizer", "initialize_from"} & fields
+        shown = {name for name, _ in configs.leaves(config_class) if name.startswith(("alarms.", "validation."))}
+        assert resumable == {f"training.{name}" for name in training} | shown | places | {"strategy", "tpu"}
 
 
 def test_the_defaults_are_the_papers():

@@ -12,7 +12,7 @@ from vim_tf import config as configs
 
 ROOT = pathlib.Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("vim_tf/**/*.py"), *ROOT.glob("pipelines/**/*.py")])
-ENTRY_MODULES = ("train", "encode_dataset", "reconstruct", "sample", "evaluate", "export", "import_weights")
+ENTRY_MODULES = ("train", "encode_dataset", "reconstruct", "sample", "complete", "evaluate", "export", "import_weights")
 
 # Units from the bottom to the top: one may import what lies below it, and itself.
 LEVELS = [
@@ -20,7 +20,13 @@ LEVELS = [
     ["vim_tf.losses", "vim_tf.models", "vim_tf.data"],
     ["vim_tf.workdir", "vim_tf.training", "vim_tf.sampling"],
     ["vim_tf.evaluation", "vim_tf.serving", "vim_tf.interop"],
-    ["vim_tf.stages", "vim_tf.flags", *(f"vim_tf.{name}" for name in ENTRY_MODULES)],
+    [
+        "vim_tf.sample_jobs",
+        "vim_tf.stages",
+        "vim_tf.token_inputs",
+        "vim_tf.flags",
+        *(f"vim_tf.{name}" for name in ENTRY_MODULES),
+    ],
     ["pipelines"],
 ]
 LEVEL = {unit: level for level, units in enumerate(LEVELS) for unit in units}
@@ -138,7 +144,7 @@ def test_tf_gan_is_imported_through_its_own_module_only():
 # Files in which the code reads a section's fields.
 READERS = {
     configs.DataConfig: ["vim_tf.data.sources"],
-    configs.AugmentationConfig: ["vim_tf.stages"],
+    configs.AugmentationConfig: ["vim_tf.data.augmentation"],
     configs.TransformerConfig: ["vim_tf.models.vit"],
     configs.ViTConfig: ["vim_tf.models.vit"],
     configs.CNNConfig: ["vim_tf.models.cnn"],
@@ -156,12 +162,15 @@ READERS = {
     configs.TrainingConfig: ["vim_tf.train", "vim_tf.stages"],
     configs.AlarmConfig: ["vim_tf.train", "vim_tf.stages"],
     configs.TokenizerTrainConfig: ["vim_tf.train", "vim_tf.stages"],
-    configs.LanguageModelTrainConfig: ["vim_tf.train", "vim_tf.stages"],
+    configs.LanguageModelAlarmConfig: ["vim_tf.stages"],
+    configs.LanguageModelValidationConfig: ["vim_tf.stages"],
+    configs.LanguageModelTrainConfig: ["vim_tf.train", "vim_tf.stages", "vim_tf.token_inputs"],
     configs.SamplingConfig: ["vim_tf.sample", "vim_tf.sampling.generate"],
     configs.EvaluationConfig: ["vim_tf.evaluate"],
     configs.EncodeConfig: ["vim_tf.encode_dataset"],
     configs.ReconstructConfig: ["vim_tf.reconstruct"],
     configs.SampleConfig: ["vim_tf.sample"],
+    configs.CompleteConfig: ["vim_tf.complete"],
     configs.EvaluateConfig: ["vim_tf.evaluate"],
     configs.ExportConfig: ["vim_tf.export"],
     configs.ImportWeightsConfig: ["vim_tf.import_weights"],

@@ -70,7 +70,7 @@ def _evaluate_generation(config, tokenizer, source, network):
         config.evaluation.seed,
         sampler_settings(config.sampling),
     )
-    return evaluator.run(tokenizer, build_sampler(language_model, config.sampling))
+    return evaluator.run(tokenizer, build_sampler(language_model, config.sampling, tokenizer))
 
 
 def _training_curves(stages):

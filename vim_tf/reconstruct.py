@@ -4,7 +4,6 @@ import os
 
 from vim_tf import config as configs
 from vim_tf import flags
-from vim_tf.errors import InputError
 
 
 def run(config):
@@ -21,11 +20,12 @@ def run(config):
 
     from vim_tf import workdir
     from vim_tf.data import preprocessing
+    from vim_tf.data.image_files import read_image
     from vim_tf.evaluation import pictures
     from vim_tf.evaluation.results import write_whole
 
     tokenizer = workdir.load_tokenizer(config.tokenizer)
-    images = np.stack([_read(path, tokenizer.height, tokenizer.width) for path in config.images])
+    images = np.stack([read_image(path, tokenizer.height, tokenizer.width) for path in config.images])
     tokens = tokenizer.encode(preprocessing.to_float(tf.constant(images)))
     reconstructions = preprocessing.to_uint8(tokenizer.decode(tokens)).numpy()
     factor = pictures.enlargement(tokenizer.height, tokenizer.width, wanted=128)
@@ -35,20 +35,6 @@ def run(config):
         write_whole(target, preprocessing.encode_png(pictures.grid(rows, num_columns=3, factor=factor)))
         psnr = float(tf.image.psnr(image, reconstruction, max_val=255))
         print(f"{target}: input, reconstruction, error; {psnr:.1f} dB")
-
-
-def _read(path, height, width):
-    import tensorflow as tf
-
-    from vim_tf.data import preprocessing
-
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            return preprocessing.decode_and_fit(file.read(), height, width).numpy()
-    except tf.errors.NotFoundError as error:
-        raise InputError(f"there is no image {path}") from error
-    except tf.errors.OpError as error:
-        raise InputError(f"{path} can't be decoded as an image: {str(error).splitlines()[0]}") from error
 
 
 def main():

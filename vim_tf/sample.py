@@ -5,66 +5,126 @@ import io
 
 from vim_tf import config as configs
 from vim_tf import flags
+from vim_tf.errors import InputError
 
 
 def run(config):
     """Writes one PNG per image, `grid.png` with a row per label, and `samples.npz` with images, labels and tokens.
 
+    A large request, with `num_shards`, writes `samples-*.npz` files instead, as in `vim_tf.sample_jobs`.
+
     Args:
         config: SampleConfig.
 
     Returns:
-        dict of images uint8 [n, height, width, 3], labels int32 [n] and tokens int32 [n, num_tokens].
+        dict of images uint8 [n, height, width, 3], labels int32 [n] and tokens int32 [n, num_tokens]; of a large
+        request, None.
 
     Raises:
-        InputError: unusable stages, or a label that the language model doesn't know.
+        InputError: unusable stages or classifier, a label that the language model doesn't know, or a folder that holds
+            another large request.
     """
     import numpy as np
 
     from vim_tf import workdir
-    from vim_tf.data import preprocessing
-    from vim_tf.evaluation import pictures
-    from vim_tf.evaluation.results import write_whole
 
     tokenizer = workdir.load_tokenizer(config.tokenizer)
     language_model = workdir.load_language_model(config.language_model, tokenizer)
     labels = config.labels or tuple(range(max(language_model.num_classes, 1)))
     labels = np.repeat(np.asarray(labels, np.int32), config.num_per_label)
+    if config.seed + len(labels) > np.iinfo(np.int32).max:
+        raise InputError(f"--seed={config.seed} leaves no room for {len(labels)} seeds up to {np.iinfo(np.int32).max}")
     seeds = config.seed + np.arange(len(labels), dtype=np.int32)
-    sampler = build_sampler(language_model, config.sampling)
-    tokens = sampler.sample(labels, seeds, **sampler_settings(config.sampling))
-    size = config.sampling.batch_size
-    images = np.concatenate(
-        [
-            preprocessing.to_uint8(tokenizer.decode(tokens[start : start + size])).numpy()
-            for start in range(0, len(tokens), size)
-        ]
-    )
-    samples = {"images": images, "labels": labels, "tokens": tokens}
-    for image, label, seed in zip(images, labels, seeds, strict=True):
+    sampler = build_sampler(language_model, config.sampling, tokenizer)
+    settings = sampler_settings(config.sampling)
+
+    def draw(labels, seeds):
+        tokens = sampler.sample(labels, seeds, **settings)
+        return {"images": decode(tokenizer, tokens, config.sampling.batch_size), "tokens": tokens}
+
+    if config.num_shards:
+        return _run_job(config, tokenizer, language_model, labels, seeds, draw)
+    samples = {"labels": labels, **draw(labels, seeds)}
+    _write_small(config, samples, seeds)
+    return samples
+
+
+def _run_job(config, tokenizer, language_model, labels, seeds, draw):
+    from vim_tf import sample_jobs, workdir
+
+    settings = {
+        "tokenizer": tokenizer.checksum,
+        "language_model": workdir.checksum(language_model),
+        "sampling": dataclasses.asdict(config.sampling),
+    }
+    job = sample_jobs.SampleJob(config.output, labels, seeds, config.num_shards, settings)
+    missing = sample_jobs.run_job(job, draw, config.process, config.num_processes)
+    others = f"; {len(missing)} more are still to be written by other processes" if missing else ""
+    print(f"{config.output}: {config.num_shards - len(missing)} of {config.num_shards} files are there{others}")
+
+
+def _write_small(config, samples, seeds):
+    import numpy as np
+
+    from vim_tf.data import preprocessing
+    from vim_tf.evaluation import pictures
+    from vim_tf.evaluation.results import write_whole
+
+    images = samples["images"]
+    for image, label, seed in zip(images, samples["labels"], seeds, strict=True):
         write_whole(f"{config.output}/label{label}_seed{seed}.png", preprocessing.encode_png(image))
-    factor = pictures.enlargement(tokenizer.height, tokenizer.width)
+    factor = pictures.enlargement(*images.shape[1:3])
     grid = pictures.grid(images, num_columns=config.num_per_label, factor=factor)
     write_whole(f"{config.output}/grid.png", preprocessing.encode_png(grid))
     archive = io.BytesIO()
     np.savez_compressed(archive, **samples)
     write_whole(f"{config.output}/samples.npz", archive.getvalue())
     print(f"{len(images)} images: {config.output}/grid.png, {config.output}/samples.npz and one PNG each")
-    return samples
 
 
-def build_sampler(language_model, sampling):
-    """The sampler that a SamplingConfig describes."""
+def decode(tokenizer, tokens, batch_size):
+    """Pixels of tokens, `batch_size` images at a time: uint8 [n, height, width, 3]."""
+    import numpy as np
+
+    from vim_tf.data import preprocessing
+
+    return np.concatenate(
+        [
+            preprocessing.to_uint8(tokenizer.decode(tokens[start : start + batch_size])).numpy()
+            for start in range(0, len(tokens), batch_size)
+        ]
+    )
+
+
+def build_sampler(language_model, sampling, tokenizer):
+    """The sampler that a SamplingConfig describes.
+
+    Args:
+        language_model: LanguageModel.
+        sampling: SamplingConfig.
+        tokenizer: of its tokens, to show candidates to a classifier.
+
+    Raises:
+        InputError: the classifier can't be used.
+    """
     from vim_tf.sampling.generate import Sampler
+    from vim_tf.sampling.rejection import Classifier, RejectionSampler
 
-    return Sampler(language_model, sampling.batch_size)
+    sampler = Sampler(language_model, sampling.batch_size, sampling.guidance_schedule, sampling.jit_compile)
+    if not sampling.classifier:
+        return sampler
+    return RejectionSampler(
+        sampler,
+        lambda tokens: decode(tokenizer, tokens, sampling.batch_size),
+        Classifier(sampling.classifier, sampling.batch_size),
+        sampling.rejection_keep,
+        sampling.rejection_candidates,
+    )
 
 
 def sampler_settings(sampling):
-    """The arguments of `Sampler.sample` in a SamplingConfig: all but the batch size."""
-    settings = dataclasses.asdict(sampling)
-    settings.pop("batch_size")
-    return settings
+    """The arguments of `Sampler.sample` in a SamplingConfig: all but those of the samplers themselves."""
+    return {name: getattr(sampling, name) for name in ("temperature", "top_k", "top_p", "guidance_scale")}
 
 
 def main():

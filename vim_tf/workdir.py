@@ -125,14 +125,14 @@ def save_stage(model, config, folder):
     _write_config(config, folder)
 
 
-def checksum(tokenizer):
-    """sha256 over a tokenizer's inference weights and its configuration, as hexadecimal digits."""
+def checksum(model):
+    """sha256 over a model's inference weights and its configuration, as hexadecimal digits."""
     digest = hashlib.sha256()
-    for weight in sorted(tokenizer.weights, key=lambda weight: weight.path):
+    for weight in sorted(model.weights, key=lambda weight: weight.path):
         values = np.ascontiguousarray(weight.numpy())
         digest.update(f"{weight.path} {values.dtype.str} {values.shape}\n".encode())
         digest.update(values.tobytes())
-    digest.update(json.dumps(_form(tokenizer), sort_keys=True, separators=(",", ":")).encode())
+    digest.update(json.dumps(_form(model), sort_keys=True, separators=(",", ":")).encode())
     return digest.hexdigest()
 
 

@@ -10,12 +10,15 @@ from vim_tf.evaluation.evaluators import (
     GenerationEvaluator,
     RealEvaluator,
     ReconstructionEvaluator,
+    SampleEvaluator,
     TokenEvaluator,
 )
 from vim_tf.evaluation.results import METRICS
 
 
 class LevelSampler:
+    description = {"name": "levels"}
+
     """Images of one brightness level: the label, moved by a step."""
 
     def __init__(self, step=0):
@@ -143,7 +146,7 @@ def test_generation_carries_its_conditions(fakes, flat_source):
     assert set(result.conditions) == set(result.metrics) <= set(METRICS)
     conditions = result.conditions["generation/frechet_distance"]
     assert conditions["measured"] == {"what": "samples", "num_images": 32, "seed": 7, "samples_per_label": 2}
-    assert conditions["sampling"] == {"top_k": 3}
+    assert conditions["sampling"] == {"top_k": 3, "name": "levels"}
     assert (conditions["reference"]["split"], conditions["reference"]["num_images"]) == ("validation", 32)
     assert "reference" not in result.conditions["generation/classifier_score"]
 
@@ -225,3 +228,27 @@ def test_bits_are_means_over_examples_of_the_first_view():
 def test_no_tokens_are_refused():
     with pytest.raises(InputError, match="no tokens"):
         TokenEvaluator(np.zeros([0, 1, 4], np.int32), np.zeros([0], np.int32), 2).run(UniformLanguageModel())
+
+
+def test_the_picture_of_samples_has_a_row_per_label_and_the_same_seeds_each_time(fakes):
+    sampler = LevelSampler()
+    evaluator = SampleEvaluator(["zero", "one", "two"], samples_per_label=2)
+    first, second = (evaluator.run(fakes.LevelTokenizer(), sampler) for _ in range(2))
+    assert sampler.calls == [([0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 4, 5], {})] * 2
+    assert first.metrics == {}
+    picture = first.pictures["generation/samples"]
+    assert picture.row_labels == ("zero", "one", "two") and picture.num_columns == 2
+    # Cells of 16 x 16 pixels with a gap of 2; a label's image has its level.
+    assert [[picture.image[18 * row + 9, 18 * column + 9, 0] for column in range(2)] for row in range(3)] == [
+        [17 * label] * 2 for label in range(3)
+    ]
+    np.testing.assert_array_equal(second.pictures["generation/samples"].image, picture.image)
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "expected"),
+    [(10, list(range(10))), (1000, [0, 111, 222, 333, 444, 555, 666, 777, 888, 999]), (0, [0] * 10)],
+)
+def test_at_most_ten_evenly_spread_labels_are_pictured(num_classes, expected):
+    names = [str(label) for label in range(num_classes)]
+    assert SampleEvaluator(names, samples_per_label=3).labels.tolist() == np.repeat(expected, 3).tolist()

@@ -51,6 +51,7 @@ LANGUAGE_MODEL_FLAGS = f"""
 --training.batch_size=8
 --training.log_every_steps=4
 --training.validate_every_steps=0
+--training.keep_best_metric=
 --training.checkpoint_every_steps={CHECKPOINT_EVERY_STEPS}
 """
 PIPELINE_FLAGS = """
@@ -59,6 +60,7 @@ PIPELINE_FLAGS = """
 --evaluation.feature_steps=4
 --evaluation.batch_size=8
 --sampling.batch_size=8
+--sampling.jit_compile=false
 --export_sampling_batch_size=2
 --num_shards=2
 """

@@ -8,7 +8,7 @@ from scipy.stats import chisquare
 
 from vim_tf.errors import InputError
 from vim_tf.models.language_model import LanguageModel
-from vim_tf.sampling.generate import Sampler, generate_tokens
+from vim_tf.sampling.generate import Sampler, cache_lengths, generate_tokens
 
 BATCH_SIZE, CODEBOOK_SIZE, NUM_CLASSES, NUM_TOKENS = 4, 7, 3, 6
 SETTINGS = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "guidance_scale": 1.0}
@@ -56,7 +56,7 @@ def request_tokens(model):
         input_signature=[
             *(spec([None], dtype) for dtype in dtypes),
             spec([None, NUM_TOKENS], tf.int32),
-            spec([None], tf.int32),
+            spec([None, NUM_TOKENS], tf.bool),
         ],
         autograph=False,
     )
@@ -65,8 +65,8 @@ def request_tokens(model):
         n = len(labels)
         values = [np.broadcast_to(np.array(value, DTYPES[name]), [n]) for name, value in (SETTINGS | settings).items()]
         prefix = np.zeros([n, NUM_TOKENS], "int32") if prefix is None else prefix
-        lengths = np.zeros([n], "int32") if prefix_length is None else np.array(prefix_length, "int32")
-        return generate(np.array(labels, "int32"), np.array(seeds, "int32"), *values, prefix, lengths).numpy()
+        known = np.arange(NUM_TOKENS) < np.reshape(prefix_length or [0] * n, [n, 1])
+        return generate(np.array(labels, "int32"), np.array(seeds, "int32"), *values, prefix, known).numpy()
 
     return tokens
 
@@ -140,6 +140,65 @@ class TestDistribution:
         pairs = tokens[:, :-1] * CODEBOOK_SIZE + tokens[:, 1:]
         for column in pairs.T:
             assert chisquare(np.bincount(column, minlength=CODEBOOK_SIZE**2)).pvalue > 1e-4
+
+
+class TestCacheLengths:
+    def test_they_are_few_and_end_with_the_sequence(self):
+        assert cache_lengths(16) == [16]
+        assert cache_lengths(128) == [128]
+        assert cache_lengths(150) == [128, 150]
+        assert cache_lengths(256) == [128, 256]
+        assert cache_lengths(1024) == [256, 512, 768, 1024]
+
+    @pytest.mark.parametrize("jit_compile", [False, True])
+    def test_tokens_after_every_length_are_the_argmax_of_the_full_pass(self, jit_compile):
+        model = LanguageModel(10, 15, 1, CODEBOOK_SIZE, NUM_CLASSES, 2, 2, 8, 16, label_dropout=0.1)
+        model.build()
+        random = np.random.default_rng(3)
+        for weight in model.weights:
+            weight.assign(random.normal(1 if weight.name == "gamma" else 0, 0.5, weight.shape))
+        labels = np.array([0, 2], "int32")
+        sampler = Sampler(model, 2, jit_compile=jit_compile)
+        tokens = sampler.sample(labels, [1, 2], top_k=1, guidance_scale=2.0)
+        shown, null = (model(tokens, each).numpy() for each in (labels, np.full(2, NUM_CLASSES, "int32")))
+        np.testing.assert_array_equal(tokens, np.argmax(2 * shown - null, axis=-1))
+        assert len(np.unique(tokens[:, 128:])) > 1
+
+    def test_xla_compiles_once_for_all_settings(self, model):
+        sampler = Sampler(model, 2, jit_compile=True)
+        for settings in (SETTINGS, {"temperature": 0.5, "top_k": 3, "top_p": 0.9, "guidance_scale": 2.0}):
+            for labels in ([0], [1, 2, 0]):
+                sampler.sample(labels, labels, **settings)
+        assert sampler._generate.experimental_get_tracing_count() == 1
+
+
+class TestGuidanceSchedule:
+    def test_a_linear_one_guides_the_last_token_only_of_two(self):
+        """Greedy tokens of a model of two tokens: the first one without guidance, the second one with all of it."""
+        model = LanguageModel(1, 2, 1, 50, NUM_CLASSES, 1, 2, 8, 16, label_dropout=0.1)
+        model.build()
+        random = np.random.default_rng(1)
+        for weight in model.weights:
+            weight.assign(random.normal(1 if weight.name == "gamma" else 0, 0.7, weight.shape))
+        labels = np.array([0, 1, 2], "int32")
+        tokens = Sampler(model, 3, "linear").sample(labels, labels, top_k=1, guidance_scale=5.0)
+        shown, null = (model(tokens, each).numpy() for each in (labels, np.full(3, NUM_CLASSES, "int32")))
+        guided = null + 5 * (shown - null)
+        np.testing.assert_array_equal(tokens[:, 0], np.argmax(shown[:, 0], axis=-1))
+        np.testing.assert_array_equal(tokens[:, 1], np.argmax(guided[:, 1], axis=-1))
+        assert np.any(np.argmax(shown, axis=-1) != np.argmax(guided, axis=-1))
+
+
+class TestKnown:
+    def test_known_tokens_may_lie_anywhere(self, model, sampler):
+        """What is drawn between them depends on those before it alone."""
+        random = np.random.default_rng(3)
+        given = random.integers(0, CODEBOOK_SIZE, [8, NUM_TOKENS]).astype("int32")
+        known = np.tile([False, True, False, False, True, True], [8, 1])
+        tokens = sampler.sample([1] * 8, np.arange(8), top_k=1, known_tokens=given, known=known)
+        np.testing.assert_array_equal(tokens[known], given[known])
+        likeliest = np.argmax(model(tokens, np.ones(8, "int32")), axis=-1)
+        np.testing.assert_array_equal(tokens[~known], likeliest[~known])
 
 
 class TestPrefix:

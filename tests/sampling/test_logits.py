@@ -6,7 +6,7 @@ import tensorflow as tf
 from scipy.special import softmax
 from scipy.stats import chisquare
 
-from vim_tf.sampling.logits import draw, guide, keep_likeliest
+from vim_tf.sampling.logits import draw, guidance_at, guide, keep_likeliest
 
 INF = float("inf")
 
@@ -116,6 +116,16 @@ class TestDraw:
         one = keep_likeliest(logits, tf.ones([200], tf.int32), tf.ones([200]))
         tokens = draw(one, tf.random.stateless_uniform([200], [7, 8]))
         np.testing.assert_array_equal(tokens, np.argmax(logits, axis=-1))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [("constant", [3, 3, 3]), ("linear", [1, 1.5, 3]), ("cosine", [1, 1 + 2 * (1 - 0.5**0.5) / 2, 3])],
+)
+def test_guidance_grows_by_its_schedule(schedule, expected):
+    found = [guidance_at(tf.constant([3.0, 1.0]), schedule, tf.constant(share)) for share in (0.0, 0.25, 1.0)]
+    np.testing.assert_allclose([each[0] for each in found], expected, rtol=1e-6)
+    np.testing.assert_array_equal([each[1] for each in found], [1, 1, 1])
 
 
 class TestGuide:

@@ -9,6 +9,7 @@ differs.
 
 from vim_tf.config.commands import (
     EVALUATION_KINDS,
+    CompleteConfig,
     EncodeConfig,
     EvaluateConfig,
     EvaluationConfig,
@@ -35,7 +36,9 @@ from vim_tf.config.models import (
 from vim_tf.config.training import (
     TRAIN_CONFIGS,
     AlarmConfig,
+    LanguageModelAlarmConfig,
     LanguageModelTrainConfig,
+    LanguageModelValidationConfig,
     OptimizerConfig,
     TokenizerLossConfig,
     TokenizerTrainConfig,
@@ -49,6 +52,7 @@ __all__ = [
     "AlarmConfig",
     "AugmentationConfig",
     "CNNConfig",
+    "CompleteConfig",
     "DataConfig",
     "DiscriminatorConfig",
     "EncodeConfig",
@@ -57,8 +61,10 @@ __all__ = [
     "ExportConfig",
     "GateConfig",
     "ImportWeightsConfig",
+    "LanguageModelAlarmConfig",
     "LanguageModelConfig",
     "LanguageModelTrainConfig",
+    "LanguageModelValidationConfig",
     "OptimizerConfig",
     "PipelineConfig",
     "QuantizerConfig",

@@ -27,10 +27,31 @@ class SamplingConfig:
     guidance_scale: float = setting(
         1.0, "classifier-free guidance; 1 = off; other values need a model trained with label_dropout"
     )
+    guidance_schedule: Literal["constant", "linear", "cosine"] = setting(
+        "constant", "guidance_scale at every token, or grown to from 1 at the first one"
+    )
     batch_size: int = setting(64, "samples drawn at once; the same label and seed give the same tokens for one value")
+    jit_compile: bool = setting(
+        True, "compile the token loop with XLA: faster, after some seconds; it may round differently"
+    )
+    classifier: str = setting(
+        "", "classifier for rejection: a .keras file or SavedModel of images in [0, 1] to logits or probabilities"
+    )
+    rejection_keep: int = setting(1, "samples of a label that are kept, the best by the classifier, ...")
+    rejection_candidates: int = setting(1, "... of so many that are drawn; both 1 = no rejection")
 
     def __post_init__(self):
-        check_positive(self, "temperature", "batch_size")
+        check_choices(self)
+        check_positive(self, "temperature", "batch_size", "rejection_keep")
+        check(
+            self.rejection_candidates >= self.rejection_keep,
+            f"sampling.rejection_keep {self.rejection_keep} can't be more than sampling.rejection_candidates "
+            f"{self.rejection_candidates}",
+        )
+        check(
+            bool(self.classifier) == (self.rejection_candidates > self.rejection_keep),
+            "rejection needs both sampling.classifier and sampling.rejection_candidates above sampling.rejection_keep",
+        )
         check_not_negative(self, "top_k", "guidance_scale")
         check(0 < self.top_p <= 1, f"sampling.top_p must lie in (0, 1], not {self.top_p}")
 
@@ -64,11 +85,21 @@ class EncodeConfig:
     data: DataConfig = setting(DataConfig(), "images")
     split: tuple[str, ...] = setting(("train", "validation"), "splits to encode, separated by commas")
     output: str = setting("", "folder for the token records and their manifest")
-    batch_size: int = setting(64, "images a step")
+    views: Literal["center", "flips", "ten_crop"] = setting(
+        "center",
+        "views kept of each image, which training takes turns with: center: the image alone; flips: it and its mirror "
+        "image; ten_crop: centre and corners of the picture at view_scale, and their mirror images",
+    )
+    view_scale: float = setting(
+        1.125, "ten_crop: shorter side of the picture that crops are taken from, as a multiple of the model's size"
+    )
+    batch_size: int = setting(64, "images, or views of them, a step")
     num_shards: int = setting(1, "files per split")
 
     def __post_init__(self):
+        check_choices(self)
         check_given(self, "tokenizer", "split", "output")
+        check(self.view_scale >= 1, f"--view_scale must be at least 1, not {self.view_scale:g}")
         check_positive(self, "batch_size", "num_shards")
         for split in self.split:
             check(split in SPLITS, f"--split={split} is unknown; the splits are {', '.join(SPLITS)}")
@@ -97,10 +128,50 @@ class SampleConfig:
     seed: int = setting(0, "seed of the first image; each further image takes the next one")
     sampling: SamplingConfig = setting(SamplingConfig(), "how tokens are drawn")
     output: str = setting("", "folder for the PNG files, grid.png and samples.npz")
+    num_shards: int = setting(
+        0, "large request: so many .npz files, of which a second call writes those that are missing; 0 = small request"
+    )
+    num_processes: int = setting(1, "large request: processes that share the files, each called with its --process")
+    process: int = setting(0, "large request: number of this process, from 0")
 
     def __post_init__(self):
         check_given(self, "tokenizer", "language_model", "output")
-        check_positive(self, "num_per_label")
+        check_positive(self, "num_per_label", "num_processes")
+        check_not_negative(self, "num_shards")
+        check_seed(self)
+        check(
+            0 <= self.process < self.num_processes,
+            f"--process={self.process} is none of {self.num_processes} processes, which are numbered from 0",
+        )
+        check(self.num_shards or self.num_processes == 1, "--num_processes needs --num_shards, the files to share")
+
+
+@dataclasses.dataclass(frozen=True)
+class CompleteConfig:
+    """`vim_tf.complete`: the upper part of images to whole ones, or to larger canvases."""
+
+    tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
+    language_model: str = setting("", "trained language model: workdir or exported model")
+    images: tuple[str, ...] = setting((), "image files, separated by commas")
+    keep_rows: int = setting(-1, "rows of tokens that are kept of each image; -1 = half of them; 0 = none")
+    labels: tuple[int, ...] = setting((), "label of each image, or one for all; an unconditional model takes none")
+    num_variants: int = setting(4, "completions of each image")
+    height: int = setting(0, "height of the canvas in pixels, at whose top left the image lies; 0 = the model's")
+    width: int = setting(0, "width of the canvas in pixels; 0 = the model's")
+    seed: int = setting(0, "seed of the first completion; each further one takes the next one")
+    sampling: SamplingConfig = setting(SamplingConfig(), "how tokens are drawn")
+    output: str = setting("", "folder for the PNG files and grid.png")
+
+    def __post_init__(self):
+        check_given(self, "tokenizer", "language_model", "images", "output")
+        check_positive(self, "num_variants")
+        check_not_negative(self, "height", "width")
+        check(self.keep_rows >= -1, f"--keep_rows must be -1 or more, not {self.keep_rows}")
+        check(
+            len(self.labels) in (0, 1, len(self.images)),
+            f"{len(self.labels)} --labels can't be given to {len(self.images)} --images; give one for each, or one",
+        )
+        check(not self.sampling.classifier, "--sampling.classifier goes with vim_tf.sample and vim_tf.evaluate alone")
         check_seed(self)
 
 

@@ -20,6 +20,7 @@ from vim_tf.evaluation.results import EvaluationResult, library_versions
 from vim_tf.losses.token import cross_entropy_loss
 
 _UNCONDITIONAL_FACTOR = 10
+_SHOWN_LABELS = 10
 
 
 class RealEvaluator:
@@ -179,7 +180,7 @@ class GenerationEvaluator:
 
         Args:
             tokenizer: has decode.
-            sampler: has sample(labels, seeds, **sampling) -> tokens.
+            sampler: has sample(labels, seeds, **sampling) -> tokens, and a description for the conditions.
 
         Returns:
             EvaluationResult.
@@ -199,7 +200,9 @@ class GenerationEvaluator:
                 logits.append(part.logits)
         metrics, conditions = {}, {}
         if self.feature_network:
-            metrics, conditions = self._measure(np.concatenate(features), np.concatenate(logits), labels)
+            metrics, conditions = self._measure(
+                np.concatenate(features), np.concatenate(logits), labels, self.sampling | sampler.description
+            )
         return EvaluationResult(metrics, conditions, {"generation/samples": self._picture(shown)})
 
     def _labels(self):
@@ -207,12 +210,12 @@ class GenerationEvaluator:
             return np.zeros(_UNCONDITIONAL_FACTOR * self.samples_per_label, np.int32)
         return np.repeat(np.arange(self.num_classes, dtype=np.int32), self.samples_per_label)
 
-    def _measure(self, features, logits, labels):
+    def _measure(self, features, logits, labels, sampling):
         real_features, _, _ = activations(self.feature_network, self.source, self.batch_size)
         per_label = {"samples_per_label": self.samples_per_label} if self.num_classes else {}
         base = {
             "measured": {"what": "samples", "num_images": len(features), "seed": self.seed, **per_label},
-            "sampling": self.sampling,
+            "sampling": sampling,
             **_network_conditions(self.feature_network),
         }
         metrics = {
@@ -231,6 +234,40 @@ class GenerationEvaluator:
         if len(names) != self.num_classes:
             names = [str(label) for label in range(self.num_classes)]
         return shown.picture(names)
+
+
+class SampleEvaluator:
+    """A picture of a few samples of each label, for a look while the training runs; nothing is measured.
+
+    The same labels and seeds each time, so that the pictures of two steps show what the training has changed. Where
+    there are many labels, evenly spread ones are shown.
+
+    Args:
+        class_names: list of str, one for each label of the language model; empty = unconditional.
+        samples_per_label: int; an unconditional model gets as many rows as ten labels.
+
+    Attributes:
+        labels, seeds: int32 [num_samples], what is drawn.
+    """
+
+    def __init__(self, class_names, samples_per_label):
+        if class_names:
+            labels = np.linspace(0, len(class_names) - 1, min(len(class_names), _SHOWN_LABELS)).round().astype(np.int32)
+        else:
+            labels = np.zeros(_SHOWN_LABELS, np.int32)
+        self.samples_per_label = samples_per_label
+        self.row_names = [class_names[label] for label in labels] if class_names else []
+        self.labels = np.repeat(labels, samples_per_label)
+        self.seeds = np.arange(len(self.labels), dtype=np.int32)
+
+    def run(self, tokenizer, sampler):
+        """EvaluationResult without metrics, with the picture generation/samples; arguments as in
+        `GenerationEvaluator`."""
+        tokens = sampler.sample(self.labels, self.seeds)
+        num_rows = len(self.labels) // self.samples_per_label
+        shown = pictures.SampleRows(num_rows, self.samples_per_label, self.samples_per_label)
+        shown.update(self.seeds, _decode(tokenizer, tf.convert_to_tensor(tokens)).numpy())
+        return EvaluationResult(pictures={"generation/samples": shown.picture(self.row_names)})
 
 
 class TokenEvaluator:

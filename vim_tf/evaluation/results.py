@@ -41,6 +41,9 @@ METRICS = {
     "language_model/validation_bits_per_token": MetricInfo(
         "bits", "lower", "Mean negative log-likelihood of a token that the language model wasn't trained on."
     ),
+    "language_model/generalization_gap": MetricInfo(
+        "bits", "lower", "Bits per token of validation less those of training; a growing one is overfitting."
+    ),
     "generation/frechet_distance": MetricInfo(
         "", "lower", "Fréchet distance between samples and real images.", "real/frechet_distance"
     ),

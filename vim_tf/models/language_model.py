@@ -122,9 +122,13 @@ class LanguageModel(keras.Model):
             hidden = block(hidden)
         return ops.cast(ops.mean(hidden, axis=1), "float32")
 
-    def empty_cache(self, batch_size):
-        """Keys and values of no position yet: a pair of float [batch, heads, num_tokens, head_dim] for each block."""
-        shape = (batch_size, self.num_heads, self.num_tokens, self.hidden_dim // self.num_heads)
+    def empty_cache(self, batch_size, length=None):
+        """Keys and values of no position yet, with room for so many; None = all tokens.
+
+        Returns:
+            list of a pair of float [batch, heads, length, head_dim] for each block.
+        """
+        shape = (batch_size, self.num_heads, length or self.num_tokens, self.hidden_dim // self.num_heads)
         return [(ops.zeros(shape, self.compute_dtype), ops.zeros(shape, self.compute_dtype)) for _ in self.blocks]
 
     def step(self, previous, labels, cache, position):

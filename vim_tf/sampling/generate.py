@@ -1,10 +1,15 @@
-"""The token loop: one compiled graph with a key/value cache."""
+"""The token loop: one graph with a key/value cache."""
+
+import math
 
 import numpy as np
 import tensorflow as tf
 
 from vim_tf.errors import InputError
-from vim_tf.sampling.logits import draw, guide, keep_likeliest
+from vim_tf.sampling.logits import draw, guidance_at, guide, keep_likeliest
+
+# The cache has at most so many lengths, and none that is shorter: a further one is a further loop to compile.
+_MAX_CACHE_LENGTHS, _SHORTEST_CACHE = 4, 128
 
 
 def generate_tokens(
@@ -16,8 +21,11 @@ def generate_tokens(
     top_k,
     top_p,
     guidance_scale,
-    prefix=None,
-    prefix_length=None,
+    known_tokens=None,
+    known=None,
+    *,
+    guidance_schedule="constant",
+    jit_compile=False,
 ):
     """Tokens for any number of labels, in a graph.
 
@@ -34,17 +42,18 @@ def generate_tokens(
         top_k: int32 [n]; 0 = off.
         top_p: float32 [n] in (0, 1]; 1 = off.
         guidance_scale: float32 [n]; 1 = off. Not looked at where the model can't be guided.
-        prefix: int32 [n, num_tokens], tokens to keep at the beginning; None = none.
-        prefix_length: int32 [n], how many of them.
+        known_tokens: int32 [n, num_tokens], tokens that may be kept; None = none.
+        known: bool [n, num_tokens], which of them are. A drawn token depends on those before it alone.
+        guidance_schedule: how the scale grows from token to token, as in `guidance_at`.
+        jit_compile: whether XLA compiles the loop.
 
     Returns:
         int32 [n, num_tokens] in [0, codebook_size).
     """
-    n = tf.shape(labels)[0]
-    if prefix is None:
-        prefix = tf.zeros([n, language_model.num_tokens], tf.int32)
-        prefix_length = tf.zeros([n], tf.int32)
-    arguments = (labels, seeds, temperature, top_k, top_p, guidance_scale, prefix, prefix_length)
+    n, num_tokens = tf.shape(labels)[0], language_model.num_tokens
+    if known_tokens is None:
+        known_tokens, known = tf.zeros([n, num_tokens], tf.int32), tf.zeros([n, num_tokens], tf.bool)
+    arguments = (labels, seeds, temperature, top_k, top_p, guidance_scale, known_tokens, known)
     batches = -(-n // batch_size)
 
     def split(values):
@@ -53,29 +62,55 @@ def generate_tokens(
         padded = tf.gather(values, tf.where(index < n, index, 0))
         return tf.reshape(padded, [batches, batch_size, *values.shape[1:]])
 
+    generate = tf.function(
+        lambda *batch: _generate_batch(language_model, guidance_schedule, *batch),
+        jit_compile=jit_compile,
+        autograph=False,
+    )
+
+    def generate_batch(batch):
+        labels, seeds, *settings = batch
+        return generate(labels, _uniform(seeds, num_tokens), *settings)
+
     tokens = tf.map_fn(
-        lambda batch: _generate_batch(language_model, *batch),
+        generate_batch,
         tuple(split(values) for values in arguments),
-        fn_output_signature=tf.TensorSpec([batch_size, language_model.num_tokens], tf.int32),
+        fn_output_signature=tf.TensorSpec([batch_size, num_tokens], tf.int32),
         parallel_iterations=1,
     )
-    return tf.reshape(tokens, [-1, language_model.num_tokens])[:n]
+    return tf.reshape(tokens, [-1, num_tokens])[:n]
 
 
-def _generate_batch(language_model, labels, seeds, temperature, top_k, top_p, guidance_scale, prefix, prefix_length):
-    # One number for each sample and position, up front: a function of (seed, position) alone.
-    uniform = tf.map_fn(
-        lambda seed: tf.random.stateless_uniform([language_model.num_tokens], tf.stack([seed, 0])),
+def _uniform(seeds, num_tokens):
+    """One number for each sample and position, a function of both alone: float32 [batch, num_tokens] in [0, 1)."""
+    return tf.map_fn(
+        # The algorithm is named, since the one that TensorFlow chooses differs from device to device.
+        lambda seed: tf.random.stateless_uniform([num_tokens], tf.stack([seed, 0]), alg="philox"),
         seeds,
-        fn_output_signature=tf.TensorSpec([language_model.num_tokens], tf.float32),
+        fn_output_signature=tf.TensorSpec([num_tokens], tf.float32),
     )
+
+
+def _generate_batch(
+    language_model,
+    guidance_schedule,
+    labels,
+    uniform,
+    temperature,
+    top_k,
+    top_p,
+    guidance_scale,
+    known_tokens,
+    known,
+):
     filtering = tf.reduce_any(top_k > 0) | tf.reduce_any(top_p < 1)
+    last = max(language_model.num_tokens - 1, 1)
 
     def choose(logits, position):
         logits = logits / temperature[:, None]
         logits = tf.cond(filtering, lambda: keep_likeliest(logits, top_k, top_p), lambda: logits)
         tokens = draw(logits, uniform[:, position])
-        return tf.where(position < prefix_length, prefix[:, position], tokens)
+        return tf.where(known[:, position], known_tokens[:, position], tokens)
 
     def plain():
         return _loop(language_model, labels, choose)
@@ -83,7 +118,8 @@ def _generate_batch(language_model, labels, seeds, temperature, top_k, top_p, gu
     def guided():
         # Both halves draw the same tokens; the second one doesn't know the label.
         def choose_for_both(logits, position):
-            tokens = choose(guide(*tf.split(logits, 2), guidance_scale), position)
+            scale = guidance_at(guidance_scale, guidance_schedule, tf.cast(position, tf.float32) / last)
+            tokens = choose(guide(*tf.split(logits, 2), scale), position)
             return tf.concat([tokens, tokens], axis=0)
 
         both = tf.concat([labels, tf.fill(tf.shape(labels), language_model.null_label)], axis=0)
@@ -94,23 +130,46 @@ def _generate_batch(language_model, labels, seeds, temperature, top_k, top_p, gu
     return tf.cond(tf.reduce_any(guidance_scale != 1), guided, plain)
 
 
+def cache_lengths(num_tokens):
+    """Lengths that the cache takes one after the other: attention at a position is over the current one.
+
+    Args:
+        num_tokens: int, of an image.
+
+    Returns:
+        list of int, growing; the last one is num_tokens.
+    """
+    step = max(math.ceil(num_tokens / _MAX_CACHE_LENGTHS), _SHORTEST_CACHE)
+    return [min(start + step, num_tokens) for start in range(0, num_tokens, step)]
+
+
 def _loop(language_model, labels, choose):
     """Draws position after position: int32 [batch, num_tokens]."""
-    batch_size, length = labels.shape[0], language_model.num_tokens
+    batch_size, num_tokens = labels.shape[0], language_model.num_tokens
 
     def body(position, previous, cache, drawn):
         logits, cache = language_model.step(previous, labels, cache, position)
         tokens = choose(logits, position)
         return position + 1, tokens, cache, drawn.write(position, tokens)
 
-    start = (
-        tf.constant(0),
-        tf.zeros([batch_size], tf.int32),
-        language_model.empty_cache(batch_size),
-        tf.TensorArray(tf.int32, size=length, element_shape=[batch_size]),
-    )
-    *_, drawn = tf.while_loop(lambda position, *_: position < length, body, start, maximum_iterations=length)
+    lengths = cache_lengths(num_tokens)
+    position, tokens = tf.constant(0), tf.zeros([batch_size], tf.int32)
+    cache = language_model.empty_cache(batch_size, lengths[0])
+    drawn = tf.TensorArray(tf.int32, size=num_tokens, element_shape=[batch_size])
+    for start, end in zip([0, *lengths], lengths, strict=False):
+        cache = tf.nest.map_structure(lambda each, end=end: _lengthened(each, end), cache)
+        position, tokens, cache, drawn = tf.while_loop(
+            lambda position, *_, end=end: position < end,
+            body,
+            (position, tokens, cache, drawn),
+            maximum_iterations=end - start,
+        )
     return tf.transpose(drawn.stack())
+
+
+def _lengthened(cached, length):
+    """Keys or values [batch, heads, positions, head_dim] with room for `length` positions."""
+    return tf.pad(cached, [[0, 0], [0, 0], [0, length - cached.shape[2]], [0, 0]])
 
 
 class Sampler:
@@ -119,27 +178,53 @@ class Sampler:
     Args:
         language_model: LanguageModel.
         batch_size: samples drawn at once; the same label and seed give the same tokens for one value of it.
+        guidance_schedule: constant, linear or cosine, as in `guidance_at`.
+        jit_compile: whether XLA compiles the loop, which then takes seconds before the first sample.
     """
 
-    def __init__(self, language_model, batch_size):
+    def __init__(self, language_model, batch_size, guidance_schedule="constant", jit_compile=False):
         self.language_model = language_model
         self.batch_size = batch_size
+        # What a metric's conditions must tell.
+        self.description = {"guidance_schedule": guidance_schedule, "jit_compile": jit_compile}
         spec = tf.TensorSpec
+        dtypes = (tf.int32, tf.int32, tf.float32, tf.int32, tf.float32, tf.float32)
+        num_tokens = language_model.num_tokens
         self._generate = tf.function(
-            lambda *settings: generate_tokens(language_model, batch_size, *settings),
+            lambda *settings: generate_tokens(
+                language_model,
+                batch_size,
+                *settings,
+                guidance_schedule=guidance_schedule,
+                jit_compile=jit_compile,
+            ),
             input_signature=[
-                spec([None], dtype) for dtype in (tf.int32, tf.int32, tf.float32, tf.int32, tf.float32, tf.float32)
+                *(spec([None], dtype) for dtype in dtypes),
+                spec([None, num_tokens], tf.int32),
+                spec([None, num_tokens], tf.bool),
             ],
             autograph=False,
         )
 
-    def sample(self, labels, seeds, temperature=1.0, top_k=0, top_p=1.0, guidance_scale=1.0):
+    def sample(
+        self,
+        labels,
+        seeds,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        guidance_scale=1.0,
+        known_tokens=None,
+        known=None,
+    ):
         """Tokens for labels.
 
         Args:
             labels: int [n] in [0, num_classes); for an unconditional model 0.
             seeds: int [n].
             temperature, top_k, top_p, guidance_scale: numbers for all samples, as in `generate_tokens`.
+            known_tokens: int [n, num_tokens] in [0, codebook_size), tokens that may be kept; None = none.
+            known: bool [n, num_tokens], which of them are.
 
         Returns:
             int32 numpy array [n, num_tokens].
@@ -148,15 +233,18 @@ class Sampler:
             InputError: a label is out of range, or guidance is asked of a model that was trained without label dropout.
         """
         labels = np.asarray(labels, np.int32)
-        known = max(self.language_model.num_classes, 1)
-        wrong = labels[(labels < 0) | (labels >= known)]
+        num_labels = max(self.language_model.num_classes, 1)
+        wrong = labels[(labels < 0) | (labels >= num_labels)]
         if wrong.size:
-            raise InputError(f"label {wrong[0]} is out of range: this language model knows 0 to {known - 1}")
+            raise InputError(f"label {wrong[0]} is out of range: this language model knows 0 to {num_labels - 1}")
         if guidance_scale != 1 and not self.language_model.can_be_guided:
             raise InputError(
                 f"guidance_scale {guidance_scale} needs a class-conditional language model trained with "
                 "model.label_dropout above 0; use 1"
             )
+
+        if known_tokens is None:
+            known_tokens = known = np.zeros([len(labels), self.language_model.num_tokens], np.int32)
 
         def each(value, dtype):
             return np.full(labels.shape, value, dtype)
@@ -168,4 +256,6 @@ class Sampler:
             each(top_k, np.int32),
             each(top_p, np.float32),
             each(guidance_scale, np.float32),
+            np.asarray(known_tokens, np.int32),
+            np.asarray(known, bool),
         ).numpy()

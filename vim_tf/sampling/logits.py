@@ -1,6 +1,32 @@
 """Logits to one token: pure functions, every setting a tensor with a value for each sample."""
 
+import math
+
 import tensorflow as tf
+
+GUIDANCE_SCHEDULES = ("constant", "linear", "cosine")
+
+
+def guidance_at(guidance_scale, schedule, progress):
+    """The guidance scale at a place of the sequence.
+
+    Args:
+        guidance_scale: float32 [batch], the final one.
+        schedule: constant; linear, from 1 at the first token to the scale at the last one; or cosine, the same along
+            half a wave, flat at both ends.
+        progress: float32 [] in [0, 1], share of the sequence that lies before.
+
+    Returns:
+        float32 [batch]; 1 wherever the scale is 1.
+
+    References:
+        Chang et al., 2023, https://arxiv.org/abs/2301.00704, section 2.7 (linear); Gao et al., 2023,
+        https://arxiv.org/abs/2303.14389, section 3.3 (half a wave).
+    """
+    if schedule == "constant":
+        return guidance_scale
+    share = {"linear": lambda: progress, "cosine": lambda: (1 - tf.cos(math.pi * progress)) / 2}[schedule]()
+    return 1 + share * (guidance_scale - 1)
 
 
 def guide(logits, null_logits, guidance_scale):

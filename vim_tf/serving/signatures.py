@@ -82,7 +82,7 @@ def _language_model_functions(tokenizer, language_model, batch_size):
     bytes_spec = tf.TensorSpec([None], tf.string, name="image_bytes")
     rows_spec = tf.TensorSpec([None], tf.int32, name="keep_rows")
 
-    def generated(label, seed, temperature, top_k, top_p, guidance_scale, *prefix):
+    def generated(label, seed, temperature, top_k, top_p, guidance_scale, *known):
         _refuse_outside(label, 0, max(language_model.num_classes, 1), "label")
         _refuse_outside(top_k, 0, tf.int32.max, "top_k")
         _refuse(temperature, temperature > 0, "temperature", "it must be above 0")
@@ -95,7 +95,7 @@ def _language_model_functions(tokenizer, language_model, batch_size):
                 "this model was trained without label dropout: use 1",
             )
         settings = (label, seed, temperature, top_k, top_p, guidance_scale)
-        tokens = generate_tokens(language_model, batch_size, *settings, *prefix)
+        tokens = generate_tokens(language_model, batch_size, *settings, *known)
         return {"tokens": tokens, "images": _decode(tokenizer, tokens)}
 
     def generate(label, seed, temperature, top_k, top_p, guidance_scale):
@@ -103,9 +103,10 @@ def _language_model_functions(tokenizer, language_model, batch_size):
 
     def complete(label, seed, temperature, top_k, top_p, guidance_scale, image_bytes, keep_rows):
         _refuse_outside(keep_rows, 0, tokenizer.grid_height + 1, "keep_rows")
-        prefix_length = keep_rows * tokenizer.grid_width * tokenizer.depth
-        prefix = _encode(tokenizer, image_bytes)
-        return generated(label, seed, temperature, top_k, top_p, guidance_scale, prefix, prefix_length)
+        num_kept = keep_rows * tokenizer.grid_width * tokenizer.depth
+        tokens = _encode(tokenizer, image_bytes)
+        known = tf.range(tokens.shape[1]) < num_kept[:, None]
+        return generated(label, seed, temperature, top_k, top_p, guidance_scale, tokens, known)
 
     def features(image_bytes):
         return {"features": language_model.features(_encode(tokenizer, image_bytes))}

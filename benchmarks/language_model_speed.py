@@ -1,0 +1,151 @@
+"""Speed of the language model on CPUs beside models of the same shape from PyPI.
+
+    python -m benchmarks.language_model_speed --torch_python=<interpreter with torch, transformers, x-transformers>
+
+Each framework has a process of its own, with as many threads; one waits while the other works. A ratio is taken round
+by round; printed are the median and, in brackets, the smallest and the largest.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+
+from benchmarks import measure
+from vim_tf import flags
+from vim_tf.config.fields import check, check_positive, setting
+from vim_tf.errors import InputError
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageModelSpeedConfig:
+    """`benchmarks.language_model_speed`: the model's shape and how often to measure."""
+
+    torch_python: str = setting("", "Python interpreter with the peers; empty = only this project is measured")
+    lengths: tuple[int, ...] = setting((64, 256, 1024), "tokens of an image, squares")
+    peer_lengths: tuple[int, ...] = setting((256,), "lengths at which peers are measured too")
+    train_length: int = setting(256, "tokens of an image in the training step")
+    batch_size: int = setting(8, "images at once")
+    num_layers: int = setting(6, "Transformer blocks")
+    num_heads: int = setting(8, "attention heads")
+    hidden_dim: int = setting(256, "width of the residual stream")
+    mlp_dim: int = setting(1024, "width inside the feed-forward part")
+    codebook_size: int = setting(1024, "number of codes")
+    threads: int = setting(2, "threads of either framework")
+    rounds: int = setting(5, "rounds that count")
+    calls: int = setting(1, "measured calls of an operation in a round, after one that isn't")
+    max_foreign: float = setting(0.2, "share of the machine that other programs may take in a round that counts")
+    patience: int = setting(10, "disturbed rounds of an operation that are measured again; later ones count")
+    product_size: int = setting(2048, "rows and columns of the large matrix product that is the yardstick of FLOP/s")
+
+    def __post_init__(self):
+        check_positive(self, "batch_size", "threads", "rounds", "calls", "product_size")
+        check(self.train_length in self.lengths, f"train_length {self.train_length} must be one of lengths")
+        check(set(self.peer_lengths) <= set(self.lengths), "peer_lengths must be among lengths")
+
+
+def train_flops(config):
+    """Floating point operations of a training step's matrix products: the backward pass has two for each one."""
+    hidden, length = config.hidden_dim, config.train_length
+    block = 4 * hidden**2 + 2 * hidden * config.mlp_dim + 2 * length * hidden
+    return 3 * 2 * config.batch_size * length * (config.num_layers * block + hidden * config.codebook_size)
+
+
+def run(config):
+    """Measures and prints.
+
+    Args:
+        config: LanguageModelSpeedConfig.
+
+    Returns:
+        dict from "<operation>/<process>" to the list of its `measure.Round`s.
+
+    Raises:
+        InputError: the interpreter has no peer.
+    """
+    results = {}
+    with _start(config, [sys.executable, "-m", "benchmarks.tensorflow_language_model"], config.lengths) as ours:
+        print(f"TensorFlow {ours.facts['version']}, {config.threads} threads, batch {config.batch_size}")
+        results |= _training(config, ours)
+        for length in config.lengths:
+            results |= _sampling(config, ours, length)
+        if config.torch_python:
+            command = [config.torch_python, "-m", "benchmarks.torch_language_model"]
+            with _start(config, command, config.peer_lengths) as peers:
+                print("\n" + ", ".join(f"{name} {version}" for name, version in peers.facts["versions"].items()))
+                for operation in peers.facts["operations"]:
+                    results |= _peer(config, ours, peers, operation)
+    return results
+
+
+def _start(config, command, lengths):
+    shape_names = ("num_layers", "num_heads", "hidden_dim", "mlp_dim", "codebook_size")
+    settings = dataclasses.asdict(config) | {
+        "lengths": lengths,
+        "shape": {name: getattr(config, name) for name in shape_names},
+    }
+    environment = {"PYTHONPATH": _ROOT, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    try:
+        return measure.Worker([*command, f"--settings={json.dumps(settings)}"], environment)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{command[0]} can't run {command[2]}: {error}") from error
+
+
+def _take_turns(config, turns):
+    results, disturbed = measure.take_turns(turns, config.calls, config.rounds, config.max_foreign, config.patience)
+    if disturbed:
+        print(f"  {disturbed} of {config.rounds} rounds were disturbed by other programs")
+    return results
+
+
+def _training(config, ours):
+    name = f"train_{config.train_length}"
+    rounds = _take_turns(config, {operation: (ours, operation) for operation in (name, "large_product")})
+    scale = train_flops(config) / ours.facts["product_flops"]
+    share = measure.ratio(rounds["large_product"], rounds[name])
+    print(
+        f"\ntraining step, {config.train_length} tokens: {1e3 * measure.median(rounds[name]):.0f} ms, "
+        f"{train_flops(config) / measure.median(rounds[name]) / 1e9:.1f} GFLOP/s, {scale * share.median:.2f} "
+        f"({scale * share.smallest:.2f} to {scale * share.largest:.2f}) of a large product's rate",
+        flush=True,
+    )
+    return {f"{operation}/ours": each for operation, each in rounds.items()}
+
+
+def _sampling(config, ours, length):
+    names = ("sample", "sample_guided", "sample_whole_cache")
+    rounds = _take_turns(config, {name: (ours, f"{name}_{length}") for name in names})
+    rate = config.batch_size * length / measure.median(rounds["sample"])
+    print(
+        f"\nsampling {length} tokens: {rate:.0f} tokens/s, compiled in "
+        f"{ours.facts[f'compile_seconds_ours_{length}']:.1f} s\n"
+        f"  with guidance it takes {measure.ratio(rounds['sample_guided'], rounds['sample'])} times as long\n"
+        f"  with attention over the whole cache {measure.ratio(rounds['sample_whole_cache'], rounds['sample'])} times",
+        flush=True,
+    )
+    return {f"{name}_{length}/ours": each for name, each in rounds.items()}
+
+
+def _peer(config, ours, peers, operation):
+    kind, length = operation.split("_")[0], int(operation.rsplit("_", 1)[1])
+    if kind == "train" and length != config.train_length:
+        return {}
+    rounds = _take_turns(config, {"peer": (peers, operation), "ours": (ours, f"{kind}_{length}")})
+    rate = config.batch_size * length / measure.median(rounds["peer"])
+    print(
+        f"  {operation:28} {1e3 * measure.median(rounds['peer']):8.0f} ms {rate:8.0f} tokens/s; "
+        f"ours is {measure.ratio(rounds['peer'], rounds['ours'])} times as fast",
+        flush=True,
+    )
+    return {f"{operation}/peer": rounds["peer"], f"{operation}/ours": rounds["ours"]}
+
+
+def main():
+    """The command."""
+    flags.main(run, lambda argv: LanguageModelSpeedConfig, "Measures the language model's speed on CPUs beside peers.")
+
+
+if __name__ == "__main__":
+    main()

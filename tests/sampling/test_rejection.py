@@ -1,0 +1,116 @@
+"""Rejection by a classifier: which candidates are kept."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vim_tf.errors import InputError
+from vim_tf.sampling.rejection import Classifier, RejectionSampler, best_first
+
+
+class CountingSampler:
+    """A sample's two tokens are its label and its seed."""
+
+    description = {"jit_compile": False}
+
+    def sample(self, labels, seeds, **settings):
+        return np.stack([labels, seeds], axis=1).astype(np.int32)
+
+
+class SeedClassifier:
+    """Scores by a table of the seed, which the "image" shows."""
+
+    path = "table"
+
+    def __init__(self, scores):
+        self.scores = np.array(scores)
+
+    def label_probabilities(self, images, labels):
+        np.testing.assert_array_equal(images[:, 0], labels)
+        return self.scores[images[:, 1]]
+
+
+def sampler_of(scores, keep, candidates):
+    return RejectionSampler(CountingSampler(), lambda tokens: tokens, SeedClassifier(scores), keep, candidates)
+
+
+def test_of_equal_scores_the_first_goes_first():
+    np.testing.assert_array_equal(best_first([[0.5, 0.9, 0.5, 0.9]]), [[1, 3, 0, 2]])
+
+
+def test_the_best_of_each_group_are_kept():
+    """Two of four: seeds 0 and 1 take candidates 0 to 3, seeds 2 and 3 candidates 4 to 7."""
+    sampler = sampler_of([0.1, 0.7, 0.3, 0.9, 0.2, 0.2, 0.8, 0.1], keep=2, candidates=4)
+    tokens = sampler.sample([5, 5, 5, 5], [0, 1, 2, 3])
+    np.testing.assert_array_equal(tokens[:, 1], [3, 1, 6, 4])
+    np.testing.assert_array_equal(tokens[:, 0], [5, 5, 5, 5])
+
+
+def test_label_and_seed_alone_decide_a_sample():
+    sampler = sampler_of(np.random.default_rng(0).uniform(size=60), keep=2, candidates=5)
+    labels, seeds = np.array([1, 1, 2, 0, 1, 2]), np.array([4, 5, 5, 9, 11, 20])
+    together = sampler.sample(labels, seeds)
+    for index in range(6):
+        np.testing.assert_array_equal(
+            sampler.sample(labels[index : index + 1], seeds[index : index + 1])[0], together[index]
+        )
+
+
+def test_what_was_done_is_told():
+    description = sampler_of([0.0], keep=1, candidates=4).description
+    assert description == {
+        "jit_compile": False,
+        "rejection_keep": 1,
+        "rejection_candidates": 4,
+        "classifier": "table",
+    }
+
+
+def test_a_seed_without_room_for_candidates_is_refused():
+    with pytest.raises(InputError, match="use a smaller --seed"):
+        sampler_of([0.0], keep=1, candidates=4).sample([0], [2**30])
+
+
+def brightness_model():
+    """Logits of two classes: the mean of an image of 2 x 2 pixels, and its negative."""
+    model = keras.Sequential(
+        [keras.layers.Input([2, 2, 3]), keras.layers.Flatten(), keras.layers.Dense(2, use_bias=False)]
+    )
+    model.layers[-1].kernel.assign(np.stack([np.full(12, 1 / 12), np.full(12, -1 / 12)], axis=1))
+    return model
+
+
+@pytest.mark.parametrize("form", ["keras", "saved_model"])
+def test_a_classifier_of_either_form_gives_the_labels_probability(form, tmp_path):
+    model, path = brightness_model(), str(tmp_path / ("model.keras" if form == "keras" else "model"))
+    model.save(path) if form == "keras" else model.export(path, verbose=False)
+    images = np.stack([np.full([2, 2, 3], value, np.uint8) for value in (0, 255, 255)])
+    found = Classifier(path, batch_size=2).label_probabilities(images, np.array([0, 0, 1]))
+    sigmoid = 1 / (1 + np.exp(-2))
+    np.testing.assert_allclose(found, [0.5, sigmoid, 1 - sigmoid], rtol=1e-5)
+
+
+def test_probabilities_are_taken_as_they_are_and_images_resized(tmp_path):
+    inputs = keras.layers.Input([2, 2, 3])
+    mean = keras.layers.GlobalAveragePooling2D()(inputs)[:, :1]
+    model = keras.Model(inputs, keras.layers.Concatenate()([mean, 1 - mean]))
+    model.export(str(tmp_path), verbose=False)
+    images = np.full([1, 8, 8, 3], 51, np.uint8)
+    classifier = Classifier(str(tmp_path), batch_size=4)
+    np.testing.assert_allclose(classifier.label_probabilities(images, np.array([0])), [0.2], rtol=1e-5)
+    with pytest.raises(InputError, match="has 2 classes and can't judge label 2"):
+        classifier.label_probabilities(images, np.array([2]))
+
+
+def test_what_is_no_classifier_is_named(tmp_path):
+    with pytest.raises(InputError, match="can't be loaded as a classifier"):
+        Classifier(str(tmp_path / "nothing"), 1)
+    (tmp_path / "broken.keras").write_bytes(b"no model")
+    with pytest.raises(InputError, match="can't be loaded as a classifier"):
+        Classifier(str(tmp_path / "broken.keras"), 1)
+    module = tf.Module()
+    module.f = tf.function(lambda x: x, input_signature=[tf.TensorSpec([None, 3], tf.float32)])
+    tf.saved_model.save(module, str(tmp_path / "flat"), signatures=module.f)
+    with pytest.raises(InputError, match="not images"):
+        Classifier(str(tmp_path / "flat"), 1)

@@ -1,0 +1,92 @@
+"""Large requests in files."""
+
+import numpy as np
+import pytest
+
+from vim_tf.errors import InputError
+from vim_tf.sample_jobs import SampleJob, run_job
+
+
+def job_in(folder, **changes):
+    values = {
+        "labels": np.repeat(np.arange(3, dtype=np.int32), 4),
+        "seeds": np.arange(12, dtype=np.int32) + 100,
+        "num_shards": 5,
+        "settings": {"tokenizer": "a", "sampling": {"top_k": 0}},
+    }
+    return SampleJob(str(folder), **(values | changes))
+
+
+def draw(labels, seeds):
+    return {"tokens": np.stack([labels, seeds], axis=1)}
+
+
+def contents(job):
+    """Rows (index, label, seed, tokens) of all files."""
+    rows = []
+    for shard in range(job.num_shards):
+        with np.load(job.path(shard)) as data:
+            rows += list(zip(data["indices"], data["labels"], data["seeds"], map(tuple, data["tokens"]), strict=True))
+    return sorted(rows)
+
+
+EXPECTED = [(i, i // 4, 100 + i, (i // 4, 100 + i)) for i in range(12)]
+
+
+def test_every_image_is_in_one_file_with_its_label_and_seed(tmp_path):
+    job = job_in(tmp_path)
+    assert run_job(job, draw) == []
+    assert contents(job) == EXPECTED
+
+
+def test_every_file_has_its_share_of_each_label(tmp_path):
+    job = job_in(tmp_path, num_shards=4)
+    for shard in range(4):
+        np.testing.assert_array_equal(job.labels[job.indices(shard)], [0, 1, 2])
+
+
+def test_a_job_that_was_stopped_goes_on_with_what_is_missing(tmp_path):
+    job, calls = job_in(tmp_path), []
+
+    def stopping(labels, seeds):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(seeds)
+        return draw(labels, seeds)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job(job, stopping)
+    assert job.missing() == [2, 3, 4]
+    drawn = []
+    run_job(job, lambda labels, seeds: drawn.extend(seeds) or draw(labels, seeds))
+    assert sorted([*drawn, *np.concatenate(calls)]) == list(range(100, 112))
+    assert contents(job) == EXPECTED
+
+
+def test_processes_share_the_files(tmp_path):
+    job = job_in(tmp_path)
+    assert run_job(job, draw, process=1, num_processes=2) == [0, 2, 4]
+    assert run_job(job, draw, process=0, num_processes=2) == []
+    assert contents(job) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"seeds": np.arange(12)}, "first_seed"),
+        ({"settings": {"tokenizer": "b", "sampling": {"top_k": 0}}}, "tokenizer"),
+        ({"num_shards": 6}, "num_shards"),
+        ({"settings": {"tokenizer": "a", "sampling": {"top_k": 3}}}, "sampling"),
+    ],
+)
+def test_files_of_another_job_are_refused_and_left(tmp_path, changes, named):
+    job = job_in(tmp_path)
+    run_job(job, draw)
+    with pytest.raises(InputError, match=f"holds images of another job, {named} differ"):
+        run_job(job_in(tmp_path, **changes), draw)
+    assert contents(job) == EXPECTED
+
+
+def test_more_files_than_images_are_refused(tmp_path):
+    with pytest.raises(InputError, match="choose num_shards from 1 to 12"):
+        job_in(tmp_path, num_shards=13)

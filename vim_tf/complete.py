@@ -1,0 +1,153 @@
+"""Completes images: `python -m vim_tf.complete --tokenizer=D --language_model=D2 --images=a.png --output=O`."""
+
+import os
+
+from vim_tf import config as configs
+from vim_tf import flags
+from vim_tf.errors import InputError
+
+
+def run(config):
+    """Writes `<output>/<name>_variant<i>.png`, and `grid.png` with a row per image: image, kept part, completions.
+
+    Args:
+        config: CompleteConfig.
+
+    Returns:
+        uint8 [images, variants, height, width, 3].
+
+    Raises:
+        InputError: unusable stages, images, labels, rows or canvas; nothing has been written then.
+    """
+    import numpy as np
+
+    from vim_tf import workdir
+    from vim_tf.data.image_files import read_image
+    from vim_tf.sampling.canvas import decode_canvas, fill_canvas
+
+    tokenizer = workdir.load_tokenizer(config.tokenizer)
+    language_model = workdir.load_language_model(config.language_model, tokenizer)
+    keep_rows = _keep_rows(config, tokenizer)
+    labels = _labels(config, language_model)
+    canvas = _canvas(config, tokenizer)
+    images = np.stack([read_image(path, tokenizer.height, tokenizer.width) for path in config.images])
+    num_samples = len(images) * config.num_variants
+    tokens, known = _start(tokenizer, images, keep_rows, canvas, config.num_variants)
+    grid, stride = (tokenizer.grid_height, tokenizer.grid_width), _stride(tokenizer)
+    draw = _draw_window(config, language_model, tokenizer, np.repeat(labels, config.num_variants), num_samples)
+    tokens = fill_canvas(tokens, known, *grid, stride, draw)
+    size = config.sampling.batch_size
+    completed = np.concatenate(
+        [
+            decode_canvas(tokens[start : start + size], *grid, stride, tokenizer.decode)
+            for start in range(0, num_samples, size)
+        ]
+    )
+    completed = np.round(np.clip(completed, 0, 1) * 255).astype(np.uint8)
+    completed = completed.reshape(len(images), config.num_variants, *completed.shape[1:])
+    kept_height = keep_rows * tokenizer.height // tokenizer.grid_height
+    _write(config, images, kept_height, completed)
+    return completed
+
+
+def _keep_rows(config, tokenizer):
+    if config.keep_rows > tokenizer.grid_height:
+        raise InputError(f"--keep_rows={config.keep_rows}: this tokenizer has {tokenizer.grid_height} rows of tokens")
+    return config.keep_rows if config.keep_rows >= 0 else tokenizer.grid_height // 2
+
+
+def _labels(config, language_model):
+    """int32 [images]."""
+    import numpy as np
+
+    if language_model.num_classes and not config.labels:
+        raise InputError(
+            f"--labels is needed: this language model completes images of a label from 0 to "
+            f"{language_model.num_classes - 1}"
+        )
+    labels = np.asarray(config.labels or (0,), np.int32)
+    return np.broadcast_to(labels, [len(config.images)])
+
+
+def _canvas(config, tokenizer):
+    """Rows and columns of tokens."""
+    shape = []
+    for name in ("height", "width"):
+        model_size, places = getattr(tokenizer, name), getattr(tokenizer, f"grid_{name}")
+        size = getattr(config, name) or model_size
+        patch = model_size // places
+        if size % patch or size < model_size:
+            raise InputError(
+                f"--{name}={size} must be a multiple of {patch}, a patch, and at least {model_size}, the model's {name}"
+            )
+        shape.append(size // patch)
+    return tuple(shape)
+
+
+def _stride(tokenizer):
+    """Windows overlap by half: what is drawn sees as much of what is there."""
+    return max(tokenizer.grid_height // 2, 1), max(tokenizer.grid_width // 2, 1)
+
+
+def _start(tokenizer, images, keep_rows, canvas, num_variants):
+    """Canvases with the images' tokens at their top left, and which of them are kept."""
+    import numpy as np
+
+    from vim_tf.data import preprocessing
+
+    grid_height, grid_width = tokenizer.grid_height, tokenizer.grid_width
+    encoded = np.asarray(tokenizer.encode(preprocessing.to_float(images)))
+    tokens = np.zeros([len(images), *canvas, tokenizer.depth], np.int32)
+    tokens[:, :grid_height, :grid_width] = encoded.reshape(len(images), grid_height, grid_width, tokenizer.depth)
+    known = np.zeros([len(images), *canvas], bool)
+    known[:, :keep_rows, :grid_width] = True
+    return np.repeat(tokens, num_variants, axis=0), np.repeat(known, num_variants, axis=0)
+
+
+def _draw_window(config, language_model, tokenizer, labels, num_samples):
+    """Function as `fill_canvas` takes it; each window has seeds of its own, the first one those of `vim_tf.sample`."""
+    import numpy as np
+
+    from vim_tf.sample import build_sampler, sampler_settings
+
+    sampler = build_sampler(language_model, config.sampling, tokenizer)
+    settings = sampler_settings(config.sampling)
+
+    def draw(number, tokens, known):
+        seeds = config.seed + number * num_samples + np.arange(num_samples)
+        return sampler.sample(labels, seeds, known_tokens=tokens, known=known, **settings)
+
+    return draw
+
+
+def _write(config, images, kept_height, completed):
+    import numpy as np
+
+    from vim_tf.data import preprocessing
+    from vim_tf.evaluation import pictures
+    from vim_tf.evaluation.results import write_whole
+
+    height, width = completed.shape[2:4]
+    rows = []
+    for path, image, variants in zip(config.images, images, completed, strict=True):
+        name = os.path.splitext(os.path.basename(path))[0]
+        for index, variant in enumerate(variants):
+            write_whole(f"{config.output}/{name}_variant{index}.png", preprocessing.encode_png(variant))
+        whole = np.full([height, width, 3], pictures.GAP_COLOR, np.uint8)
+        whole[: image.shape[0], : image.shape[1]] = image
+        kept = np.full_like(whole, pictures.GAP_COLOR)
+        kept[:kept_height, : image.shape[1]] = image[:kept_height]
+        rows += [whole, kept, *variants]
+    factor = pictures.enlargement(height, width)
+    grid = pictures.grid(np.stack(rows), num_columns=config.num_variants + 2, factor=factor)
+    write_whole(f"{config.output}/grid.png", preprocessing.encode_png(grid))
+    print(f"{config.output}/grid.png: image, kept part, {config.num_variants} completions")
+
+
+def main():
+    """The command."""
+    flags.main(run, lambda argv: configs.CompleteConfig, "Draws the rest of images, or larger canvases around them.")
+
+
+if __name__ == "__main__":
+    main()

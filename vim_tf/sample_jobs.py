@@ -1,0 +1,122 @@
+"""A large request as files that any number of processes fill: resumable, no image twice, none lost."""
+
+import dataclasses
+import io
+import json
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from vim_tf.errors import InputError
+from vim_tf.evaluation.results import write_whole
+from vim_tf.training.callbacks import duration
+
+SETTINGS_NAME = "job.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleJob:
+    """What is to be drawn, and into which files.
+
+    File number s holds the images number s, s + num_shards, s + 2 * num_shards and so on, so that each file alone is
+    about as balanced over the labels as the whole.
+
+    Attributes:
+        folder: of the files.
+        labels: int32 [n].
+        seeds: int32 [n].
+        num_shards: files; at most n.
+        settings: dict that JSON can hold, of everything that decides the images besides labels and seeds.
+    """
+
+    folder: str
+    labels: Any
+    seeds: Any
+    num_shards: int
+    settings: dict
+
+    def __post_init__(self):
+        if not 0 < self.num_shards <= len(self.labels):
+            raise InputError(
+                f"{len(self.labels)} images can't fill {self.num_shards} files; choose num_shards from 1 to "
+                f"{len(self.labels)}"
+            )
+
+    def path(self, shard):
+        """File of a shard: samples-00000-of-00050.npz."""
+        return f"{self.folder}/samples-{shard:05d}-of-{self.num_shards:05d}.npz"
+
+    def indices(self, shard):
+        """Numbers of the images in a shard: int64 [images]."""
+        return np.arange(shard, len(self.labels), self.num_shards)
+
+    def missing(self):
+        """Shards that aren't there yet; one that is there is whole."""
+        return [shard for shard in range(self.num_shards) if not tf.io.gfile.exists(self.path(shard))]
+
+
+def run_job(job, draw, process=0, num_processes=1):
+    """Fills the files that are missing; each process those whose number leaves `process` when divided.
+
+    Args:
+        job: SampleJob.
+        draw: function of labels int32 [k] and seeds int32 [k] to dict of arrays with a first axis of k, such as
+            tokens and images.
+        process: int in [0, num_processes).
+        num_processes: int.
+
+    Returns:
+        list of the shards that no process has filled yet.
+
+    Raises:
+        InputError: the folder holds files of another job.
+    """
+    _claim(job)
+    own = [shard for shard in job.missing() if shard % num_processes == process]
+    total, done, start = sum(len(job.indices(shard)) for shard in own), 0, time.monotonic()
+    for shard in own:
+        indices = job.indices(shard)
+        labels, seeds = job.labels[indices], job.seeds[indices]
+        archive = io.BytesIO()
+        np.savez_compressed(archive, indices=indices, labels=labels, seeds=seeds, **draw(labels, seeds))
+        write_whole(job.path(shard), archive.getvalue())
+        done += len(indices)
+        rate = done / (time.monotonic() - start)
+        print(
+            f"{job.path(shard)}  {done}/{total} images  {rate:.1f} images/s  {duration((total - done) / rate)} left",
+            file=sys.stderr,
+            flush=True,
+        )
+    return job.missing()
+
+
+def _claim(job):
+    """Writes what the folder's files are, or checks that they are this job's."""
+    path = f"{job.folder}/{SETTINGS_NAME}"
+    wanted = json.loads(
+        json.dumps(
+            job.settings
+            | {
+                "num_images": len(job.labels),
+                "num_shards": job.num_shards,
+                "labels": [int(label) for label in np.unique(job.labels)],
+                "first_seed": int(job.seeds[0]),
+            }
+        )
+    )
+    if not tf.io.gfile.exists(path):
+        write_whole(path, json.dumps(wanted, indent=2, sort_keys=True) + "\n")
+        return
+    with tf.io.gfile.GFile(path) as file:
+        try:
+            found = json.loads(file.read())
+        except ValueError as error:
+            raise InputError(f"{path} is damaged: {error}; use another --output") from error
+    different = sorted(name for name in wanted if not isinstance(found, dict) or found.get(name) != wanted[name])
+    if different:
+        raise InputError(
+            f"{job.folder} holds images of another job, {', '.join(different)} differ; use another --output"
+        )

@@ -1,0 +1,157 @@
+"""Classifier-based rejection: of n candidates, those are kept that a classifier takes for their label most surely."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from vim_tf.errors import InputError
+
+
+def best_first(scores):
+    """Candidates from the best to the worst; of equal ones the first goes first.
+
+    Args:
+        scores: float [groups, candidates], higher is better.
+
+    Returns:
+        int64 [groups, candidates], their numbers.
+    """
+    return np.argsort(-np.asarray(scores), axis=1, kind="stable")
+
+
+class RejectionSampler:
+    """Draws `candidates` samples for each `keep` that are wanted of a label, and keeps the best by a classifier.
+
+    A drop-in for `Sampler`. Samples of neighbouring seeds form a group: sample s is number s % keep among the kept
+    ones, best first, of the candidates with the seeds from s // keep * candidates on. So a label and a seed alone
+    decide a sample here too.
+
+    Args:
+        sampler: Sampler.
+        decode: function of tokens int32 [n, num_tokens] to images uint8 [n, height, width, 3].
+        classifier: Classifier.
+        keep: int, samples kept of a group; keep / candidates is the acceptance rate.
+        candidates: int, samples drawn for a group.
+
+    References:
+        Razavi et al., 2019, https://arxiv.org/abs/1906.00446, section 3.3; Esser et al., 2021,
+        https://arxiv.org/abs/2012.09841, section 4.3; the paper's table 6.
+    """
+
+    def __init__(self, sampler, decode, classifier, keep, candidates):
+        self.sampler = sampler
+        self.decode = decode
+        self.classifier = classifier
+        self.keep = keep
+        self.candidates = candidates
+
+    @property
+    def description(self):
+        """dict of what a metric's conditions must tell."""
+        return {
+            **self.sampler.description,
+            "rejection_keep": self.keep,
+            "rejection_candidates": self.candidates,
+            "classifier": self.classifier.path,
+        }
+
+    def sample(self, labels, seeds, **settings):
+        """Tokens for labels; arguments, results and errors are those of `Sampler.sample`.
+
+        Raises:
+            InputError: the classifier doesn't know a label, or a candidate's seed would leave int32.
+        """
+        labels, seeds = np.asarray(labels, np.int32), np.asarray(seeds, np.int64)
+        if not len(labels):
+            return self.sampler.sample(labels, seeds, **settings)
+        groups, place = np.divmod(seeds, self.keep)
+        unique, inverse = np.unique(np.stack([labels, groups], axis=1), axis=0, return_inverse=True)
+        drawn_seeds = unique[:, 1:] * self.candidates + np.arange(self.candidates)
+        limit = np.iinfo(np.int32).max
+        if drawn_seeds.max() > limit:
+            raise InputError(f"seed {seeds.max()} needs candidates with seeds above {limit}; use a smaller --seed")
+        drawn_labels = np.repeat(unique[:, 0], self.candidates).astype(np.int32)
+        tokens = self.sampler.sample(drawn_labels, drawn_seeds.reshape(-1), **settings)
+        scores = self.classifier.label_probabilities(self.decode(tokens), drawn_labels)
+        ranking = best_first(scores.reshape(-1, self.candidates))
+        tokens = tokens.reshape(len(unique), self.candidates, -1)
+        inverse = inverse.reshape(-1)
+        return tokens[inverse, ranking[inverse, place]]
+
+
+class Classifier:
+    """A trained image classifier from a file.
+
+    Args:
+        path: a `.keras` file, or the folder of a SavedModel with a `serving_default` signature of one input. The model
+            takes float32 [batch, height, width, 3] in [0, 1] and gives one output [batch, classes], logits or
+            probabilities, in the order of the language model's labels. Of another size, images are resized.
+        batch_size: int, images at once.
+
+    Raises:
+        InputError: it can't be loaded, or isn't of that form.
+    """
+
+    def __init__(self, path, batch_size):
+        self.path = path
+        self.batch_size = batch_size
+        self._model, shape = _load(path)
+        if len(shape) != 4 or shape[3] != 3:
+            raise InputError(f"classifier {path} takes {list(shape)}, not images [batch, height, width, 3]")
+        self._size = shape[1:3] if None not in shape[1:3] else None
+
+    def label_probabilities(self, images, labels):
+        """How surely each image is taken for its label.
+
+        Args:
+            images: uint8 [n, height, width, 3].
+            labels: int32 [n].
+
+        Returns:
+            float32 [n] in [0, 1].
+
+        Raises:
+            InputError: the classifier doesn't know a label.
+        """
+        parts = [
+            self._probabilities(images[start : start + self.batch_size])
+            for start in range(0, len(images), self.batch_size)
+        ]
+        probabilities = np.concatenate(parts)
+        if labels.max() >= probabilities.shape[1]:
+            raise InputError(
+                f"classifier {self.path} has {probabilities.shape[1]} classes and can't judge label {labels.max()}"
+            )
+        return probabilities[np.arange(len(labels)), labels]
+
+    def _probabilities(self, images):
+        images = tf.cast(images, tf.float32) / 255
+        if self._size and tuple(images.shape[1:3]) != tuple(self._size):
+            images = tf.image.resize(images, self._size, antialias=True)
+        outputs = tf.cast(self._model(images), tf.float32)
+        if len(outputs.shape) != 2:
+            raise InputError(f"classifier {self.path} gives {outputs.shape}, not [batch, classes]")
+        sums_to_one = tf.reduce_all(tf.abs(tf.reduce_sum(outputs, axis=-1) - 1) < 1e-3)
+        is_probability = sums_to_one & tf.reduce_all(outputs >= 0)
+        return (outputs if is_probability else tf.nn.softmax(outputs)).numpy()
+
+
+def _load(path):
+    """(function of images to outputs, shape of the images) of a file."""
+    try:
+        if path.endswith(".keras"):
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+            return lambda images: model(images, training=False), tuple(model.input_shape)
+        loaded = tf.saved_model.load(path)
+        signature = loaded.signatures["serving_default"]
+        (name, spec), *others = signature.structured_input_signature[1].items()
+        if others or len(signature.structured_outputs) != 1:
+            raise InputError(f"classifier {path} has more than one input or output")
+        (output,) = signature.structured_outputs
+        # The module is kept: its variables live as long as it does.
+        return lambda images, module=loaded: signature(**{name: images})[output], tuple(spec.shape)
+    except (OSError, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path} can't be loaded as a classifier, a .keras file or a SavedModel with serving_default: {reason}"
+        ) from error
