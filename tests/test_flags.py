@@ -242,6 +242,8 @@ HELPS = [
     "vim_tf.encode_dataset --help",
     "vim_tf.reconstruct --help",
     "vim_tf.sample --help",
+    "vim_tf.complete --help",
+    "vim_tf.import_weights --help",
     "vim_tf.evaluate --help",
     "vim_tf.export --help",
     "pipelines.local_runner --help",

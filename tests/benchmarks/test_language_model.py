@@ -2,8 +2,9 @@
 
 import pytest
 
-from benchmarks import language_model_speed
+from benchmarks import cache_memory, language_model_speed
 from benchmarks.language_model_speed import LanguageModelSpeedConfig, train_flops
+from vim_tf import config as configs
 from vim_tf.errors import InputError
 
 
@@ -49,3 +50,17 @@ def test_a_run_prints_training_and_sampling(capsys):
     assert {"train_16/ours", "sample_16/ours", "sample_guided_16/ours", "sample_whole_cache_16/ours"} <= set(results)
     lines = capsys.readouterr().out
     assert "training step, 16 tokens" in lines and "sampling 16 tokens" in lines
+
+
+def test_the_cache_is_as_large_as_computed():
+    config = cache_memory.CacheMemoryConfig(
+        model=configs.LanguageModelConfig(num_layers=3, num_heads=2, hidden_dim=8, mlp_dim=4),
+        grid_height=2,
+        grid_width=5,
+        codebook_size=7,
+        num_classes=2,
+        memory_gib=1.0,
+    )
+    results = cache_memory.run(config)
+    assert results["cache_bytes"] == results["measured_bytes"] == 2 * 3 * 10 * 8 * 4
+    assert results["batch_size"] == (2**30 - results["weight_bytes"]) // 1920
