@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vim_tf.evaluation.codebook import CodebookUsage
+from vim_tf.evaluation.codebook import CodebookUsage, UsageInBatches
 
 
 def measure(tokens, codebook_size=8):
@@ -41,3 +41,21 @@ def test_no_tokens_use_nothing():
 def test_a_token_out_of_range_is_named(token):
     with pytest.raises(ValueError, match=f"token {token} lies outside a codebook of 8"):
         measure([0, token])
+
+
+def test_usage_in_batches_is_the_mean_over_whole_batches():
+    """Batches of two images of four codes: {0, 1} and {0, 1, 2}; the fifth image fills none."""
+    usage = UsageInBatches(4, num_images=2)
+    usage.update([[0, 0], [1, 1], [0, 1]])
+    assert usage.num_batches == 1
+    usage.update([[2, 2], [3, 3]])
+    assert usage.num_batches == 2
+    assert usage.result() == (2 / 4 + 3 / 4) / 2
+
+
+def test_too_few_images_have_no_usage_in_batches():
+    usage = UsageInBatches(4)
+    usage.update(np.zeros([255, 1], int))
+    assert usage.result() is None
+    usage.update([[3]])
+    assert usage.result() == 2 / 4

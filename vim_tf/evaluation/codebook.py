@@ -42,3 +42,38 @@ class CodebookUsage:
         frequencies = used / max(self.num_tokens, 1)
         entropy = -np.sum(frequencies * np.log(frequencies))
         return {"usage": len(used) / self.codebook_size, "perplexity": float(np.exp(entropy))}
+
+
+class UsageInBatches:
+    """Share of the codes that a batch of so many images uses, averaged over the batches: the paper's codebook usage.
+
+    In [0, 1], higher is better. Images are taken in order; those that fill no batch at the end don't count.
+
+    References:
+        Yu et al., 2022, https://arxiv.org/abs/2110.04627, caption of table 4.
+    """
+
+    def __init__(self, codebook_size, num_images=256):
+        self.codebook_size = codebook_size
+        self.num_images = num_images
+        self._used = np.zeros(codebook_size, bool)
+        self._seen = 0
+        self._shares = []
+
+    def update(self, tokens):
+        """Takes in tokens in [0, codebook_size): integers [images, tokens], any number of images at a time."""
+        for row in np.asarray(tokens):
+            self._used[row] = True
+            self._seen += 1
+            if self._seen == self.num_images:
+                self._shares.append(self._used.mean())
+                self._used[:], self._seen = False, 0
+
+    @property
+    def num_batches(self):
+        """Whole batches so far."""
+        return len(self._shares)
+
+    def result(self):
+        """float in [0, 1], or None where the images don't fill one batch."""
+        return float(np.mean(self._shares)) if self._shares else None

@@ -12,7 +12,7 @@ import tensorflow as tf
 from vim_tf.data import pipeline, preprocessing
 from vim_tf.errors import InputError
 from vim_tf.evaluation import pictures
-from vim_tf.evaluation.codebook import CodebookUsage
+from vim_tf.evaluation.codebook import CodebookUsage, UsageInBatches
 from vim_tf.evaluation.distribution_metrics import classifier_score, frechet_distance
 from vim_tf.evaluation.image_metrics import ImageMetrics
 from vim_tf.evaluation.real_images import activations, described
@@ -65,8 +65,9 @@ class RealEvaluator:
 class ReconstructionEvaluator:
     """What a tokenizer keeps of images, and how much of its codebook it uses for them.
 
-    Metrics: reconstruction/psnr, ssim, l1, l2, codebook/usage, codebook/perplexity, and with a feature network
-    reconstruction/frechet_distance between the reconstructions and the very same images.
+    Metrics: reconstruction/psnr, ssim, l1, l2, codebook/usage, codebook/perplexity, codebook/usage_per_256 of splits of
+    at least 256 images, and with a feature network reconstruction/frechet_distance between the reconstructions and the
+    very same images.
 
     Args:
         source: ImageSource.
@@ -94,6 +95,7 @@ class ReconstructionEvaluator:
             InputError: the split is empty.
         """
         image_metrics, codebook = ImageMetrics(), CodebookUsage(tokenizer.codebook_size)
+        in_batches = UsageInBatches(tokenizer.codebook_size)
         shown = pictures.ReconstructionRows(self.max_pictures)
         features, other_features = [], []
         for batch in pipeline.eval_batches(self.source, self.batch_size):
@@ -101,6 +103,7 @@ class ReconstructionEvaluator:
             tokens, reconstructions = _reconstruct(tokenizer, images)
             image_metrics.update(images, reconstructions)
             codebook.update(tokens)
+            in_batches.update(tokens)
             images, reconstructions = np.asarray(images), np.asarray(reconstructions)
             if self.feature_network:
                 features.append(self.feature_network.features(images))
@@ -109,6 +112,12 @@ class ReconstructionEvaluator:
         metrics = {f"reconstruction/{name}": value for name, value in image_metrics.result().items()}
         metrics |= {f"codebook/{name}": value for name, value in codebook.result().items()}
         conditions = self._conditions(image_metrics, codebook)
+        if in_batches.num_batches:
+            metrics["codebook/usage_per_256"] = in_batches.result()
+            conditions["codebook/usage_per_256"] = {
+                "measured": described(self.source, in_batches.num_batches * in_batches.num_images),
+                "codebook_size": codebook.codebook_size,
+            }
         if self.feature_network:
             name = "reconstruction/frechet_distance"
             metrics[name] = frechet_distance(np.concatenate(other_features), np.concatenate(features))

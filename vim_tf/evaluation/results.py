@@ -37,6 +37,9 @@ METRICS = {
         "", "lower", "Fréchet distance between reconstructions and the same images; 0 where they are equal."
     ),
     "codebook/usage": MetricInfo("", "higher", "Share of the codebook that the split's tokens use."),
+    "codebook/usage_per_256": MetricInfo(
+        "", "higher", "Share of the codebook that 256 images use, averaged over the split: the paper's usage."
+    ),
     "codebook/perplexity": MetricInfo("codes", "higher", "Codes in effective use: exp of the entropy of the tokens."),
     "language_model/validation_bits_per_token": MetricInfo(
         "bits", "lower", "Mean negative log-likelihood of a token that the language model wasn't trained on."
