@@ -73,7 +73,8 @@ def test_processes_share_the_files(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"seeds": np.arange(12)}, "first_seed"),
+        ({"seeds": np.arange(12, dtype=np.int32)}, "labels_and_seeds"),
+        ({"labels": np.repeat(np.arange(3, dtype=np.int32)[::-1], 4)}, "labels_and_seeds"),
         ({"settings": {"tokenizer": "b", "sampling": {"top_k": 0}}}, "tokenizer"),
         ({"num_shards": 6}, "num_shards"),
         ({"settings": {"tokenizer": "a", "sampling": {"top_k": 3}}}, "sampling"),

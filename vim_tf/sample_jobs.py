@@ -1,6 +1,7 @@
 """A large request as files that any number of processes fill: resumable, no image twice, none lost."""
 
 import dataclasses
+import hashlib
 import io
 import json
 import sys
@@ -102,8 +103,8 @@ def _claim(job):
             | {
                 "num_images": len(job.labels),
                 "num_shards": job.num_shards,
-                "labels": [int(label) for label in np.unique(job.labels)],
-                "first_seed": int(job.seeds[0]),
+                # In their order: the same labels in another one are another job.
+                "labels_and_seeds": hashlib.sha256(np.stack([job.labels, job.seeds]).tobytes()).hexdigest(),
             }
         )
     )

@@ -170,7 +170,7 @@ class _VGG16Distance:
         self.network.build()
 
     def _centred(self, images):
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must say how its VGG16 wants images centred")
 
     def _squared_differences(self, images, reconstructions):
         """float32 [batch, height, width, channels] of each stage."""
