@@ -45,6 +45,16 @@ def test_every_file_has_its_share_of_each_label(tmp_path):
         np.testing.assert_array_equal(job.labels[job.indices(shard)], [0, 1, 2])
 
 
+def test_what_rejection_draws_together_stays_in_one_file(tmp_path):
+    job = job_in(tmp_path, num_shards=2, group=5)
+    assert job.indices(0).tolist() == [0, 1, 2, 3, 4, 10, 11]
+    assert job.indices(1).tolist() == [5, 6, 7, 8, 9]
+    run_job(job, draw)
+    assert contents(job) == EXPECTED
+    with pytest.raises(InputError, match="from 1 to 3"):
+        job_in(tmp_path, num_shards=4, group=5)
+
+
 def test_a_job_that_was_stopped_goes_on_with_what_is_missing(tmp_path):
     job, calls = job_in(tmp_path), []
 

@@ -57,7 +57,9 @@ def _run_job(config, tokenizer, language_model, labels, seeds, draw):
         "language_model": workdir.checksum(language_model),
         "sampling": dataclasses.asdict(config.sampling),
     }
-    job = sample_jobs.SampleJob(config.output, labels, seeds, config.num_shards, settings)
+    job = sample_jobs.SampleJob(
+        config.output, labels, seeds, config.num_shards, settings, group=config.sampling.rejection_keep
+    )
     missing = sample_jobs.run_job(job, draw, config.process, config.num_processes)
     others = f"; {len(missing)} more are still to be written by other processes" if missing else ""
     print(f"{config.output}: {config.num_shards - len(missing)} of {config.num_shards} files are there{others}")

@@ -22,15 +22,16 @@ SETTINGS_NAME = "job.json"
 class SampleJob:
     """What is to be drawn, and into which files.
 
-    File number s holds the images number s, s + num_shards, s + 2 * num_shards and so on, so that each file alone is
+    File number s holds the groups number s, s + num_shards, s + 2 * num_shards and so on, so that each file alone is
     about as balanced over the labels as the whole.
 
     Attributes:
         folder: of the files.
         labels: int32 [n].
         seeds: int32 [n].
-        num_shards: files; at most n.
+        num_shards: files; at most as many as groups.
         settings: dict that JSON can hold, of everything that decides the images besides labels and seeds.
+        group: neighbouring images that stay in one file, since rejection draws them together.
     """
 
     folder: str
@@ -38,12 +39,13 @@ class SampleJob:
     seeds: Any
     num_shards: int
     settings: dict
+    group: int = 1
 
     def __post_init__(self):
-        if not 0 < self.num_shards <= len(self.labels):
+        if not 0 < self.num_shards <= self._num_groups:
             raise InputError(
                 f"{len(self.labels)} images can't fill {self.num_shards} files; choose num_shards from 1 to "
-                f"{len(self.labels)}"
+                f"{self._num_groups}"
             )
 
     def path(self, shard):
@@ -52,7 +54,13 @@ class SampleJob:
 
     def indices(self, shard):
         """Numbers of the images in a shard: int64 [images]."""
-        return np.arange(shard, len(self.labels), self.num_shards)
+        groups = np.arange(shard, self._num_groups, self.num_shards)
+        indices = (groups[:, None] * self.group + np.arange(self.group)).reshape(-1)
+        return indices[indices < len(self.labels)]
+
+    @property
+    def _num_groups(self):
+        return -(-len(self.labels) // self.group)
 
     def missing(self):
         """Shards that aren't there yet; one that is there is whole."""
