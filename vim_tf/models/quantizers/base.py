@@ -164,7 +164,7 @@ def commitment_loss(codes, latents):
 def first_argmax(values):
     """Index of the largest value along the last axis; the lowest one of equals.
 
-    On an idle CPU a maximum and a minimum take about half of the time of `ops.argmax`.
+    On CPUs a maximum and a minimum, compiled by XLA, take less time than an argmax: 0.70 of it for 2048 rows of 1024.
 
     Args:
         values: float [..., n].
