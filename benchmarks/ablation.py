@@ -121,17 +121,18 @@ def measure(rows, config):
     """
     from vim_tf import workdir
     from vim_tf.data import pipeline, sources
-    from vim_tf.evaluation.evaluators import ReconstructionEvaluator
-    from vim_tf.evaluation.real_images import trained_feature_network
+    from vim_tf.evaluation.feature_networks import trained_classifier
+    from vim_tf.evaluation.image_sets import ReferenceSets
+    from vim_tf.evaluation.reconstruction import ReconstructionEvaluator
 
     first = next(iter(rows.values()))
     train, validation = (
         sources.build_source(first.data, split, first.model.height, first.model.width) for split in configs.SPLITS
     )
-    network = trained_feature_network(
+    network = trained_classifier(
         train, config.feature_steps, config.seed, f"{config.workdir}/feature_network_seed_{config.seed}"
     )
-    evaluator = ReconstructionEvaluator(validation, batch_size=128, feature_network=network)
+    evaluator = ReconstructionEvaluator(validation, batch_size=128, references=ReferenceSets(network))
     tokenizers = {name: workdir.load_tokenizer(row.workdir) for name, row in rows.items()}
     images = next(iter(pipeline.eval_batches(validation, 128)))["image"]
     rates = encoding_rates(tokenizers, images, config.encode_rounds)

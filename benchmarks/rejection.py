@@ -53,8 +53,9 @@ def run(config):
     """
     from vim_tf import workdir
     from vim_tf.data import sources
-    from vim_tf.evaluation.evaluators import GenerationEvaluator
-    from vim_tf.evaluation.real_images import trained_feature_network
+    from vim_tf.evaluation.feature_networks import trained_classifier
+    from vim_tf.evaluation.generation import GenerationEvaluator
+    from vim_tf.evaluation.image_sets import ReferenceSets
     from vim_tf.sample import decode
     from vim_tf.sampling.generate import Sampler
     from vim_tf.sampling.rejection import RejectionSampler
@@ -65,13 +66,13 @@ def run(config):
         sources.build_source(config.data, split, tokenizer.height, tokenizer.width) for split in configs.SPLITS
     )
     measuring, rejecting = (
-        trained_feature_network(train, config.classifier_steps, config.seed + offset) for offset in (0, 1)
+        trained_classifier(train, config.classifier_steps, config.seed + offset) for offset in (0, 1)
     )
     sampler = Sampler(language_model, config.batch_size)
     evaluator = GenerationEvaluator(
         validation,
         config.batch_size,
-        measuring,
+        ReferenceSets(measuring),
         language_model.num_classes,
         config.samples_per_label,
         config.seed,

@@ -1,34 +1,81 @@
-"""What a model must reach to be pushed."""
+"""What a model must reach to be pushed, and how far it may fall behind the last blessed one."""
 
-# Metric that each field of GateConfig limits.
+from vim_tf.evaluation.conditions import differences
+
+# Metric that each limit of GateConfig is for.
 GATES = {
     "min_reconstruction_psnr": "reconstruction/psnr",
     "min_codebook_usage": "codebook/usage",
     "min_label_accuracy": "generation/label_accuracy",
+    "min_linear_probe_top1": "linear_probe/top1",
     "max_generation_frechet_distance": "generation/frechet_distance",
+    "max_generation_fid": "generation/fid",
+}
+# Likewise for those that compare with the last blessed model: a loss is a difference, a rise a share.
+BASELINE_GATES = {
+    "max_reconstruction_psnr_loss": "reconstruction/psnr",
+    "max_label_accuracy_loss": "generation/label_accuracy",
+    "max_generation_frechet_distance_rise": "generation/frechet_distance",
+    "max_generation_fid_rise": "generation/fid",
 }
 
 
-def missed_gates(metrics, limits):
+def needs_baseline(limits):
+    """Whether any limit, of a dict like a GateConfig, compares with the last blessed model."""
+    return any(limits.get(gate) for gate in BASELINE_GATES)
+
+
+def missed_gates(evaluated, limits, baseline=None):
     """What keeps a model from being pushed.
 
     Args:
-        metrics: dict from `stage/name` to float, or None where it was not finite.
-        limits: dict from the names of GATES to a limit; 0 = off.
+        evaluated: (metrics, conditions) as `results.read_metrics` returns them.
+        limits: dict from the names of GATES and BASELINE_GATES to a limit; 0 = off.
+        baseline: likewise (metrics, conditions) of the last blessed model; None = there is none yet, and what compares
+            with it passes.
 
     Returns:
-        list of str, one for each gate that is missed; a metric that was not measured misses its gate.
+        list of str, one for each gate that is missed. A metric that was not measured misses its gate, and so does one
+        that can't be compared with the last blessed model's.
     """
-    misses = []
-    for gate, limit in limits.items():
-        metric = GATES[gate]
-        value = metrics.get(metric)
-        if not limit:
-            continue
-        if value is None:
-            misses.append(f"{metric} was not measured, and --gates.{gate} is {limit:g}")
-        elif gate.startswith("min_") and not value >= limit:
-            misses.append(f"{metric} is {value:.4g}, below --gates.{gate}={limit:g}")
-        elif gate.startswith("max_") and not value <= limit:
-            misses.append(f"{metric} is {value:.4g}, above --gates.{gate}={limit:g}")
-    return misses
+    metrics, _ = evaluated
+    misses = [_miss_of_limit(gate, GATES[gate], metrics, limit) for gate, limit in limits.items() if gate in GATES]
+    if baseline is not None:
+        misses += [
+            _miss_of_baseline(gate, BASELINE_GATES[gate], evaluated, baseline, limit)
+            for gate, limit in limits.items()
+            if gate in BASELINE_GATES
+        ]
+    return [miss for miss in misses if miss]
+
+
+def _miss_of_limit(gate, metric, metrics, limit):
+    value = metrics.get(metric)
+    if not limit:
+        return ""
+    if value is None:
+        return f"{metric} was not measured, and --gates.{gate} is {limit:g}"
+    if gate.startswith("min_") and not value >= limit:
+        return f"{metric} is {value:.4g}, below --gates.{gate}={limit:g}"
+    if gate.startswith("max_") and not value <= limit:
+        return f"{metric} is {value:.4g}, above --gates.{gate}={limit:g}"
+    return ""
+
+
+def _miss_of_baseline(gate, metric, evaluated, baseline, limit):
+    value, last = evaluated[0].get(metric), baseline[0].get(metric)
+    if not limit:
+        return ""
+    if value is None or last is None:
+        whose = "this" if value is None else "the last blessed"
+        return f"{metric} of {whose} model was not measured, and --gates.{gate} is {limit:g}"
+    different = differences(evaluated[1].get(metric, {}), baseline[1].get(metric, {}))
+    if different:
+        return f"{metric} can't be compared with the last blessed model's: {'; '.join(different)}"
+    worst = last * (1 + limit) if gate.endswith("_rise") else last - limit
+    is_worse = value > worst if gate.endswith("_rise") else value < worst
+    if is_worse:
+        return (
+            f"{metric} is {value:.4g} after {last:.4g} of the last blessed model, worse than --gates.{gate}={limit:g}"
+        )
+    return ""

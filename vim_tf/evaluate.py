@@ -10,65 +10,127 @@ def run(config):
     """Writes `<output>/metrics.json` and `<output>/report.html`.
 
     Args:
-        config: EvaluateConfig.
+        config: EvaluateConfig; not one that compares.
 
     Returns:
         dict from metric name to float.
 
     Raises:
-        InputError: unusable stages or images.
+        InputError: unusable stages, images, feature network or reference.
     """
     from vim_tf import workdir
     from vim_tf.data import sources
-    from vim_tf.evaluation import evaluators, results
-    from vim_tf.evaluation.real_images import trained_feature_network
+    from vim_tf.evaluation import results
+    from vim_tf.evaluation.paper_results import paper_rows
     from vim_tf.evaluation.report import write_report
+    from vim_tf.training import strategies
 
-    settings = config.evaluation
-    tokenizer = workdir.load_tokenizer(config.tokenizer)
+    strategy = strategies.build_strategy(config.strategy)
+    with strategy.scope():
+        tokenizer = workdir.load_tokenizer(config.tokenizer)
     splits = {
         split: sources.build_source(config.data, split, tokenizer.height, tokenizer.width) for split in configs.SPLITS
     }
-    source = splits.pop(config.split)
-    (other_source,) = splits.values()
-    train = source if config.split == "train" else other_source
-    network = trained_feature_network(train, settings.feature_steps, settings.seed, f"{config.output}/feature_network")
-    result = evaluators.RealEvaluator(source, other_source, settings.batch_size, network).run()
+    result = _measure(config, tokenizer, splits, strategy)
     stages = {"tokenizer": config.tokenizer}
-    if "reconstruction" in settings.kind:
-        evaluator = evaluators.ReconstructionEvaluator(source, settings.batch_size, network)
-        result = result.merged(evaluator.run(tokenizer))
-    if "generation" in settings.kind:
+    if "generation" in config.evaluation.kind:
         stages["language_model"] = config.language_model
-        result = result.merged(_evaluate_generation(config, tokenizer, source, network))
+    source = splits[config.split]
     results.write_metrics(f"{config.output}/metrics.json", result.metrics, result.conditions)
     write_report(
         f"{config.output}/report.html",
         title=f"vim_tf on {source.name}",
-        metrics=result.metrics,
-        conditions=result.conditions,
-        pictures=result.pictures,
+        result=result,
         curves=_training_curves(stages),
         lineage=_lineage(config, stages, tokenizer),
-        subtitle=f"{' and '.join(settings.kind)} on the {config.split} split".capitalize(),
+        subtitle=f"{', '.join(config.evaluation.kind)} on the {config.split} split".capitalize(),
+        paper_rows=paper_rows(source.name),
     )
     return result.metrics
 
 
-def _evaluate_generation(config, tokenizer, source, network):
+def _measure(config, tokenizer, splits, strategy):
+    """EvaluationResult of all the kinds that are wanted."""
+    from vim_tf.evaluation.generation import RealEvaluator
+    from vim_tf.evaluation.results import EvaluationResult
+
+    source = splits[config.split]
+    references = _reference_sets(config, splits["train"], strategy)
+    result = EvaluationResult()
+    if "real" in config.evaluation.kind:
+        (other,) = (splits[split] for split in splits if split != config.split)
+        result = result.merged(RealEvaluator(source, other, references).run())
+    if "reconstruction" in config.evaluation.kind:
+        result = result.merged(_evaluate_reconstruction(config, tokenizer, source, references, strategy))
+    if "generation" in config.evaluation.kind:
+        result = result.merged(_evaluate_generation(config, tokenizer, splits, references, strategy))
+    return result
+
+
+def _reference_sets(config, train, strategy):
+    """ReferenceSets with the feature network, or None where there is no network for these images."""
+    from absl import logging
+
+    from vim_tf.evaluation.feature_networks import build_feature_network
+    from vim_tf.evaluation.image_sets import ReferenceSets
+
+    settings = config.evaluation
+    network = build_feature_network(settings, train, f"{config.output}/feature_network", strategy)
+    if network is None:
+        return None
+    megabytes = 2 * settings.kept_features * network.num_features * 4 / 1e6
+    logging.info("up to %.0f MB for the features that are kept of each set of images", megabytes)
+    return ReferenceSets(
+        network,
+        settings.batch_size,
+        settings.kept_features,
+        settings.seed,
+        config.reference_folder or f"{config.output}/reference",
+    )
+
+
+def _evaluate_reconstruction(config, tokenizer, source, references, strategy):
     from vim_tf import workdir
-    from vim_tf.evaluation.evaluators import GenerationEvaluator
+    from vim_tf.evaluation.reconstruction import ReconstructionEvaluator
+    from vim_tf.losses.perceptual import load_perceptual
+
+    settings = config.evaluation
+    perceptual = load_perceptual("lpips", settings.lpips_weights_file) if settings.lpips_weights_file else None
+    laplace = None
+    if getattr(tokenizer, "pixels", "rgb") == "logit_laplace":
+        losses = workdir.load_config(config.tokenizer, "tokenizer").losses
+        laplace = {
+            "min_log_scale": losses.logit_laplace_min_log_scale,
+            "margin": losses.logit_laplace_margin,
+            "epsilon": tokenizer.pixel_epsilon,
+        }
+    evaluator = ReconstructionEvaluator(source, settings.batch_size, references, perceptual, laplace, strategy)
+    return evaluator.run(tokenizer)
+
+
+def _evaluate_generation(config, tokenizer, splits, references, strategy):
+    from vim_tf import workdir
+    from vim_tf.evaluation.generation import GenerationEvaluator
     from vim_tf.sample import build_sampler, sampler_settings
 
+    settings = config.evaluation
     language_model = workdir.load_language_model(config.language_model, tokenizer)
+    searched = None
+    if settings.nearest_images:
+        num_searched = min(settings.nearest_images, splits["train"].num_examples)
+        # The first ones of a shuffled order are of all classes.
+        searched = splits["train"].shuffled(settings.seed).take(num_searched).batch(settings.batch_size)
     evaluator = GenerationEvaluator(
-        source,
-        config.evaluation.batch_size,
-        network,
+        splits[config.split],
+        settings.batch_size,
+        references,
         language_model.num_classes,
-        config.evaluation.samples_per_label,
-        config.evaluation.seed,
+        settings.samples_per_label,
+        settings.seed,
         sampler_settings(config.sampling),
+        reference_file=config.reference,
+        searched=searched,
+        strategy=strategy,
     )
     return evaluator.run(tokenizer, build_sampler(language_model, config.sampling, tokenizer))
 
@@ -91,8 +153,27 @@ def _lineage(config, stages, tokenizer):
     }
 
 
+def compare(config):
+    """Writes `<output>/comparison.html` and prints the table of the evaluations in `config.compare`.
+
+    Raises:
+        InputError: a folder holds no evaluation.
+    """
+    from vim_tf.evaluation.report import format_value, write_comparison
+
+    path = f"{config.output}/comparison.html"
+    compared, refused = write_comparison(path, config.compare)
+    for name, values in compared.items():
+        print(f"{name:36s} {'  '.join(f'{format_value(value):>10s}' for value in values)}")
+    for name, found in refused.items():
+        print(f"{name} is not compared: {'; '.join(found)}")
+    print(f"Report: {path}")
+
+
 def show(config):
     """Runs, and prints the metrics and where the report is."""
+    if config.compare:
+        return compare(config)
     metrics = run(config)
     print("\n".join(f"{name:36s} {value:.4f}" for name, value in sorted(metrics.items())))
     print(f"Report: {config.output}/report.html")
@@ -100,7 +181,11 @@ def show(config):
 
 def main():
     """The command."""
-    flags.main(show, lambda argv: configs.EvaluateConfig, "Measures a tokenizer and a language model; writes a report.")
+    flags.main(
+        show,
+        lambda argv: configs.EvaluateConfig,
+        "Measures a tokenizer and a language model and writes a report; or, with --compare, puts reports side by side.",
+    )
 
 
 if __name__ == "__main__":

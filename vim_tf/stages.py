@@ -10,8 +10,10 @@ from vim_tf import config as configs
 from vim_tf import workdir
 from vim_tf.data import augmentation, pipeline, sources
 from vim_tf.errors import InputError
-from vim_tf.evaluation.evaluators import ReconstructionEvaluator, SampleEvaluator, TokenEvaluator
+from vim_tf.evaluation.generation import SampleEvaluator
+from vim_tf.evaluation.reconstruction import ReconstructionEvaluator
 from vim_tf.evaluation.results import METRICS
+from vim_tf.evaluation.tokens import TokenEvaluator
 from vim_tf.losses.perceptual import load_perceptual
 from vim_tf.models.discriminators import build_discriminator
 from vim_tf.models.language_model import build_language_model

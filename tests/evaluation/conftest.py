@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from vim_tf.data.image_source import ImageSource
-from vim_tf.evaluation.features import Activations
+from vim_tf.evaluation.feature_networks import FeatureNetwork
+from vim_tf.evaluation.image_sets import ReferenceSets
 
 LEVELS = 16
 
@@ -21,7 +22,7 @@ class ArraySource(ImageSource):
         keys = [str(index).encode() for index in range(len(self.images))]
         return tf.data.Dataset.from_tensor_slices({"image": self.images, "label": self.labels, "key": keys})
 
-    def shuffled(self, seed, start=0):
+    def shuffled(self, seed, start=0, augment=None, share=None):
         return self.ordered().repeat().skip(start)
 
 
@@ -42,21 +43,19 @@ class LevelTokenizer:
         return tf.repeat(tf.repeat(tf.repeat(patches, 4, axis=1), 4, axis=2), 3, axis=3)
 
 
-class BrightnessNetwork:
+class BrightnessNetwork(FeatureNetwork):
     """Features: mean brightness of the four quarters. Class: the level of the whole image's brightness."""
 
-    num_classes = LEVELS
-    checksum = "0123"
-    description = {"kind": "brightness"}
+    judges_labels = True
 
-    def activations(self, images):
-        floats = np.asarray(images, np.float32) / 255
-        quarters = floats.reshape(-1, 2, 8, 2, 8, 3).mean(axis=(2, 4, 5)).reshape(-1, 4)
-        level = np.round(quarters.mean(axis=1) * (LEVELS - 1)).astype(int)
-        return Activations(quarters, 20 * np.eye(LEVELS, dtype=np.float32)[level])
+    def __init__(self):
+        super().__init__(4, LEVELS, {"kind": "brightness"}, "0123")
 
-    def features(self, images):
-        return self.activations(images).features
+    def forward(self, images):
+        quarters = tf.nn.avg_pool2d(tf.cast(images, tf.float32) / 255, 8, 8, "VALID")
+        quarters = tf.reshape(tf.reduce_mean(quarters, axis=-1), [-1, 4])
+        level = tf.cast(tf.round(tf.reduce_mean(quarters, axis=1) * (LEVELS - 1)), tf.int32)
+        return quarters, 20 * tf.one_hot(level, LEVELS)
 
 
 def flat_images(levels):
@@ -70,6 +69,11 @@ def patch_images(count, seed=0):
     return np.repeat(np.repeat(np.repeat(levels, 4, axis=1), 4, axis=2), 3, axis=3).astype(np.uint8)
 
 
+def references(**settings):
+    """ReferenceSets through the brightness of images."""
+    return ReferenceSets(BrightnessNetwork(), batch_size=5, **settings)
+
+
 @pytest.fixture
 def fakes():
     """The names above, for test modules, which can't import a conftest."""
@@ -77,7 +81,7 @@ def fakes():
     class Fakes:
         pass
 
-    for item in (ArraySource, LevelTokenizer, BrightnessNetwork, flat_images, patch_images):
+    for item in (references, ArraySource, LevelTokenizer, BrightnessNetwork, flat_images, patch_images):
         setattr(Fakes, item.__name__, staticmethod(item) if not isinstance(item, type) else item)
     Fakes.LEVELS = LEVELS
     return Fakes

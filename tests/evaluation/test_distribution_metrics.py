@@ -3,9 +3,24 @@
 import numpy as np
 import pytest
 from scipy import linalg, special
+from sklearn import metrics
+from sklearn.neighbors import NearestNeighbors
 
 from vim_tf.errors import InputError
-from vim_tf.evaluation.distribution_metrics import classifier_score, frechet_distance
+from vim_tf.evaluation import distribution_metrics
+from vim_tf.evaluation.feature_statistics import FeatureStatistics
+
+
+def statistics(features, logits=None):
+    return FeatureStatistics.of(features, logits)
+
+
+def frechet_distance(features, other_features):
+    return distribution_metrics.frechet_distance(statistics(features), statistics(other_features))
+
+
+def classifier_score(logits):
+    return distribution_metrics.classifier_score(statistics(np.zeros([len(logits), 1]), logits))
 
 
 def independent_frechet_distance(features, other_features):
@@ -90,7 +105,7 @@ def test_one_image_is_too_few():
 
 
 def test_features_must_be_finite():
-    with pytest.raises(InputError, match="finite"):
+    with pytest.raises(InputError, match="NaN or infinity"):
         frechet_distance(np.full([3, 2], np.nan), np.zeros([5, 2]))
 
 
@@ -122,5 +137,86 @@ def test_score_needs_images():
 
 
 def test_score_needs_finite_logits():
-    with pytest.raises(InputError, match="finite"):
+    with pytest.raises(InputError, match="NaN or infinity"):
         classifier_score(np.array([[np.inf, 0.0]]))
+
+
+def independent_kernel_distance(features, other):
+    def kernel(a, b):
+        return (a @ b.T / a.shape[1] + 1) ** 3
+
+    within = [kernel(a, a) for a in (features, other)]
+    means = [(k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in within]
+    return sum(means) - 2 * kernel(features, other).mean()
+
+
+def test_kernel_distance_agrees_with_numpy():
+    sets = [correlated(seed, 300).astype(np.float32) for seed in (1, 2)]
+    found, error = distribution_metrics.kernel_distance(*map(statistics, sets))
+    assert found == pytest.approx(independent_kernel_distance(*(array.astype(float) for array in sets)), rel=1e-6)
+    assert error is None
+
+
+def test_kernel_distance_of_many_images_is_the_mean_over_blocks(monkeypatch):
+    monkeypatch.setattr(distribution_metrics, "BLOCK_SIZE", 100)
+    sets = [statistics(correlated(seed, 300)) for seed in (1, 2)]
+    blocks = zip(*(np.split(each.sample.astype(float), 3) for each in sets), strict=True)
+    expected = [independent_kernel_distance(*block) for block in blocks]
+    found, error = distribution_metrics.kernel_distance(*sets)
+    assert found == pytest.approx(np.mean(expected), rel=1e-6)
+    assert error == pytest.approx(np.std(expected, ddof=1) / np.sqrt(3), rel=1e-6)
+
+
+def independent_precision(points, others, neighbors=3):
+    # Each feature is its own nearest neighbour.
+    finder = NearestNeighbors(n_neighbors=neighbors + 1).fit(others)
+    radii = finder.kneighbors(others)[0][:, -1]
+    return np.mean(np.any(metrics.pairwise_distances(points, others) <= radii + 1e-9, axis=1))
+
+
+@pytest.mark.parametrize("shift", [0.0, 2.0, 1000.0])
+def test_precision_and_recall_agree_with_scikit_learn(shift, monkeypatch):
+    # In blocks that the sets don't fill.
+    monkeypatch.setattr(distribution_metrics, "_DISTANCE_ROWS", 64)
+    random = np.random.default_rng(0)
+    images, real = random.normal(size=[150, 4]) + 1000, 1.5 * random.normal(size=[200, 4]) + 1000 + shift
+    precision, recall = distribution_metrics.precision_and_recall(statistics(images), statistics(real))
+    images, real = images.astype(np.float32).astype(float), real.astype(np.float32).astype(float)
+    assert precision == independent_precision(images, real)
+    assert recall == independent_precision(real, images)
+
+
+def test_a_set_covers_itself_and_so_do_its_duplicates():
+    samples = correlated(0, 60)
+    assert distribution_metrics.precision_and_recall(statistics(samples), statistics(samples)) == (1.0, 1.0)
+    doubled = np.repeat(samples[:10], 6, axis=0)
+    assert distribution_metrics.precision_and_recall(statistics(doubled), statistics(doubled)) == (1.0, 1.0)
+
+
+def test_a_model_that_repeats_few_images_has_precision_without_recall():
+    real = np.random.default_rng(0).normal(size=[400, 3])
+    repeated = np.repeat(real[:4], 20, axis=0)
+    precision, recall = distribution_metrics.precision_and_recall(statistics(repeated), statistics(real))
+    assert precision == 1.0
+    # The balls around repeated images have radius 0 and reach only themselves.
+    assert recall == 4 / 400
+
+
+def test_too_few_images_say_what_the_value_would_have_meant():
+    few, many = statistics(correlated(0, 5)), statistics(correlated(1, 50))
+    assert distribution_metrics.frechet_caution(many, many) == ""
+    assert distribution_metrics.frechet_caution(few, many).startswith(
+        "5 images for 6 features: the covariance is singular and the value so biased upwards that it ranks models"
+    )
+
+
+@pytest.mark.parametrize("measure", [distribution_metrics.kernel_distance, distribution_metrics.precision_and_recall])
+def test_a_reference_without_a_sample_is_refused(measure):
+    moments = FeatureStatistics.of_gaussian(np.zeros(6), np.eye(6), 100)
+    with pytest.raises(InputError, match="not of 0"):
+        measure(statistics(correlated(0, 50)), moments)
+
+
+def test_features_of_different_networks_are_refused():
+    with pytest.raises(InputError, match="3 features and the other 6"):
+        frechet_distance(np.zeros([9, 3]), np.zeros([9, 6]))

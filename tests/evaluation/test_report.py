@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from vim_tf.evaluation.pictures import Picture
 from vim_tf.evaluation.report import format_value, write_report
+from vim_tf.evaluation.results import EvaluationResult
 
 VOID = {"meta", "link", "img", "br", "wbr"}
 
@@ -61,8 +62,10 @@ def write(tmp_path, image):
             "subtitle": "All of it.",
             "created": datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC),
         }
+        arguments |= changes
+        parts = {name: arguments.pop(name) for name in ("metrics", "conditions", "pictures")}
         path = str(tmp_path / "report.html")
-        write_report(path, **(arguments | changes))
+        write_report(path, result=EvaluationResult(**parts), **arguments)
         with open(path, encoding="utf-8") as file:
             return file.read()
 

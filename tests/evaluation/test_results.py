@@ -40,7 +40,3 @@ def test_writing_again_replaces_the_file_and_leaves_nothing_else(tmp_path):
 def test_merging_keeps_both_and_prefers_the_other():
     merged = EvaluationResult({"a": 1, "b": 1}, {"a": {}}).merged(EvaluationResult({"b": 2, "c": 2}, {"c": {}}))
     assert (merged.metrics, merged.conditions) == ({"a": 1, "b": 2, "c": 2}, {"a": {}, "c": {}})
-
-
-def test_no_metric_is_called_fid_or_inception_score():
-    assert not [name for name in results.METRICS if "fid" in name or "inception" in name]

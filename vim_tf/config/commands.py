@@ -14,7 +14,7 @@ from vim_tf.config.fields import (
     setting,
 )
 
-EVALUATION_KINDS = ("reconstruction", "generation")
+EVALUATION_KINDS = ("real", "reconstruction", "generation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,13 +60,32 @@ class SamplingConfig:
 class EvaluationConfig:
     """What is measured, and how."""
 
-    kind: tuple[str, ...] = setting(EVALUATION_KINDS, "what to measure, separated by commas")
+    kind: tuple[str, ...] = setting(
+        EVALUATION_KINDS, "what to measure, separated by commas; real: what the real images themselves score"
+    )
     samples_per_label: int = setting(50, "samples drawn for each label (for an unconditional model: in all x 10)")
     batch_size: int = setting(64, "images a step")
-    seed: int = setting(0, "seed of the first sample and of the feature network")
-    feature_steps: int = setting(600, "steps that train the feature network on the real training split")
+    seed: int = setting(0, "seed of the first sample, of the small classifier and of the features that are kept")
+    feature_network: Literal["classifier", "inception", "saved_model", "keras_inception"] = setting(
+        "classifier",
+        "network that judges images. classifier: a small one, trained on the real training split; inception: TF-GAN's "
+        "Inception graph, for FID; saved_model: any with its outputs pool_3 and logits; keras_inception: Keras "
+        "Applications' InceptionV3",
+    )
+    feature_network_path: str = setting(
+        "",
+        "inception, saved_model: folder of a SavedModel, or TF Hub handle; keras_inception: file of weights; empty = "
+        "the published one is downloaded",
+    )
+    feature_steps: int = setting(600, "classifier: steps of its training")
+    kept_features: int = setting(
+        10_000, "images of each set whose features are kept, for kernel distance, precision and recall"
+    )
+    nearest_images: int = setting(10_000, "training images that are searched for the nearest ones of samples; 0 = none")
+    lpips_weights_file: str = setting("", "file that vim_tf.import_weights --format=lpips wrote; empty = no LPIPS")
 
     def __post_init__(self):
+        check_choices(self)
         for kind in self.kind:
             check(
                 kind in EVALUATION_KINDS,
@@ -74,6 +93,17 @@ class EvaluationConfig:
             )
         check(self.kind, f"--evaluation.kind is needed; the kinds are {', '.join(EVALUATION_KINDS)}")
         check_positive(self, "samples_per_label", "batch_size", "feature_steps")
+        check_not_negative(self, "nearest_images")
+        check(self.kept_features > 3, f"evaluation.kept_features must be at least 4, not {self.kept_features}")
+        check(
+            self.feature_network != "saved_model" or self.feature_network_path,
+            "--evaluation.feature_network=saved_model needs --evaluation.feature_network_path=<folder or handle>",
+        )
+        check(
+            self.feature_network != "classifier" or not self.feature_network_path,
+            "--evaluation.feature_network_path goes with --evaluation.feature_network=inception, saved_model or "
+            "keras_inception",
+        )
         check_seed(self)
 
 
@@ -184,15 +214,37 @@ class EvaluateConfig:
     language_model: str = setting("", "trained language model, for generation: workdir or exported model")
     data: DataConfig = setting(DataConfig(), "real images")
     split: Literal["train", "validation"] = setting("validation", "split that is compared with")
+    reference: str = setting(
+        "",
+        "generation: .npz file to compare samples with instead of the split: images arr_0, or moments mu and sigma of "
+        "the same feature network",
+    )
+    reference_folder: str = setting(
+        "", "folder that keeps the statistics of real images for later evaluations; empty = <output>/reference"
+    )
     sampling: SamplingConfig = setting(SamplingConfig(), "how tokens are drawn")
+    strategy: Literal["auto", "one", "mirrored"] = setting(
+        "auto", "devices that share each batch: auto takes every GPU that TensorFlow sees, else the CPU"
+    )
+    compare: tuple[str, ...] = setting(
+        (), "instead of measuring: outputs of earlier evaluations, separated by commas, to put side by side"
+    )
     output: str = setting("", "folder for metrics.json and report.html")
 
     def __post_init__(self):
         check_choices(self)
-        check_given(self, "tokenizer", "output")
+        check_given(self, "output")
+        if self.compare:
+            check(len(self.compare) > 1, "--compare needs at least two outputs of vim_tf.evaluate")
+            return
+        check_given(self, "tokenizer")
         check(
             self.language_model or "generation" not in self.evaluation.kind,
             "--language_model is needed to measure generation; --evaluation.kind=reconstruction measures the tokenizer",
+        )
+        check(
+            not self.reference or "generation" in self.evaluation.kind,
+            "--reference is what samples are compared with: it goes with --evaluation.kind=generation",
         )
 
 
@@ -233,12 +285,20 @@ class ImportWeightsConfig:
 
 @dataclasses.dataclass(frozen=True)
 class GateConfig:
-    """What a model must reach to be pushed; a limit of 0 is off."""
+    """What a model must reach to be pushed, and how much worse than the last blessed one it may be; 0 = off."""
 
     min_reconstruction_psnr: float = setting(0.0, "reconstruction/psnr, dB")
     min_codebook_usage: float = setting(0.0, "codebook/usage, in [0, 1]")
     min_label_accuracy: float = setting(0.0, "generation/label_accuracy, in [0, 1]")
+    min_linear_probe_top1: float = setting(0.0, "linear_probe/top1, in [0, 1]")
     max_generation_frechet_distance: float = setting(0.0, "generation/frechet_distance")
+    max_generation_fid: float = setting(0.0, "generation/fid")
+    max_reconstruction_psnr_loss: float = setting(0.0, "dB below the last blessed model's reconstruction/psnr")
+    max_label_accuracy_loss: float = setting(0.0, "below the last blessed model's generation/label_accuracy")
+    max_generation_frechet_distance_rise: float = setting(
+        0.0, "above the last blessed model's generation/frechet_distance, as a share of it"
+    )
+    max_generation_fid_rise: float = setting(0.0, "above the last blessed model's generation/fid, as a share of it")
 
     def __post_init__(self):
         check_not_negative(self, *(f.name for f in dataclasses.fields(self)))

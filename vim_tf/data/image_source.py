@@ -16,6 +16,7 @@ class ImageSource(abc.ABC):
 
     Attributes:
         name: str, as given by the user.
+        location: str, where the images are, as in `data.source`; the name may be another.
         split: train or validation.
         num_examples: int.
         num_classes: int, over all splits; 0 = unlabelled.
@@ -24,7 +25,7 @@ class ImageSource(abc.ABC):
     """
 
     def __init__(self, name, split, num_examples, class_names, examined=None):
-        self.name = name
+        self.name = self.location = name
         self.split = split
         self.num_examples = num_examples
         self.num_classes = len(class_names)

@@ -67,5 +67,5 @@ def build_source(config, split, height, width):
         config.max_unreadable_fraction,
         config.shuffle_buffer,
     )
-    source.name = config.name or config.source
+    source.name, source.location = config.name or config.source, config.source
     return source

@@ -56,6 +56,7 @@ class UsageInBatches:
     def __init__(self, codebook_size, num_images=256):
         self.codebook_size = codebook_size
         self.num_images = num_images
+        self.num_images_seen = 0
         self._used = np.zeros(codebook_size, bool)
         self._seen = 0
         self._shares = []
@@ -64,6 +65,7 @@ class UsageInBatches:
         """Takes in tokens in [0, codebook_size): integers [images, tokens], any number of images at a time."""
         for row in np.asarray(tokens):
             self._used[row] = True
+            self.num_images_seen += 1
             self._seen += 1
             if self._seen == self.num_images:
                 self._shares.append(self._used.mean())

@@ -1,4 +1,4 @@
-"""How close reconstructed images are to their originals, pixel by pixel."""
+"""How close reconstructed images are to their originals, image by image."""
 
 import tensorflow as tf
 
@@ -15,9 +15,9 @@ def ssim_filter_size(height, width):
 
 
 class ImageMetrics:
-    """Mean PSNR, SSIM, l1 and l2 of image pairs, batch by batch.
+    """Mean PSNR, SSIM, l1, l2 and, if wanted, LPIPS of image pairs, batch by batch.
 
-    All four are means over images, so batches of unequal size are weighed rightly. They are measured on what a viewer
+    All are means over images, so batches of unequal size are weighed rightly. They are measured on what a viewer
     sees: 8-bit images.
 
     - psnr: dB, higher is better. An image that is identical to its original has an infinite PSNR; each image's value
@@ -26,15 +26,21 @@ class ImageMetrics:
     - ssim: in [-1, 1], higher is better; mean over channels. Images under 11 pixels get a smaller window, see
       `conditions`, and such values don't compare with others.
     - l1, l2: mean absolute and mean squared difference of pixels in [0, 1], lower is better.
+    - lpips: distance in the features of VGG16 as people judge it, lower is better.
+
+    Args:
+        perceptual: `losses.perceptual.LPIPS`, or None.
 
     References:
-        Wang et al., 2004, "Image quality assessment: from error visibility to structural similarity".
+        Wang et al., 2004, "Image quality assessment: from error visibility to structural similarity"; Zhang et al.,
+        2018, https://arxiv.org/abs/1801.03924, for LPIPS.
     """
 
-    def __init__(self):
+    def __init__(self, perceptual=None):
         self.num_images = 0
+        self._perceptual = perceptual
         self._size = None
-        self._sums = {"psnr": 0.0, "ssim": 0.0, "l1": 0.0, "l2": 0.0}
+        self._sums = {"psnr": 0.0, "ssim": 0.0, "l1": 0.0, "l2": 0.0} | ({"lpips": 0.0} if perceptual else {})
 
     def update(self, images, reconstructions):
         """Takes in one batch.
@@ -51,12 +57,14 @@ class ImageMetrics:
             )
         self._size = tuple(images.shape[1:3])
         values = _per_image(images, reconstructions, ssim_filter_size(*self._size))
+        if self._perceptual:
+            values["lpips"] = _distance(self._perceptual, images, reconstructions)
         for name, value in values.items():
             self._sums[name] += float(tf.reduce_sum(tf.cast(value, tf.float64)))
         self.num_images += int(images.shape[0])
 
     def result(self):
-        """Dict of the four means over all images so far.
+        """Dict of the means over all images so far.
 
         Raises:
             InputError: there were no images.
@@ -69,12 +77,15 @@ class ImageMetrics:
     def conditions(self):
         """Per metric, what its value depends on beyond the images."""
         filter_size = ssim_filter_size(*self._size) if self._size else _SSIM_FILTER_SIZE
-        return {
+        found = {
             "psnr": {"limit_per_image_db": MAX_PSNR, "averaged": "per-image values"},
             "ssim": {"filter_size": filter_size, "filter_sigma": 1.5, "channels": "mean over RGB"},
             "l1": {"pixel_range": "[0, 1]"},
             "l2": {"pixel_range": "[0, 1]"},
         }
+        return found | (
+            {"lpips": {"network": "VGG16", "weights": self._perceptual.checksum}} if self._perceptual else {}
+        )
 
 
 @tf.function(reduce_retracing=True)
@@ -88,3 +99,9 @@ def _per_image(images, reconstructions, filter_size):
         "l1": tf.reduce_mean(tf.abs(difference), axis=[1, 2, 3]),
         "l2": tf.reduce_mean(tf.square(difference), axis=[1, 2, 3]),
     }
+
+
+@tf.function(reduce_retracing=True)
+def _distance(perceptual, images, reconstructions):
+    """float32 [batch] of two uint8 batches."""
+    return perceptual(tf.cast(images, tf.float32) / 255.0, tf.cast(reconstructions, tf.float32) / 255.0)

@@ -49,11 +49,9 @@ def curve(steps, values, identifier):
     steps, values = _thinned(steps[finite], values[finite])
     logarithmic = len(values) > 0 and values.min() > 0 and values.max() / values.min() > _LOG_SCALE_RATIO
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(3.6, 2.0), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = _small_plot()
         axes.plot(steps, values, color=_ACCENT, linewidth=1.4, marker="o" if len(values) < 3 else None, markersize=4)
         axes.set_yscale("log" if logarithmic else "linear")
-        axes.grid(True)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
         axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
         if logarithmic:
@@ -61,10 +59,46 @@ def curve(steps, values, identifier):
         else:
             axes.yaxis.set_major_locator(ticker.MaxNLocator(5))
         axes.set_xlim(0, steps[-1] * 1.02 if len(steps) else 1)
-        output = io.StringIO()
-        no_metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        FigureCanvasSVG(figure).print_svg(output, metadata=no_metadata)
-    return _for_page(output.getvalue(), identifier), bool(logarithmic)
+        return _svg(figure, identifier), bool(logarithmic)
+
+
+def ranking(counts, identifier):
+    """Shares of things that were counted, from the commonest to the rarest, on a logarithmic axis.
+
+    Args:
+        counts: ints, at least one above 0; those that never occurred have no point.
+        identifier: str that no other plot of the page has.
+
+    Returns:
+        str of one `<svg>` element.
+    """
+    shares = np.sort(np.asarray(counts, float))[::-1] / np.sum(counts)
+    shares = shares[shares > 0]
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _small_plot()
+        ranks, shown = _thinned(np.arange(1, len(shares) + 1), shares)
+        axes.plot(ranks, shown, color=_ACCENT, linewidth=1.4, drawstyle="steps-mid")
+        axes.axhline(1 / len(counts), color=_FAINT, linewidth=0.8, linestyle="--")
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
+        axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
+        axes.set_xlim(0, len(counts) * 1.02)
+        return _svg(figure, identifier)
+
+
+def _small_plot():
+    figure = Figure(figsize=(3.6, 2.0), layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(True)
+    return figure, axes
+
+
+def _svg(figure, identifier):
+    output = io.StringIO()
+    no_metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    FigureCanvasSVG(figure).print_svg(output, metadata=no_metadata)
+    return _for_page(output.getvalue(), identifier)
 
 
 def _thinned(steps, values):

@@ -1,14 +1,11 @@
 """What an evaluation yields, what its metrics mean, and its file `metrics.json`."""
 
 import dataclasses
-import importlib.metadata
 import json
 import math
 import os
 
 import tensorflow as tf
-
-import vim_tf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +28,11 @@ class MetricInfo:
 METRICS = {
     "reconstruction/psnr": MetricInfo("dB", "higher", "Peak signal-to-noise ratio of reconstructions."),
     "reconstruction/ssim": MetricInfo("", "higher", "Structural similarity of reconstructions, at most 1."),
+    "reconstruction/lpips": MetricInfo("", "lower", "Distance in VGG16's features as people judge it."),
     "reconstruction/l1": MetricInfo("", "lower", "Mean absolute difference of pixels in [0, 1]."),
     "reconstruction/l2": MetricInfo("", "lower", "Mean squared difference of pixels in [0, 1]."),
-    "reconstruction/frechet_distance": MetricInfo(
-        "", "lower", "Fréchet distance between reconstructions and the same images; 0 where they are equal."
+    "reconstruction/logit_laplace": MetricInfo(
+        "nats", "lower", "Negative log-likelihood of a sub-pixel under the decoder's distribution."
     ),
     "codebook/usage": MetricInfo("", "higher", "Share of the codebook that the split's tokens use."),
     "codebook/usage_per_256": MetricInfo(
@@ -47,22 +45,40 @@ METRICS = {
     "language_model/generalization_gap": MetricInfo(
         "bits", "lower", "Bits per token of validation less those of training; a growing one is overfitting."
     ),
-    "generation/frechet_distance": MetricInfo(
-        "", "lower", "Fréchet distance between samples and real images.", "real/frechet_distance"
-    ),
-    "generation/classifier_score": MetricInfo(
-        "", "higher", "How clear each sample's class is, and how evenly the classes occur.", "real/classifier_score"
-    ),
     "generation/label_accuracy": MetricInfo(
         "",
         "higher",
         "Share of samples that the feature network recognises as the label asked for.",
         "real/label_accuracy",
     ),
-    "real/frechet_distance": MetricInfo("", "", "Fréchet distance between the two real splits: the floor for samples."),
-    "real/classifier_score": MetricInfo("", "", "Classifier score of the real split."),
+    "generation/precision": MetricInfo(
+        "", "higher", "Share of samples that lie among the real images.", "real/precision"
+    ),
+    "generation/recall": MetricInfo(
+        "", "higher", "Share of the real images that lie among the samples.", "real/recall"
+    ),
     "real/label_accuracy": MetricInfo("", "", "Share of the real split that the feature network recognises."),
+    "real/precision": MetricInfo("", "", "Share of the split's images that lie among those of the other split."),
+    "real/recall": MetricInfo("", "", "Share of the other split's images that lie among those of the split."),
 }
+# The names with and without TF-GAN's Inception graph, and what is said of each in the stages that have them.
+for _names, _better, _meaning in (
+    (("frechet_distance", "fid"), "lower", "Fréchet distance between {}"),
+    (("kernel_distance", "kid"), "lower", "Kernel distance between {}; unbiased, so it may be negative"),
+    (
+        ("classifier_score", "inception_score"),
+        "higher",
+        "How clear each class is, and how evenly the classes occur",
+    ),
+):
+    for _name in _names:
+        METRICS[f"reconstruction/{_name}"] = MetricInfo(
+            "", _better, _meaning.format("reconstructions and the same images") + "."
+        )
+        METRICS[f"generation/{_name}"] = MetricInfo(
+            "", _better, _meaning.format("samples and real images") + ".", f"real/{_name}"
+        )
+        METRICS[f"real/{_name}"] = MetricInfo("", "", _meaning.format("the two real splits") + ".")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,23 +90,19 @@ class EvaluationResult:
         conditions: dict from `stage/name` to a nested dict of JSON values: all that the value depends on. Two values
             may be compared only where these agree.
         pictures: dict from `stage/name` to `pictures.Picture`.
+        histograms: dict from `stage/name` to int [bins].
     """
 
     metrics: dict = dataclasses.field(default_factory=dict)
     conditions: dict = dataclasses.field(default_factory=dict)
     pictures: dict = dataclasses.field(default_factory=dict)
+    histograms: dict = dataclasses.field(default_factory=dict)
 
     def merged(self, other):
         """Both results as one; the other's values win where both have one."""
         return EvaluationResult(
-            self.metrics | other.metrics, self.conditions | other.conditions, self.pictures | other.pictures
+            *(getattr(self, field.name) | getattr(other, field.name) for field in dataclasses.fields(self))
         )
-
-
-def library_versions():
-    """Versions that distribution metrics depend on."""
-    versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "tensorflow-gan", "numpy")}
-    return {"vim_tf": vim_tf.__version__, **versions}
 
 
 def write_metrics(path, metrics, conditions):

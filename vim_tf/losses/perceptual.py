@@ -197,6 +197,9 @@ class LPIPS(_VGG16Distance):
         arrays: dict from the names of `lpips_shapes` to float32; heads are at least 0.
         channels: one int for each stage.
 
+    Attributes:
+        checksum: sha256 of the arrays, hexadecimal.
+
     Call arguments:
         images, reconstructions: float32 [batch, height, width, 3], about [0, 1]; sides of at least 16. The gradient
             flows to the reconstructions alone.
@@ -216,6 +219,7 @@ class LPIPS(_VGG16Distance):
         check_shapes(arrays, lpips_shapes(channels), "LPIPS")
         super().__init__(channels)
         self.network.assign(arrays)
+        self.checksum = checksum(arrays)
         self.heads = [np.asarray(arrays[f"head{stage}/kernel"], "float32") for stage in range(1, 6)]
 
     def __call__(self, images, reconstructions):

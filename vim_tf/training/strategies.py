@@ -165,6 +165,39 @@ def split_batches(batches, parts):
     return batches.map(cut).unbatch()
 
 
+def replicated(strategy, function):
+    """A function of a batch that gives each replica its share of the rows.
+
+    Args:
+        strategy: tf.distribute.Strategy in whose scope the function's weights were made.
+        function: tf.function from a tensor [rows, ...] to a nest of tensors [rows, ...].
+
+    Returns:
+        function from an array or tensor [rows, ...] of at least one row to the nest of tensors of all rows. The last
+        row is repeated where the replicas would not get equally many, and what that gives is left out again.
+    """
+    count = strategy.num_replicas_in_sync
+    if count == 1:
+        return function
+
+    @tf.function(reduce_retracing=True)
+    def shared(batch):
+        num_rows = tf.shape(batch)[0]
+        share = -(-num_rows // count)
+        padded = tf.gather(batch, tf.minimum(tf.range(share * count), num_rows - 1))
+
+        def replica():
+            index = tf.distribute.get_replica_context().replica_id_in_sync_group
+            return function(padded[index * share : (index + 1) * share])
+
+        return tf.nest.map_structure(
+            lambda value: tf.concat(strategy.experimental_local_results(value), axis=0)[:num_rows],
+            strategy.run(replica),
+        )
+
+    return lambda batch: shared(tf.convert_to_tensor(batch))
+
+
 def any_worker(strategy):
     """A function of a bool that says whether it is true in any worker's call; with one process, that bool.
 

@@ -5,7 +5,7 @@ import pytest
 
 from vim_tf.data.sources import open_source
 from vim_tf.errors import InputError
-from vim_tf.evaluation.features import NUM_FEATURES, FeatureNetwork
+from vim_tf.evaluation.feature_networks.classifier import NUM_FEATURES, ClassifierNetwork
 
 
 def read(split):
@@ -20,13 +20,13 @@ def digits():
 
 @pytest.fixture(scope="module")
 def network(digits):
-    return FeatureNetwork.train(*digits, num_classes=10, steps=600, seed=0, trained_on="digits")
+    return ClassifierNetwork.train(*digits, num_classes=10, steps=600, seed=0, trained_on="digits")
 
 
 def short(height=16, width=16, seed=0, steps=2):
     random = np.random.default_rng(0)
     images = random.integers(0, 256, [70, height, width, 3]).astype(np.uint8)
-    return FeatureNetwork.train(images, random.integers(0, 3, 70), 3, steps, seed, batch_size=16)
+    return ClassifierNetwork.train(images, random.integers(0, 3, 70), 3, steps, seed, batch_size=16)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_large_images_are_downsized_and_the_description_says_so():
 
 def test_a_saved_network_comes_back_equal(network, digits, tmp_path):
     network.save(str(tmp_path))
-    loaded = FeatureNetwork.load(str(tmp_path))
+    loaded = ClassifierNetwork.load(str(tmp_path))
     assert (loaded.checksum, loaded.description) == (network.checksum, network.description)
     np.testing.assert_array_equal(loaded.features(digits[0][:20]), network.features(digits[0][:20]))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["feature_network.json", "weights.npz"]
@@ -91,7 +91,7 @@ def test_weights_of_another_network_are_refused(network, other, tmp_path):
     network.save(str(tmp_path / "b"))
     (tmp_path / "b" / "weights.npz").replace(tmp_path / "a" / "weights.npz")
     with pytest.raises(InputError, match="delete the folder"):
-        FeatureNetwork.load(str(tmp_path / "a"))
+        ClassifierNetwork.load(str(tmp_path / "a"))
 
 
 def test_changed_weights_are_refused(other, tmp_path):
@@ -100,7 +100,7 @@ def test_changed_weights_are_refused(other, tmp_path):
         changed = [arrays[name] + 1e-3 for name in arrays.files]
     np.savez(tmp_path / "weights.npz", *changed)
     with pytest.raises(InputError, match="don't belong together"):
-        FeatureNetwork.load(str(tmp_path))
+        ClassifierNetwork.load(str(tmp_path))
 
 
 def test_damaged_weights_are_refused(other, tmp_path):
@@ -108,12 +108,12 @@ def test_damaged_weights_are_refused(other, tmp_path):
     content = (tmp_path / "weights.npz").read_bytes()
     (tmp_path / "weights.npz").write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match="delete the folder"):
-        FeatureNetwork.load(str(tmp_path))
+        ClassifierNetwork.load(str(tmp_path))
 
 
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="no feature network"):
-        FeatureNetwork.load(str(tmp_path))
+        ClassifierNetwork.load(str(tmp_path))
 
 
 def test_images_of_another_size_are_refused(network):
@@ -128,12 +128,12 @@ def test_float_images_are_refused(network):
 
 def test_training_needs_images():
     with pytest.raises(InputError, match="there are none"):
-        FeatureNetwork.train(np.zeros([0, 16, 16, 3], np.uint8), [], 3, 1, 0)
+        ClassifierNetwork.train(np.zeros([0, 16, 16, 3], np.uint8), [], 3, 1, 0)
 
 
 def test_training_needs_labels_in_range():
     with pytest.raises(InputError, match="some lie outside"):
-        FeatureNetwork.train(np.zeros([2, 16, 16, 3], np.uint8), [0, 3], 3, 1, 0)
+        ClassifierNetwork.train(np.zeros([2, 16, 16, 3], np.uint8), [0, 3], 3, 1, 0)
 
 
 def test_images_under_8_pixels_are_refused():

@@ -4,19 +4,22 @@ import hashlib
 import io
 import json
 import zipfile
-from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from vim_tf.data import order
 from vim_tf.errors import InputError
+from vim_tf.evaluation import conditions
+from vim_tf.evaluation.feature_networks.base import FeatureNetwork
 from vim_tf.evaluation.results import write_whole
 
 NUM_FEATURES = 64
 MIN_SIDE = 8
 _MAX_SIDE = 64
+_BATCH_SIZE = 64
 _FIRST_CHANNELS = 16
 _LAST_MAP_SIDE = 4
 _SHIFT_FRACTION = 16
@@ -25,19 +28,7 @@ _WEIGHTS_FILE = "weights.npz"
 DESCRIPTION_FILE = "feature_network.json"
 
 
-class Activations(NamedTuple):
-    """Outputs of a feature network.
-
-    Attributes:
-        features: float32 [num_images, NUM_FEATURES].
-        logits: float32 [num_images, num_classes].
-    """
-
-    features: np.ndarray
-    logits: np.ndarray
-
-
-class FeatureNetwork:
+class ClassifierNetwork(FeatureNetwork):
     """A convolutional classifier of uint8 images; its penultimate layer gives the features.
 
     Made by `train`, `train_on_batches` or `load`. The features are few (64), so that a few hundred images give
@@ -46,23 +37,17 @@ class FeatureNetwork:
     compare exactly. Images over 64 px are downsized to that within the network, so it is blind to finer detail.
 
     Attributes:
-        height, width: size of images in pixels.
-        num_classes: number of classes.
-        description: dict of JSON values that says how the network came about.
-        checksum: sha256 over weights and description, as hexadecimal digits.
+        height, width: size of images in pixels; the others are those of `FeatureNetwork`.
     """
 
+    judges_labels = True
+
     def __init__(self, model, feature_scale, description):
+        checksum = _checksum(model, feature_scale, description)
+        super().__init__(NUM_FEATURES, description["num_classes"], description, checksum)
         self._model = model
         self._feature_scale = feature_scale
-        self.description = description
         self.height, self.width = description["height"], description["width"]
-        self.num_classes = description["num_classes"]
-        self.checksum = _checksum(model, feature_scale, description)
-        self._forward = tf.function(
-            lambda images: model(images, training=False),
-            input_signature=[tf.TensorSpec([None, self.height, self.width, 3], tf.uint8)],
-        )
 
     @classmethod
     def train(cls, images, labels, num_classes, steps, seed, batch_size=64, trained_on=None):
@@ -116,35 +101,17 @@ class FeatureNetwork:
         description = describe(height, width, num_classes, steps, seed, batch_size, trained_on)
         return cls(model, _feature_scale(model, batches), description)
 
-    def activations(self, images, batch_size=256):
-        """`Activations` of uint8 images [num_images, height, width, 3].
+    @tf.function(reduce_retracing=True)
+    def forward(self, images):
+        features, logits = self._model(images, training=False)
+        return features * self._feature_scale, logits
 
-        Raises:
-            InputError: the images are of another size than the network's.
-        """
-        images = np.asarray(images)
+    def check(self, images):
         if images.dtype != np.uint8 or images.shape[1:] != (self.height, self.width, 3):
             raise InputError(
                 f"the feature network takes uint8 images of {self.height} x {self.width} px, not {images.dtype} of "
                 f"shape {images.shape[1:]}"
             )
-        parts = [self._forward(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
-        if not parts:
-            return Activations(np.zeros([0, NUM_FEATURES], np.float32), np.zeros([0, self.num_classes], np.float32))
-        features, logits = (np.concatenate([part[index].numpy() for part in parts]) for index in (0, 1))
-        return Activations(features * self._feature_scale, logits)
-
-    def features(self, images, batch_size=256):
-        """float32 [num_images, NUM_FEATURES]; arguments as in `activations`."""
-        return self.activations(images, batch_size).features
-
-    def logits(self, images, batch_size=256):
-        """float32 [num_images, num_classes]; arguments as in `activations`."""
-        return self.activations(images, batch_size).logits
-
-    def probabilities(self, images, batch_size=256):
-        """float32 [num_images, num_classes], rows sum to 1; arguments as in `activations`."""
-        return tf.nn.softmax(self.logits(images, batch_size)).numpy()
 
     def save(self, folder):
         """Writes weights and description."""
@@ -194,8 +161,49 @@ class FeatureNetwork:
         return network
 
 
+def trained_classifier(source, steps, seed, folder=None):
+    """The classifier for evaluations on a source's images.
+
+    Args:
+        source: ImageSource of the training split.
+        steps, seed: as in `ClassifierNetwork.train`.
+        folder: str where the network is stored, and taken from if it is already there; None = not stored.
+
+    Returns:
+        ClassifierNetwork, or None where there can be none (no labels, or images under 8 px); one logged line says so.
+    """
+    batches = _labelled_batches(source, seed)
+    _, height, width, _ = batches.element_spec["image"].shape
+    if not source.num_classes or min(height, width) < MIN_SIDE:
+        reason = f"has images under {MIN_SIDE} px" if source.num_classes else "has no labels"
+        logging.info(
+            "%s %s, so no feature network can be trained on it: the distribution metrics "
+            "are left out; --evaluation.feature_network takes others",
+            source.name,
+            reason,
+        )
+        return None
+    trained_on = conditions.image_set(source, source.num_examples)
+    wanted = describe(height, width, source.num_classes, steps, seed, _BATCH_SIZE, trained_on)
+    if folder and tf.io.gfile.exists(f"{folder}/{DESCRIPTION_FILE}"):
+        network = ClassifierNetwork.load(folder)
+        if network.description == wanted:
+            return network
+    logging.info("training the feature network: %d steps on %s %s", steps, source.name, source.split)
+    network = ClassifierNetwork.train_on_batches(batches, source.num_classes, steps, seed, trained_on)
+    if folder:
+        network.save(folder)
+    return network
+
+
+def _labelled_batches(source, seed):
+    examples = source.shuffled(seed).filter(lambda example: example["label"] >= 0)
+    batches = examples.batch(_BATCH_SIZE, drop_remainder=True)
+    return batches.map(lambda batch: {"image": batch["image"], "label": batch["label"]})
+
+
 def describe(height, width, num_classes, steps, seed, batch_size, trained_on):
-    """`FeatureNetwork.description` of a network that is trained so; arguments as in `FeatureNetwork.train`."""
+    """`ClassifierNetwork.description` of a network that is trained so; arguments as in `ClassifierNetwork.train`."""
     return {
         "kind": "small convolutional classifier",
         "num_features": NUM_FEATURES,

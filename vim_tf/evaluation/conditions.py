@@ -1,0 +1,61 @@
+"""How a metric's value came about, and whether two values may be compared."""
+
+import importlib.metadata
+
+import vim_tf
+from vim_tf.data import preprocessing
+
+# What a model is asked for and what it answers to is what a comparison is about; everything else must agree.
+_FREE = ("sampling", "seed")
+
+
+def image_set(source, num_images):
+    """JSON dict for the conditions of a metric that was measured on so many images of an ImageSource."""
+    return {
+        "source": source.name,
+        "split": source.split,
+        "num_images": int(num_images),
+        "resize_rule": preprocessing.RESIZE_RULE,
+    }
+
+
+def through_network(network):
+    """JSON dict for the conditions of a metric that was measured through a FeatureNetwork."""
+    return {"feature_network": network.conditions, "library_versions": library_versions()}
+
+
+def library_versions():
+    """Versions that distribution metrics depend on."""
+    versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "tensorflow-gan", "numpy")}
+    return {"vim_tf": vim_tf.__version__, **versions}
+
+
+def differences(conditions, other):
+    """What keeps two values of one metric from being compared.
+
+    Args:
+        conditions, other: nested dicts of JSON values, as `EvaluationResult.conditions` holds them for a metric.
+
+    Returns:
+        list of str, each naming one fact and its two values; empty where the values compare. Sampling settings and
+        seeds may differ: they are what runs differ in.
+    """
+    facts, other_facts = _leaves(conditions), _leaves(other)
+    return [
+        f"{name} is {facts.get(name, 'not stated')} against {other_facts.get(name, 'not stated')}"
+        for name in sorted(facts.keys() | other_facts.keys())
+        if facts.get(name) != other_facts.get(name)
+    ]
+
+
+def _leaves(values, prefix=""):
+    """{dotted name: value} of what must agree."""
+    leaves = {}
+    for name, value in values.items():
+        if name in _FREE:
+            continue
+        if isinstance(value, dict):
+            leaves |= _leaves(value, f"{prefix}{name}.")
+        else:
+            leaves[f"{prefix}{name}"] = value
+    return leaves

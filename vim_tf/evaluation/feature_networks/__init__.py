@@ -1,0 +1,36 @@
+"""Networks whose inner activations judge images, behind one interface."""
+
+from vim_tf.evaluation.feature_networks.base import Activations, FeatureNetwork
+from vim_tf.evaluation.feature_networks.classifier import ClassifierNetwork, trained_classifier
+from vim_tf.evaluation.feature_networks.inception import TFGAN_HANDLE, KerasInceptionNetwork, SavedModelNetwork
+
+__all__ = ["Activations", "FeatureNetwork", "ClassifierNetwork", "build_feature_network", "trained_classifier"]
+
+
+def build_feature_network(section, train, folder, strategy):
+    """The feature network that an EvaluationConfig asks for.
+
+    Args:
+        section: EvaluationConfig.
+        train: ImageSource of the training split, on which the small classifier is trained.
+        folder: str where that classifier is stored.
+        strategy: tf.distribute.Strategy whose replicas share batches.
+
+    Returns:
+        FeatureNetwork, or None where no classifier can be trained on these images.
+
+    Raises:
+        InputError: the network can't be loaded; the message says how to get it.
+    """
+    kind, place = section.feature_network, section.feature_network_path
+    if kind == "classifier":
+        network = trained_classifier(train, section.feature_steps, section.seed, folder)
+        if network is None or strategy.num_replicas_in_sync == 1:
+            return network
+        # Trained on one device, as everywhere, so that it is the same network; then loaded on all.
+        with strategy.scope():
+            return ClassifierNetwork.load(folder)
+    with strategy.scope():
+        if kind == "keras_inception":
+            return KerasInceptionNetwork(place)
+        return SavedModelNetwork(place or TFGAN_HANDLE, is_inception=kind == "inception")

@@ -1,0 +1,109 @@
+"""What every feature network offers."""
+
+import abc
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from vim_tf.errors import InputError
+from vim_tf.training import strategies
+
+
+class Activations(NamedTuple):
+    """Outputs of a feature network.
+
+    Attributes:
+        features: float32 [num_images, num_features].
+        logits: float32 [num_images, num_classes].
+    """
+
+    features: np.ndarray
+    logits: np.ndarray
+
+
+class MetricNames(NamedTuple):
+    """What the distribution metrics of a network are called, after `<stage>/`."""
+
+    frechet: str
+    score: str
+    kernel: str
+
+
+class FeatureNetwork(abc.ABC):
+    """A frozen network whose inner activations judge images.
+
+    Built in a strategy's scope, it shares batches out among the replicas.
+
+    Attributes:
+        num_features, num_classes: int.
+        description: dict of JSON values: what the network is, where it came from and how images enter it.
+        checksum: sha256 over what decides its outputs, as hexadecimal digits.
+        is_inception: whether its metrics may be called FID, Inception Score and KID.
+        judges_labels: whether its classes are the labels of the images that are evaluated.
+    """
+
+    is_inception = False
+    judges_labels = False
+
+    def __init__(self, num_features, num_classes, description, checksum):
+        self.num_features = num_features
+        self.num_classes = num_classes
+        self.description = description
+        self.checksum = checksum
+        self._replicated = strategies.replicated(tf.distribute.get_strategy(), self.forward)
+
+    @abc.abstractmethod
+    def forward(self, images):
+        """(features, logits), float32 [batch, num_features] and [batch, num_classes], of uint8 images [batch, height,
+        width, 3]; a graph function."""
+
+    def check(self, images):
+        """Raises InputError where images are not uint8 [num_images, height, width, 3], or of an unusable size."""
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+            raise InputError(
+                f"a feature network takes uint8 images [n, height, width, 3], not {images.dtype} {images.shape}"
+            )
+
+    @property
+    def metric_names(self):
+        """MetricNames."""
+        if self.is_inception:
+            return MetricNames("fid", "inception_score", "kid")
+        return MetricNames("frechet_distance", "classifier_score", "kernel_distance")
+
+    @property
+    def conditions(self):
+        """dict of JSON values for the conditions of a metric."""
+        return {"checksum": self.checksum, **self.description}
+
+    def activations(self, images, batch_size=256):
+        """`Activations` of images.
+
+        Args:
+            images: uint8 [num_images, height, width, 3].
+            batch_size: int, images that go through the network at once.
+
+        Raises:
+            InputError: the images are of a size that the network can't judge.
+        """
+        images = np.asarray(images)
+        self.check(images)
+        parts = [self._replicated(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
+        if not parts:
+            return Activations(
+                np.zeros([0, self.num_features], np.float32), np.zeros([0, self.num_classes], np.float32)
+            )
+        return Activations(*(np.concatenate([np.asarray(part[index]) for part in parts]) for index in (0, 1)))
+
+    def features(self, images, batch_size=256):
+        """float32 [num_images, num_features]; arguments as in `activations`."""
+        return self.activations(images, batch_size).features
+
+    def logits(self, images, batch_size=256):
+        """float32 [num_images, num_classes]; arguments as in `activations`."""
+        return self.activations(images, batch_size).logits
+
+    def probabilities(self, images, batch_size=256):
+        """float32 [num_images, num_classes], rows sum to 1; arguments as in `activations`."""
+        return tf.nn.softmax(self.logits(images, batch_size)).numpy()

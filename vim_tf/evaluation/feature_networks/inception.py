@@ -1,0 +1,187 @@
+"""Inception networks as feature networks: TF-GAN's graph, any SavedModel with its outputs, Keras Applications' one."""
+
+import hashlib
+import os
+
+import keras
+import tensorflow as tf
+
+from vim_tf.errors import InputError
+from vim_tf.evaluation.feature_networks.base import FeatureNetwork
+from vim_tf.training import strategies
+
+# TF-GAN's own constant lies in a module that loads estimators: tensorflow_gan.python.eval.inception_metrics.
+TFGAN_HANDLE = "https://tfhub.dev/tensorflow/tfgan/eval/inception/1"
+_SIDE = 299
+_NUM_FEATURES = 2048
+_NUM_TFGAN_CLASSES = 1008
+_INPUT = f"resized to {_SIDE} x {_SIDE} px, bilinear without antialiasing"
+
+
+class SavedModelNetwork(FeatureNetwork):
+    """A SavedModel or TF Hub module of images to {"pool_3": features, "logits": logits}, as TF-GAN's Inception graph.
+
+    It takes float32 [batch, 299, 299, 3] in [-1, 1), called directly or by its one `serving_default` input.
+
+    Args:
+        place: folder, or handle of a TF Hub module.
+        is_inception: whether it must be TF-GAN's Inception graph (2048 features, 1008 classes), whose distances may be
+            called FID.
+
+    Raises:
+        InputError: it can't be loaded, or has other inputs or outputs.
+
+    References:
+        Heusel et al., 2017, https://arxiv.org/abs/1706.08500; TF-GAN's `eval.inception_metrics`.
+    """
+
+    def __init__(self, place, is_inception):
+        folder, self._module = _load(place)
+        self._function = self._module if callable(self._module) else _signature(self._module, place)
+        # A SavedModel that was loaded in a strategy's scope can be called in its replicas alone.
+        try_out = strategies.replicated(tf.distribute.get_strategy(), lambda images: self._outputs(images, place))
+        outputs = try_out(tf.zeros([1, _SIDE, _SIDE, 3]))
+        features, logits = (value.shape[1] for value in outputs)
+        if is_inception and (features, logits) != (_NUM_FEATURES, _NUM_TFGAN_CLASSES):
+            raise InputError(
+                f"the feature network {place} has {features} features and {logits} classes; TF-GAN's Inception graph "
+                f"has {_NUM_FEATURES} and {_NUM_TFGAN_CLASSES}. --evaluation.feature_network=saved_model takes any"
+            )
+        description = {
+            "kind": "TF-GAN's Inception graph" if is_inception else "SavedModel",
+            "place": place,
+            "num_features": int(features),
+            "num_classes": int(logits),
+            "input": f"{_INPUT}, (x - 128) / 128",
+        }
+        super().__init__(int(features), int(logits), description, _checksum_of_files(folder))
+        self.is_inception = is_inception
+
+    @tf.function(reduce_retracing=True)
+    def forward(self, images):
+        return self._outputs((_resized(images) - 128.0) / 128.0, self.description["place"])
+
+    def _outputs(self, images, place):
+        outputs = self._function(images)
+        if not isinstance(outputs, dict) or not {"pool_3", "logits"} <= set(outputs):
+            found = ", ".join(sorted(outputs)) if isinstance(outputs, dict) else "one without a name"
+            raise InputError(f"the feature network {place} must have the outputs pool_3 and logits; it has {found}")
+        rows = tf.shape(images)[0]
+        return tuple(
+            tf.reshape(tf.cast(outputs[name], tf.float32), [rows, _flat(outputs[name])])
+            for name in ("pool_3", "logits")
+        )
+
+
+class KerasInceptionNetwork(FeatureNetwork):
+    """Keras Applications' InceptionV3: its average pool as features.
+
+    Its weights are others than those that FID is defined by, and so are its values: the metrics are not called FID.
+
+    Args:
+        weights: path of Keras' weights file with the classification head (.h5 or .weights.h5); empty = Keras downloads
+            them.
+
+    Raises:
+        InputError: the weights can't be had.
+
+    References:
+        Szegedy et al., 2016, https://arxiv.org/abs/1512.00567.
+    """
+
+    def __init__(self, weights=""):
+        try:
+            model = keras.applications.InceptionV3(weights=weights or "imagenet", classifier_activation=None)
+        except Exception as error:  # Keras and its downloads raise bare exceptions
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"the weights of Keras' InceptionV3 can't be loaded ({reason}); where there is internet, "
+                "keras.applications.InceptionV3() stores inception_v3_weights_tf_dim_ordering_tf_kernels.h5 in "
+                "~/.keras/models: copy it here and give --evaluation.feature_network_path=<file>"
+            ) from error
+        self._model = keras.Model(model.input, [model.get_layer("avg_pool").output, model.output])
+        num_features, num_classes = (output.shape[1] for output in self._model.outputs)
+        description = {
+            "kind": "Keras Applications' InceptionV3",
+            "num_features": num_features,
+            "num_classes": num_classes,
+            "input": f"{_INPUT}, x / 127.5 - 1",
+        }
+        super().__init__(num_features, num_classes, description, _checksum_of_weights(model))
+
+    @tf.function(reduce_retracing=True)
+    def forward(self, images):
+        features, logits = self._model(_resized(images) / 127.5 - 1.0, training=False)
+        return features, logits
+
+
+def _resized(images):
+    """float32 [batch, 299, 299, 3] in [0, 255]."""
+    return tf.image.resize(images, [_SIDE, _SIDE])
+
+
+def _flat(value):
+    size = 1
+    for side in value.shape[1:]:
+        size *= side
+    return size
+
+
+def _load(place):
+    """(folder of the SavedModel, the loaded model)."""
+    folder = place
+    if place.startswith(("http://", "https://")):
+        # TensorFlow Hub imports a deprecated part of setuptools; only handles need it.
+        import tensorflow_hub
+
+        try:
+            folder = tensorflow_hub.resolve(place)
+        except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
+            raise InputError(
+                f"the feature network {place} can't be downloaded ({_short(error)}); where there is internet, unpack "
+                f"{place}?tf-hub-format=compressed (a .tar.gz) into a folder, bring it here and give "
+                "--evaluation.feature_network_path=<folder>"
+            ) from error
+    try:
+        return folder, tf.saved_model.load(folder)
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise InputError(f"{place} can't be loaded as a SavedModel: {_short(error)}") from error
+
+
+def _signature(module, place):
+    """The function of the one input of `serving_default`."""
+    signature = module.signatures.get("serving_default")
+    if signature is None:
+        raise InputError(f"the SavedModel {place} can't be called and has no signature serving_default")
+    inputs = signature.structured_input_signature[1]
+    if len(inputs) != 1:
+        raise InputError(f"serving_default of {place} takes {', '.join(inputs)}, where one input of images is needed")
+    (name,) = inputs
+    return lambda images: signature(**{name: images})
+
+
+def _short(error):
+    return " ".join(str(error).split())[:200]
+
+
+def _checksum_of_files(folder):
+    """sha256 over the graph and the variables of a SavedModel, in the order of their names."""
+    digest = hashlib.sha256()
+    for parent, _, names in sorted(tf.io.gfile.walk(folder)):
+        for name in sorted(names):
+            # The fingerprint file has an id of its own for every export.
+            if name.startswith(("saved_model", "variables")):
+                path = os.path.join(parent, name)
+                digest.update(f"{os.path.relpath(path, folder)}\n".encode())
+                with tf.io.gfile.GFile(path, "rb") as file:
+                    while block := file.read(1 << 20):
+                        digest.update(block)
+    return digest.hexdigest()
+
+
+def _checksum_of_weights(model):
+    digest = hashlib.sha256()
+    for values in model.get_weights():
+        digest.update(f"{values.dtype.str} {values.shape}\n".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()

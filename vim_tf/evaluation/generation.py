@@ -1,0 +1,208 @@
+"""What a language model and its tokenizer generate, beside what real images score."""
+
+import numpy as np
+import tensorflow as tf
+
+from vim_tf.data import preprocessing
+from vim_tf.errors import InputError
+from vim_tf.evaluation import conditions, distributions, pictures
+from vim_tf.evaluation.image_sets import file_reference
+from vim_tf.evaluation.neighbours import NearestImages
+from vim_tf.evaluation.results import EvaluationResult
+from vim_tf.training import strategies
+
+_UNCONDITIONAL_FACTOR = 10
+_SHOWN_LABELS = 10
+
+
+class RealEvaluator:
+    """What real images score: the values beside which those of generated images are read.
+
+    Metrics: the distribution metrics of `source` against the other split, and real/label_accuracy of `source`.
+
+    Args:
+        source: ImageSource, the split that models are compared with.
+        other_source: ImageSource, the other split.
+        references: ReferenceSets with the feature network; None = nothing is measured.
+    """
+
+    def __init__(self, source, other_source, references):
+        self.source = source
+        self.other_source = other_source
+        self.references = references
+
+    def run(self):
+        """EvaluationResult."""
+        if self.references is None:
+            return EvaluationResult()
+        measured, other = self.references.of(self.source), self.references.of(self.other_source)
+        facts = {"measured": conditions.image_set(self.source, measured.statistics.count)}
+        other_facts = conditions.image_set(self.other_source, other.statistics.count)
+        network = self.references.network
+        result = distributions.measure("real", network, measured, facts, other, other_facts, manifolds=True)
+        return result.merged(_label_accuracy("real", network, measured, facts))
+
+
+class GenerationEvaluator:
+    """Draws samples and compares them with real images.
+
+    Metrics, all of them through the feature network: the distribution metrics of the samples against `source`, with
+    precision and recall, and for a class-conditional model generation/label_accuracy, the share of samples that the
+    network recognises as the label asked for.
+
+    Every label gets equally many samples, also where `source` has unequal classes. Sample number i, label by label, has
+    seed `seed + i`.
+
+    Args:
+        source: ImageSource that samples are compared with.
+        batch_size: int, images in memory at once.
+        references: ReferenceSets with the feature network; None = samples are only pictured.
+        num_classes: int, labels of the language model; 0 = unconditional.
+        samples_per_label: int; an unconditional model draws ten times as many in all.
+        seed: int.
+        sampling: dict of further arguments of `sampler.sample`, such as temperature.
+        pictures_per_label: int, samples shown of a label.
+        reference_file: str, an .npz file as `file_reference` reads it, to compare with instead of `source`.
+        searched: tf.data.Dataset of {"image": uint8 [batch, height, width, 3]} of training images, of which the nearest
+            to the pictured samples are shown; None = none.
+        strategy: tf.distribute.Strategy in whose scope the tokenizer was made; None = the current one.
+    """
+
+    def __init__(
+        self,
+        source,
+        batch_size,
+        references,
+        num_classes,
+        samples_per_label=50,
+        seed=0,
+        sampling=None,
+        pictures_per_label=10,
+        reference_file="",
+        searched=None,
+        strategy=None,
+    ):
+        network = references.network if references else None
+        if num_classes and network and network.judges_labels and network.num_classes != num_classes:
+            raise InputError(
+                f"the language model has {num_classes} labels and {source.name} has {network.num_classes}: "
+                "evaluate it on images of the source that it was trained on"
+            )
+        self.source = source
+        self.references = references
+        self.num_classes = num_classes
+        self.samples_per_label = samples_per_label
+        self.batch_size = batch_size
+        self.seed = seed
+        self.sampling = dict(sampling or {})
+        self.pictures_per_label = pictures_per_label
+        self.reference_file = reference_file
+        self.searched = searched
+        self.strategy = strategy or tf.distribute.get_strategy()
+
+    def run(self, tokenizer, sampler):
+        """Draws and measures samples.
+
+        Args:
+            tokenizer: has decode.
+            sampler: has sample(labels, seeds, **sampling) -> tokens, and a description for the conditions.
+
+        Returns:
+            EvaluationResult.
+        """
+        labels = self._labels()
+        num_rows = self.num_classes or _UNCONDITIONAL_FACTOR
+        shown = pictures.SampleRows(num_rows, len(labels) // num_rows, self.pictures_per_label)
+        measured = self.references.empty() if self.references else None
+        nearest = NearestImages(self.references.network) if self.references and self.searched else None
+        decode = strategies.replicated(self.strategy, lambda tokens: decode_to_uint8(tokenizer, tokens))
+        for start in range(0, len(labels), self.batch_size):
+            chunk = np.arange(start, min(start + self.batch_size, len(labels)), dtype=np.int32)
+            tokens = sampler.sample(labels[chunk], self.seed + chunk, **self.sampling)
+            images = decode(tf.convert_to_tensor(tokens)).numpy()
+            shown.update(chunk, images)
+            if measured:
+                found = measured.update(images, labels[chunk] if self.num_classes else None)
+                if nearest:
+                    nearest.add_samples(chunk, images, found.features, len(labels))
+        result = EvaluationResult(pictures={"generation/samples": self._picture(shown)})
+        if measured:
+            result = self._measure(measured, self.sampling | sampler.description).merged(result)
+        if nearest:
+            result = result.merged(nearest.search(self.searched))
+        return result
+
+    def _labels(self):
+        if not self.num_classes:
+            return np.zeros(_UNCONDITIONAL_FACTOR * self.samples_per_label, np.int32)
+        return np.repeat(np.arange(self.num_classes, dtype=np.int32), self.samples_per_label)
+
+    def _measure(self, measured, sampling):
+        per_label = {"samples_per_label": self.samples_per_label} if self.num_classes else {}
+        counted = {"what": "samples", "num_images": measured.statistics.count, "seed": self.seed, **per_label}
+        facts = {"measured": counted, "sampling": sampling}
+        if self.reference_file:
+            reference, reference_facts = file_reference(self.reference_file, self.references)
+        else:
+            reference = self.references.of(self.source)
+            reference_facts = conditions.image_set(self.source, reference.statistics.count)
+        network = self.references.network
+        result = distributions.measure(
+            "generation", network, measured, facts, reference, reference_facts, manifolds=True
+        )
+        return result.merged(_label_accuracy("generation", network, measured, facts))
+
+    def _picture(self, shown):
+        names = self.source.class_names
+        if len(names) != self.num_classes:
+            names = [str(label) for label in range(self.num_classes)]
+        return shown.picture(names)
+
+
+class SampleEvaluator:
+    """A picture of a few samples of each label, for a look while the training runs; nothing is measured.
+
+    The same labels and seeds each time, so that the pictures of two steps show what the training has changed. Where
+    there are many labels, evenly spread ones are shown.
+
+    Args:
+        class_names: list of str, one for each label of the language model; empty = unconditional.
+        samples_per_label: int; an unconditional model gets as many rows as ten labels.
+
+    Attributes:
+        labels, seeds: int32 [num_samples], what is drawn.
+    """
+
+    def __init__(self, class_names, samples_per_label):
+        if class_names:
+            labels = np.linspace(0, len(class_names) - 1, min(len(class_names), _SHOWN_LABELS)).round().astype(np.int32)
+        else:
+            labels = np.zeros(_SHOWN_LABELS, np.int32)
+        self.samples_per_label = samples_per_label
+        self.row_names = [class_names[label] for label in labels] if class_names else []
+        self.labels = np.repeat(labels, samples_per_label)
+        self.seeds = np.arange(len(self.labels), dtype=np.int32)
+
+    def run(self, tokenizer, sampler):
+        """EvaluationResult without metrics, with the picture generation/samples; arguments as in
+        `GenerationEvaluator`."""
+        tokens = sampler.sample(self.labels, self.seeds)
+        num_rows = len(self.labels) // self.samples_per_label
+        shown = pictures.SampleRows(num_rows, self.samples_per_label, self.samples_per_label)
+        shown.update(self.seeds, decode_to_uint8(tokenizer, tf.convert_to_tensor(tokens)).numpy())
+        return EvaluationResult(pictures={"generation/samples": shown.picture(self.row_names)})
+
+
+@tf.function(reduce_retracing=True)
+def decode_to_uint8(tokenizer, tokens):
+    """uint8 [batch, height, width, 3] of tokens; a trace is kept for each tokenizer."""
+    return preprocessing.to_uint8(tokenizer.decode(tokens))
+
+
+def _label_accuracy(stage, network, measured, facts):
+    """EvaluationResult, empty where the network's classes aren't the labels or there are none."""
+    accuracy = measured.label_accuracy
+    if accuracy is None or not network.judges_labels:
+        return EvaluationResult()
+    name = f"{stage}/label_accuracy"
+    return EvaluationResult({name: accuracy}, {name: facts | conditions.through_network(network)})

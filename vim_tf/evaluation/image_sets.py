@@ -1,0 +1,237 @@
+"""Sets of images as a feature network sees them: generated ones, and real ones whose statistics are kept on disk."""
+
+import hashlib
+import io
+import zipfile
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from vim_tf.data import pipeline
+from vim_tf.data.fingerprints import digest, source_fingerprint
+from vim_tf.errors import InputError
+from vim_tf.evaluation import conditions
+from vim_tf.evaluation.feature_statistics import FeatureStatistics
+from vim_tf.evaluation.results import write_whole
+
+_FORMAT = 1
+# What files of other projects that don't say their number of images are taken to be of.
+_ASSUMED_IMAGES = 50_000
+
+
+class MeasuredImages:
+    """Everything that is kept of a set of images that goes through a feature network.
+
+    Args:
+        network: FeatureNetwork.
+        kept_features: int, features kept as a sample.
+        seed: int that decides which.
+
+    Attributes:
+        statistics: FeatureStatistics.
+        num_labelled, num_recognised: images with a label, and how many of these the network takes for it.
+    """
+
+    def __init__(self, network, kept_features, seed):
+        self.statistics = FeatureStatistics(network.num_features, network.num_classes, kept_features, seed)
+        self.num_labelled = self.num_recognised = 0
+        self._network = network
+
+    def update(self, images, labels=None):
+        """Takes in images, uint8 [batch, height, width, 3], and their labels, int [batch], -1 = none.
+
+        Returns:
+            Activations of the batch.
+        """
+        found = self._network.activations(images)
+        self.statistics.update(found.features, found.logits)
+        if labels is not None:
+            labels = np.asarray(labels)
+            labelled = labels >= 0
+            self.num_labelled += int(labelled.sum())
+            self.num_recognised += int(np.sum(found.logits[labelled].argmax(axis=1) == labels[labelled]))
+        return found
+
+    @property
+    def label_accuracy(self):
+        """Share of the labelled images that the network takes for their label; None where there are none."""
+        return self.num_recognised / self.num_labelled if self.num_labelled else None
+
+    def arrays(self):
+        """Dict of arrays for `from_arrays`."""
+        return {
+            **self.statistics.arrays(),
+            "num_labelled": np.int64(self.num_labelled),
+            "num_recognised": np.int64(self.num_recognised),
+        }
+
+    @classmethod
+    def from_arrays(cls, network, arrays):
+        """The set that `arrays` described; nothing can be added to it."""
+        measured = cls(network, 0, 0)
+        measured.statistics = FeatureStatistics.from_arrays(arrays)
+        measured.num_labelled = int(arrays["num_labelled"])
+        measured.num_recognised = int(arrays["num_recognised"])
+        return measured
+
+
+class ReferenceSets:
+    """Real images through one feature network; each set goes through it once.
+
+    Args:
+        network: FeatureNetwork.
+        batch_size: int, images in memory at once.
+        kept_features: int, features kept of each set, on which kernel distance, precision and recall are measured.
+        seed: int that decides which.
+        folder: str where statistics are kept for later evaluations; None = in this process only. A file's name is a
+            digest of all that its content depends on, so it is never out of date. It is an .npz with the arrays `mu`
+            and `sigma` that other projects read, among others.
+    """
+
+    def __init__(self, network, batch_size=64, kept_features=10_000, seed=0, folder=None):
+        self.network = network
+        self.batch_size = batch_size
+        self.kept_features = kept_features
+        self.seed = seed
+        self.folder = folder
+        self._known = {}
+
+    def empty(self):
+        """MeasuredImages to be filled, kept as the reference sets are."""
+        return MeasuredImages(self.network, self.kept_features, self.seed)
+
+    def of(self, source):
+        """MeasuredImages of all images of an ImageSource.
+
+        Raises:
+            InputError: there are no images.
+        """
+        key = self._key(source)
+        if key not in self._known:
+            self._known[key] = self._read(key) or self._measured(source, key)
+        return self._known[key]
+
+    def path(self, source):
+        """The file with the statistics of an ImageSource, whether or not it is there yet."""
+        return f"{self.folder}/{self._key(source)[:32]}.npz"
+
+    def _key(self, source):
+        facts = {
+            "format": _FORMAT,
+            "images": conditions.image_set(source, source.num_examples),
+            "files": source_fingerprint(source.location, [source.split]),
+            **conditions.through_network(self.network),
+            "kept_features": self.kept_features,
+            "seed": self.seed,
+        }
+        return digest(facts)
+
+    def _read(self, key):
+        path = f"{self.folder}/{key[:32]}.npz"
+        if not self.folder or not tf.io.gfile.exists(path):
+            return None
+        logging.info("statistics of real images are taken from %s", path)
+        return MeasuredImages.from_arrays(self.network, read_arrays(path))
+
+    def _measured(self, source, key):
+        measured = self.empty()
+        for batch in pipeline.eval_batches(source, self.batch_size):
+            measured.update(np.asarray(batch["image"]), np.asarray(batch["label"]))
+        if not measured.statistics.count:
+            raise InputError(f"{source.name} has no images in its {source.split} split: there is nothing to measure")
+        if self.folder:
+            content = io.BytesIO()
+            np.savez(content, **measured.arrays())
+            write_whole(f"{self.folder}/{key[:32]}.npz", content.getvalue())
+        return measured
+
+
+def read_arrays(path):
+    """Dict of the arrays of an .npz file, which is read without running any code in it.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read()), allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, tf.errors.OpError) as error:
+        raise InputError(f"{path} is no readable .npz file: {' '.join(str(error).split())[:200]}") from error
+
+
+def file_reference(path, references):
+    """A reference set from an .npz file as other projects share them.
+
+    Args:
+        path: str. With `arr_0`, uint8 images [n, height, width, 3], they go through the network in blocks; else `mu`
+            and `sigma` are the moments of features of the very network that the evaluation uses, which the file can't
+            prove.
+        references: ReferenceSets.
+
+    Returns:
+        (MeasuredImages, dict of JSON values for the conditions). Moments alone give no sample, so that kernel distance,
+        precision and recall can't be measured against them.
+
+    Raises:
+        InputError: the file can't be read or holds neither.
+    """
+    facts = {"file": path.rpartition("/")[2], "sha256": _sha256(path)}
+    measured = references.empty()
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file, zipfile.ZipFile(file) as archive:
+            if "arr_0.npy" in archive.namelist():
+                with archive.open("arr_0.npy") as member:
+                    for images in _image_blocks(member, path, references.batch_size):
+                        measured.update(images)
+                return measured, facts | {"num_images": measured.statistics.count}
+    except (OSError, zipfile.BadZipFile, tf.errors.OpError) as error:
+        raise InputError(f"--reference={path} can't be read as an .npz file: {error}") from error
+    measured.statistics, num_images = _moments(path, references.network.num_features)
+    return measured, facts | {"num_images": num_images, "moments": "as in the file"}
+
+
+def _moments(path, num_features):
+    """(FeatureStatistics, number of images or a word that it isn't known) of `mu` and `sigma` in a file."""
+    arrays = read_arrays(path)
+    if not {"mu", "sigma"} <= set(arrays):
+        raise InputError(
+            f"--reference={path} holds {', '.join(sorted(arrays))}; it needs the images arr_0, or mu and sigma"
+        )
+    if arrays["mu"].shape != (num_features,) or arrays["sigma"].shape != (num_features, num_features):
+        raise InputError(
+            f"--reference={path} holds moments of {arrays['mu'].size} features; the feature network has {num_features}"
+        )
+    count = int(arrays["num_images"]) if "num_images" in arrays else None
+    # The covariance is taken as it is; the number of images decides only whether it is called too few.
+    statistics = FeatureStatistics.of_gaussian(arrays["mu"], arrays["sigma"], count or _ASSUMED_IMAGES)
+    return statistics, count or "not stated"
+
+
+def _image_blocks(member, path, batch_size):
+    """Yields uint8 [rows, height, width, 3] of an array file, a block at a time: such files hold gigabytes."""
+    version = np.lib.format.read_magic(member)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in read_header:
+        raise InputError(f"--reference={path}: arr_0 is of array format {version}, which is not known")
+    shape, fortran_order, dtype = read_header[version](member)
+    if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or fortran_order:
+        raise InputError(f"--reference={path}: arr_0 must be uint8 [images, height, width, 3], not {dtype} {shape}")
+    size = int(np.prod(shape[1:]))
+    for start in range(0, shape[0], batch_size):
+        count = min(batch_size, shape[0] - start)
+        content = member.read(count * size)
+        if len(content) < count * size:
+            raise InputError(f"--reference={path}: arr_0 is cut off after {start} images")
+        yield np.frombuffer(content, np.uint8).reshape(count, *shape[1:])
+
+
+def _sha256(path):
+    digest = hashlib.sha256()
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except tf.errors.OpError as error:
+        raise InputError(f"--reference={path} can't be read: {error.message}") from error
+    return digest.hexdigest()

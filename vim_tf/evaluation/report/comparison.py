@@ -1,0 +1,86 @@
+"""Several evaluations side by side."""
+
+import os
+
+from vim_tf.errors import InputError
+from vim_tf.evaluation import conditions, results
+from vim_tf.evaluation.report.page import text, write_page
+from vim_tf.evaluation.report.sections import metric_order, rows_section
+
+
+def write_comparison(path, folders):
+    """Writes a page that puts the metrics of several evaluations side by side.
+
+    A metric whose conditions differ between runs is not put side by side; the page says what differs.
+
+    Args:
+        path: str, of the HTML file.
+        folders: list of str, outputs of `vim_tf.evaluate`, at least two.
+
+    Returns:
+        (dict from metric name to the list of its values, dict from metric name to the list of what differs).
+
+    Raises:
+        InputError: a folder holds no metrics.
+    """
+    runs = [_read(folder) for folder in folders]
+    labels = _labels(folders)
+    names = sorted({name for metrics, _ in runs for name in metrics}, key=metric_order)
+    refused = {name: found for name in names if (found := _differences(name, labels, runs))}
+    compared = [name for name in names if name not in refused]
+    rows = [
+        (label, {name: metrics[name] for name in compared if name in metrics})
+        for label, (metrics, _) in zip(labels, runs, strict=True)
+    ]
+    sections = [
+        rows_section(
+            stage.replace("_", " ").capitalize(), [name for name in compared if name.startswith(f"{stage}/")], rows
+        )
+        for stage in dict.fromkeys(name.partition("/")[0] for name in compared)
+    ]
+    write_page(path, "Comparison", f"{len(folders)} evaluations", [*sections, _refusals(refused)])
+    return {name: [values.get(name) for _, values in rows] for name in compared}, refused
+
+
+def _stage(name):
+    return name.partition("/")[0]
+
+
+def _read(folder):
+    path = os.path.join(folder, "metrics.json")
+    try:
+        return results.read_metrics(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"--compare: {folder} holds no output of vim_tf.evaluate: {path} can't be read") from error
+
+
+def _labels(folders):
+    """The folders' names, made longer until they differ."""
+    paths = [os.path.normpath(folder).split(os.sep) for folder in folders]
+    for length in range(1, max(map(len, paths)) + 1):
+        labels = ["/".join(path[-length:]) for path in paths]
+        if len(set(labels)) == len(labels):
+            return labels
+    return [f"{'/'.join(path)} ({number})" for number, path in enumerate(paths, start=1)]
+
+
+def _differences(name, labels, runs):
+    """What keeps a metric's values from being compared, as lines that name the run."""
+    having = [
+        (label, found.get(name, {})) for label, (metrics, found) in zip(labels, runs, strict=True) if name in metrics
+    ]
+    (_, first), *others = having
+    return [f"{label}: {difference}" for label, other in others for difference in conditions.differences(other, first)]
+
+
+def _refusals(refused):
+    if not refused:
+        return ""
+    items = "".join(
+        f'<li><span class="name">{text(name)}</span><span class="refused">{text("; ".join(lines))}</span></li>'
+        for name, lines in refused.items()
+    )
+    return (
+        "<section><h2>Not compared</h2><p>These were measured under different conditions, named with the value of the "
+        f"run and that of the first.</p><ul>{items}</ul></section>"
+    )

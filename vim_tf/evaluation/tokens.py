@@ -1,0 +1,50 @@
+"""How well a language model predicts tokens."""
+
+import math
+
+import tensorflow as tf
+
+from vim_tf.errors import InputError
+from vim_tf.evaluation.results import EvaluationResult
+from vim_tf.losses.token import cross_entropy_loss
+
+
+class TokenEvaluator:
+    """How well a language model predicts tokens that it wasn't trained on.
+
+    Metric: language_model/validation_bits_per_token, mean over tokens, lower is better.
+
+    Args:
+        tokens: int32 [num_examples, views, num_tokens]; the first view is measured.
+        labels: int32 [num_examples], -1 = none.
+        batch_size: int.
+    """
+
+    def __init__(self, tokens, labels, batch_size):
+        self.tokens = tokens[:, 0]
+        self.labels = labels
+        self.batch_size = batch_size
+
+    def run(self, language_model):
+        """EvaluationResult of a LanguageModel.
+
+        Raises:
+            InputError: there are no tokens.
+        """
+        if not len(self.tokens):
+            raise InputError("there are no tokens to measure: the split is empty")
+        total = 0.0
+        for start in range(0, len(self.tokens), self.batch_size):
+            chunk = slice(start, start + self.batch_size)
+            tokens = tf.convert_to_tensor(self.tokens[chunk])
+            loss = _token_loss(language_model, tokens, tf.convert_to_tensor(self.labels[chunk]))
+            total += float(loss) * len(tokens)
+        bits = total / len(self.tokens) / math.log(2)
+        name = "language_model/validation_bits_per_token"
+        return EvaluationResult({name: bits}, {name: {"num_images": len(self.tokens)}})
+
+
+# A trace is kept for each model, so that validating a model again and again compiles nothing anew.
+@tf.function(reduce_retracing=True)
+def _token_loss(language_model, tokens, labels):
+    return cross_entropy_loss(tokens, language_model(tokens, language_model.known_labels(labels)))
