@@ -13,6 +13,7 @@ from vim_tf import complete, encode_dataset, evaluate, export, flags, reconstruc
 from vim_tf import config as configs
 from vim_tf.data import token_records
 from vim_tf.errors import InputError
+from vim_tf.evaluation.report import format_value
 
 pytestmark = pytest.mark.slow
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -222,6 +223,39 @@ def test_evaluate_writes_metrics_with_conditions_and_a_report(chain, tmp_path):
     assert written["conditions"]["generation/frechet_distance"]["measured"]["num_images"] == 30
     report = (tmp_path / "report.html").read_text()
     assert "data:image/png;base64," in report and "http://" not in report.replace("http://www.w3.org", "")
+
+
+def test_evaluations_are_put_side_by_side_and_what_differs_is_not_compared(chain, tmp_path, capsys):
+    argv = [*stages(chain), "--evaluation.kind=reconstruction", "--evaluation.feature_steps=2"]
+    values = [
+        call(evaluate, configs.EvaluateConfig, *argv, *more, f"--output={tmp_path}/{name}")["reconstruction/psnr"]
+        for name, more in (("a", []), ("b", ["--evaluation.feature_steps=3"]))
+    ]
+    evaluate.show(
+        flags.parse(configs.EvaluateConfig, [f"--compare={tmp_path}/a,{tmp_path}/b", f"--output={tmp_path}/c"])
+    )
+    printed = capsys.readouterr().out
+    assert values[0] == values[1] and printed.count(format_value(values[0])) >= 2
+    assert "reconstruction/frechet_distance is not compared: b: feature_network.checksum is" in printed
+    report = (tmp_path / "c" / "comparison.html").read_text()
+    assert "Not compared" in report
+
+
+def test_a_comparison_names_the_folder_without_metrics(tmp_path):
+    config = flags.parse(configs.EvaluateConfig, [f"--compare={tmp_path}/a,{tmp_path}/b", f"--output={tmp_path}/c"])
+    with pytest.raises(InputError, match="a holds no output of vim_tf.evaluate"):
+        evaluate.show(config)
+
+
+def test_samples_are_compared_with_a_file_of_moments(chain, tmp_path):
+    argv = [*stages(chain), "--evaluation.feature_steps=2", "--evaluation.samples_per_label=3"]
+    kinds = "--evaluation.kind=generation"
+    first = call(evaluate, configs.EvaluateConfig, *argv, kinds, f"--output={tmp_path}/a")
+    (kept,) = (tmp_path / "a" / "reference").iterdir()
+    second = call(evaluate, configs.EvaluateConfig, *argv, kinds, f"--reference={kept}", f"--output={tmp_path}/b")
+    assert second["generation/frechet_distance"] == pytest.approx(first["generation/frechet_distance"], rel=1e-9)
+    # A file of moments holds no features.
+    assert "generation/precision" in first and "generation/precision" not in second
 
 
 def test_reconstruct_puts_input_beside_output(chain, tmp_path):

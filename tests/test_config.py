@@ -107,12 +107,8 @@ NEGATIVE = {
     configs.LanguageModelValidationConfig: ["samples_per_label"],
     configs.TrainingConfig: ["validate_every_steps"],
     configs.SamplingConfig: ["top_k", "guidance_scale"],
-    configs.GateConfig: [
-        "min_reconstruction_psnr",
-        "min_codebook_usage",
-        "min_label_accuracy",
-        "max_generation_frechet_distance",
-    ],
+    configs.GateConfig: [field.name for field in dataclasses.fields(configs.GateConfig)],
+    configs.EvaluationConfig: ["nearest_images"],
 }
 OUT_OF_RANGE = [
     *((section, name, value) for section, names in NOT_POSITIVE.items() for name in names for value in (0, -1)),
@@ -133,6 +129,10 @@ OUT_OF_RANGE = [
     (configs.AugmentationConfig, "max_scale", 1.1),
     *((configs.TokenizerModelConfig, "pixel_epsilon", value) for value in (-0.1, 0.5)),
     (configs.TokenizerLossConfig, "lecam_decay", 1.0),
+    (configs.EvaluationConfig, "kept_features", 3),
+    (configs.EvaluationConfig, "feature_network", "saved_model"),
+    (configs.EvaluationConfig, "feature_network", "vgg"),
+    (configs.EvaluationConfig, "feature_network_path", "folder"),
     (configs.TrainingConfig, "ema_decay", 1.0),
     (configs.TrainingConfig, "precision", "float16"),
     (configs.AlarmConfig, "min_codebook_usage", 1.1),

@@ -166,7 +166,7 @@ READERS = {
     configs.LanguageModelValidationConfig: ["vim_tf.stages"],
     configs.LanguageModelTrainConfig: ["vim_tf.train", "vim_tf.stages", "vim_tf.token_inputs"],
     configs.SamplingConfig: ["vim_tf.sample", "vim_tf.sampling.generate"],
-    configs.EvaluationConfig: ["vim_tf.evaluate"],
+    configs.EvaluationConfig: ["vim_tf.evaluate", "vim_tf.evaluation.feature_networks"],
     configs.EncodeConfig: ["vim_tf.encode_dataset"],
     configs.ReconstructConfig: ["vim_tf.reconstruct"],
     configs.SampleConfig: ["vim_tf.sample"],

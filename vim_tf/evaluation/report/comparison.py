@@ -2,6 +2,8 @@
 
 import os
 
+import tensorflow as tf
+
 from vim_tf.errors import InputError
 from vim_tf.evaluation import conditions, results
 from vim_tf.evaluation.report.page import text, write_page
@@ -50,7 +52,7 @@ def _read(folder):
     path = os.path.join(folder, "metrics.json")
     try:
         return results.read_metrics(path)
-    except (OSError, ValueError, KeyError) as error:
+    except (tf.errors.OpError, ValueError, KeyError) as error:
         raise InputError(f"--compare: {folder} holds no output of vim_tf.evaluate: {path} can't be read") from error
 
 

@@ -85,7 +85,7 @@ _STYLE = """
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 main { max-width: 1180px; margin: 0 auto; padding: 2rem clamp(1rem, 4vw, 2.5rem) 4rem; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .4rem; text-wrap: balance; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .4rem; text-wrap: balance; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.4rem 0 .8rem; }
 h2::first-letter { text-transform: uppercase; }
 p { margin: 0 0 .4rem; max-width: 70ch; }
@@ -116,7 +116,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 .rows td, .rows th { text-align: right; font-variant-numeric: tabular-nums; }
 .rows th:first-child { text-align: left; }
 .rows .best { font-weight: 600; }
-.rows thead th { white-space: normal; overflow-wrap: anywhere; }
+.rows .name { overflow-wrap: normal; }
 .refused { color: var(--soft); font-size: .85rem; }
 .lineage { font-size: .875rem; }
 .lineage details { display: block; margin-top: .3rem; }
