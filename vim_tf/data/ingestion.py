@@ -60,7 +60,8 @@ def examine(name, examples, height, width, total=None, keep_encoded=False):
 
     Args:
         name: str, of the source, for the log.
-        examples: iterable of (path str, function without arguments that returns the encoded file).
+        examples: iterable of (path str, function without arguments that returns the encoded file, or raises a
+            ValueError that says in one line why there is none).
         height, width: int, pixels.
         total: int, number of examples if known, for the log.
         keep_encoded: bool, whether the files themselves are wanted too, as they can't be read in any order again.
@@ -179,6 +180,8 @@ def _decode_once(load, decode):
         image_bytes = load()
     except tf.errors.OpError as error:
         return None, b"", False, " ".join(error.message.split())
+    except ValueError as error:
+        return None, b"", False, str(error)
     try:
         return decode(tf.constant(image_bytes)).numpy(), image_bytes, False, None
     except tf.errors.OpError:

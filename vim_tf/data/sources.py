@@ -1,4 +1,6 @@
-"""Named image sources: `digits`, `photos`, `tfds:<name>`, `folder:<path>`, `tfrecord:<glob>`."""
+"""Named image sources: `digits`, `photos`, `tfds:<name>`, `folder:<path>`, `tfrecord:<glob>`, `parquet:<glob>`,
+`webdataset:<glob>`.
+"""
 
 import difflib
 
@@ -37,6 +39,8 @@ def open_source(
         "photos": embedded_sources.open_photos,
         "folder": folder_source.open_folder,
         "tfrecord": record_sources.open_tfrecord,
+        "parquet": record_sources.open_parquet,
+        "webdataset": record_sources.open_webdataset,
         "tfds": record_sources.open_tfds,
     }
     if split not in SPLITS:
