@@ -133,9 +133,11 @@ class Parquet(_PythonContainer):
         Raises:
             InputError: the file is broken or has no such columns.
         """
-        import pyarrow as pa  # only this source needs it
-        from pyarrow import parquet
-
+        try:
+            import pyarrow as pa  # only this source needs it
+            from pyarrow import parquet
+        except ImportError as error:
+            raise InputError(f"{path} needs pyarrow, which isn't installed: pip install pyarrow") from error
         try:
             with tf.io.gfile.GFile(path, "rb") as file:
                 opened = parquet.ParquetFile(pa.PythonFile(_SeekableFile(file), mode="r"))
