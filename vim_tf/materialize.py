@@ -34,7 +34,7 @@ def run(config):
     pipeline = beam.Pipeline(options=options)
     limit = config.data.max_unreadable_fraction
     tokens.encode(pipeline, plan, config.tokenizer, config.output, folders, settings, limit)
-    pipeline.run().wait_until_finish()
+    jobs.run(pipeline)
     jobs.check_finished(config.output, folders.values())
     manifest = token_records.read_manifest(config.output)
     for split, facts in manifest.splits.items():

@@ -68,6 +68,15 @@ def run_shards(pipeline, shards, work, finish):
     )
 
 
+def run(pipeline):
+    """Runs a pipeline to its end."""
+    result = pipeline.run()
+    result.wait_until_finish()
+    client = getattr(result, "client", None)
+    if client is not None:  # Dask's, which would go on looking for a cluster that is gone
+        client.close()
+
+
 class ShardWork(beam.DoFn):
     """One shard to one file; a second try of the same shard replaces the file.
 

@@ -76,6 +76,38 @@ def picture_facts(image_bytes):
     return height, width, digest.digest()
 
 
+def split_problems(manifest, max_duplicates):
+    """What is wrong with the splits as a whole, which no look at single features shows.
+
+    Args:
+        manifest: dict, as above.
+        max_duplicates: int, validation images that may be in the training split too.
+
+    Returns:
+        list of str: missing labels, labels that occur in validation alone, and duplicates.
+    """
+    problems = []
+    labels = {split: {int(label) for label in facts["labels"]} for split, facts in manifest["splits"].items()}
+    is_labelled = any(label >= 0 for found in labels.values() for label in found)
+    for split, facts in manifest["splits"].items():
+        if is_labelled and (missing := facts["labels"].get("-1", 0)):
+            problems.append(f"{split} split: {missing} of {facts['num_examples']} images have no label")
+    unseen = sorted(label for label in labels.get("validation", set()) - labels.get("train", set()) if label >= 0)
+    if unseen:
+        names = manifest["class_names"]
+        shown = ", ".join(f"{label} ({names[label]})" if label < len(names) else str(label) for label in unseen[:5])
+        more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
+        problems.append(f"validation split: no training image has the label {shown}{more}")
+    duplicates = manifest["duplicates"]
+    if duplicates["count"] > max_duplicates:
+        train, validation = duplicates["pairs"][0]
+        problems.append(
+            f"validation split: {duplicates['count']} images are in the training split too, such as {validation}, "
+            f"there {train}; remove them, or raise --max_duplicates"
+        )
+    return problems
+
+
 def keys_at(path, numbers):
     """Keys of some examples of a shard.
 
