@@ -48,8 +48,10 @@ def run(config):
     sys.argv = sys.argv[:1]
     from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
-    from pipelines import execution, fingerprints, pipeline, publish
+    from pipelines import execution, fingerprints, pipeline, publish, spans
 
+    data, span, version = spans.resolve(config.data, config.span, config.version)
+    tokenizer = dataclasses.replace(tokenizer, data=data)
     publish.check_free(output)
     serving_folder = os.path.join(output, "serving")
     publish.remove_unfinished_pushes(serving_folder)
@@ -62,9 +64,15 @@ def run(config):
             ),
             serving_folder=serving_folder,
             training_folder=os.path.join(output, "training"),
-            data=configs.to_dict(config.data),
-            input_fingerprint=fingerprints.source_fingerprint(config.data.source, configs.SPLITS),
+            data=configs.to_dict(data),
+            span=span,
+            version=version,
+            input_fingerprint=fingerprints.source_fingerprint(data.source, configs.SPLITS),
             num_shards=config.num_shards,
+            min_image_side=config.min_image_side,
+            max_duplicates=config.max_duplicates,
+            views=config.views,
+            view_scale=config.view_scale,
             tokenizer=configs.to_dict(tokenizer),
             language_model=configs.to_dict(language_model),
             evaluation=configs.to_dict(config.evaluation),

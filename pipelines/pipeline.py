@@ -2,13 +2,14 @@
 
 import json
 
-from tfx.components import ExampleValidator, Pusher, SchemaGen, StatisticsGen, Trainer
+from tfx.components import ExampleValidator, Pusher, StatisticsGen, Trainer
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2
 
 from pipelines.components.anomaly_check import AnomalyCheck
 from pipelines.components.generative_evaluator import GenerativeEvaluator
 from pipelines.components.image_example_gen import ImageExampleGen
+from pipelines.components.image_schema import FEATURES, ImageSchema
 from pipelines.components.token_materializer import TokenMaterializer
 
 
@@ -19,8 +20,14 @@ def create_pipeline(
     serving_folder,
     training_folder,
     data,
+    span,
+    version,
     input_fingerprint,
     num_shards,
+    min_image_side,
+    max_duplicates,
+    views,
+    view_scale,
     tokenizer,
     language_model,
     evaluation,
@@ -39,8 +46,12 @@ def create_pipeline(
         serving_folder: folder that gets <version>/ of a blessed model.
         training_folder: folder of unfinished trainings, which a later run continues.
         data: dict of a DataConfig, the images.
+        span, version: int, of the images.
         input_fingerprint: str that changes when the images do.
         num_shards: files per split.
+        min_image_side: smallest height and width in pixels of an image.
+        max_duplicates: validation images that may be in the training split too.
+        views, view_scale: what is kept of each image for the language model, as in an EncodeConfig.
         tokenizer, language_model: dicts of a TokenizerTrainConfig and a LanguageModelTrainConfig.
         evaluation, sampling, gates: dicts of an EvaluationConfig, a SamplingConfig and a GateConfig.
         export_sampling_batch_size: samples that the served sampler draws at once.
@@ -55,17 +66,24 @@ def create_pipeline(
         height=tokenizer["model"]["height"],
         width=tokenizer["model"]["width"],
         num_shards=num_shards,
+        span=span,
+        version=version,
         input_fingerprint=input_fingerprint,
         code_version=code_version,
     )
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(examples=examples, stats_options=_statistics_options())
-    # The training split alone says what is normal, so that the validation split can differ from it.
-    schema_gen = SchemaGen(statistics=statistics_gen.outputs["statistics"], exclude_splits=["validation"])
+    schema_gen = ImageSchema(examples=examples, min_image_side=min_image_side, code_version=code_version)
+    schema_gen = schema_gen.with_id("SchemaGen")
     example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
     )
-    anomaly_check = AnomalyCheck(anomalies=example_validator.outputs["anomalies"], code_version=code_version)
+    anomaly_check = AnomalyCheck(
+        examples=examples,
+        anomalies=example_validator.outputs["anomalies"],
+        max_duplicates=max_duplicates,
+        code_version=code_version,
+    )
 
     training = {"training_folder": training_folder, "code_version": code_version}
     tokenizer_trainer = _trainer("TokenizerTrainer", "train_tokenizer", tokenizer, training, examples=examples)
@@ -74,6 +92,9 @@ def create_pipeline(
         examples=examples,
         tokenizer=tokenizer_trainer.outputs["model"],
         batch_size=evaluation["batch_size"],
+        views=views,
+        view_scale=view_scale,
+        max_unreadable_fraction=data["max_unreadable_fraction"],
         code_version=code_version,
     )
     language_model_trainer = _trainer(
@@ -138,7 +159,7 @@ def _canonical(value):
 
 
 def _statistics_options():
-    # Keys differ for every example, and a small split's would be taken for a vocabulary.
+    # Keys and hashes differ for every example, and a small split's would be taken for a vocabulary.
     import tensorflow_data_validation as tfdv
 
-    return tfdv.StatsOptions(feature_allowlist=["image", "label"])
+    return tfdv.StatsOptions(feature_allowlist=list(FEATURES))

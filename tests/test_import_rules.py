@@ -12,7 +12,17 @@ from vim_tf import config as configs
 
 ROOT = pathlib.Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("vim_tf/**/*.py"), *ROOT.glob("pipelines/**/*.py")])
-ENTRY_MODULES = ("train", "encode_dataset", "reconstruct", "sample", "complete", "evaluate", "export", "import_weights")
+ENTRY_MODULES = (
+    "train",
+    "encode_dataset",
+    "materialize",
+    "reconstruct",
+    "sample",
+    "complete",
+    "evaluate",
+    "export",
+    "import_weights",
+)
 
 # Units from the bottom to the top: one may import what lies below it, and itself.
 LEVELS = [
@@ -21,6 +31,7 @@ LEVELS = [
     ["vim_tf.workdir", "vim_tf.training", "vim_tf.sampling"],
     ["vim_tf.evaluation", "vim_tf.serving", "vim_tf.interop"],
     [
+        "vim_tf.beam",
         "vim_tf.sample_jobs",
         "vim_tf.stages",
         "vim_tf.token_inputs",
@@ -104,7 +115,13 @@ def test_losses_models_and_data_do_not_know_each_other():
 
 @pytest.mark.parametrize("module", [module for module in MODULES if unit_of(module) != "pipelines"])
 def test_only_pipelines_import_tfx(module):
-    assert not {"tfx", "apache_beam", "ml_metadata"} & {top(name) for name in imports_of(module)}
+    assert not {"tfx", "ml_metadata"} & {top(name) for name in imports_of(module)}
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if unit_of(module) != "pipelines"])
+def test_only_the_beam_jobs_and_their_command_import_beam(module):
+    if unit_of(module) not in ("vim_tf.beam", "vim_tf.materialize"):
+        assert "apache_beam" not in {top(name) for name in imports_of(module)}
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if LEVEL[unit_of(module)] in (1, 2, 3)])
@@ -168,6 +185,7 @@ READERS = {
     configs.SamplingConfig: ["vim_tf.sample", "vim_tf.sampling.generate"],
     configs.EvaluationConfig: ["vim_tf.evaluate", "vim_tf.evaluation.feature_networks"],
     configs.EncodeConfig: ["vim_tf.encode_dataset"],
+    configs.MaterializeConfig: ["vim_tf.materialize"],
     configs.ReconstructConfig: ["vim_tf.reconstruct"],
     configs.SampleConfig: ["vim_tf.sample"],
     configs.CompleteConfig: ["vim_tf.complete"],

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import os
 
 from vim_tf import config as configs
 from vim_tf import flags
@@ -102,7 +101,7 @@ def _write_shard(examples, path, codebook_size):
     with token_records.ShardWriter(path, codebook_size) as writer:
         for tokens, label, key in examples:
             writer.write(tokens, label, key)
-    return {"file": os.path.basename(path), "num_examples": writer.num_examples, "sha256": writer.sha256}
+    return writer.entry()
 
 
 def tokenizer_facts(tokenizer):

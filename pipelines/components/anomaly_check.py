@@ -9,24 +9,31 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact_utils, standard_artifacts
 
+from pipelines import fingerprints
+from vim_tf.data import image_records
 from vim_tf.errors import InputError
 
 
 @component
 def AnomalyCheck(
+    examples: InputArtifact[standard_artifacts.Examples],
     anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
+    max_duplicates: Parameter[int],
     code_version: Parameter[str],
 ) -> None:
-    """Fails with one line that names what ExampleValidator found; its artifact keeps the details.
+    """Fails with one line that names what was found: by ExampleValidator in single features, whose artifact keeps the
+    details, and in the manifest of the examples between the splits.
 
     Args:
+        examples: images, as ImageExampleGen writes them.
         anomalies: of each split.
+        max_duplicates: validation images that may be in the training split too.
         code_version: another version takes nothing from the cache.
 
     Raises:
-        InputError: a split has anomalies.
+        InputError: there are anomalies.
     """
-    found = []
+    found = image_records.split_problems(fingerprints.read_manifest(examples.uri), max_duplicates)
     for split in artifact_utils.decode_split_names(anomalies.split_names):
         path = os.path.join(artifact_utils.get_split_uri([anomalies], split), DEFAULT_FILE_NAME)
         with tf.io.gfile.GFile(path, "rb") as file:
@@ -37,9 +44,9 @@ def AnomalyCheck(
 
 def _described(split, anomalies):
     lines = [
-        f"{split} split, feature {feature}: {info.short_description} ({info.description})"
+        f"{split} split, feature {feature}: {info.short_description} ({' '.join(info.description.split())})"
         for feature, info in sorted(anomalies.anomaly_info.items())
     ]
     if anomalies.HasField("dataset_anomaly_info"):
-        lines.append(f"{split} split: {anomalies.dataset_anomaly_info.description}")
+        lines.append(f"{split} split: {' '.join(anomalies.dataset_anomaly_info.description.split())}")
     return lines

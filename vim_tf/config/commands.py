@@ -136,6 +136,17 @@ class EncodeConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class MaterializeConfig(EncodeConfig):
+    """`vim_tf.materialize`: images to token records with Beam."""
+
+    beam_args: tuple[str, ...] = setting(
+        (),
+        "flags of Beam, separated by commas, as in --runner=DirectRunner,--direct_running_mode=multi_processing,"
+        "--direct_num_workers=4; none = this process; docs/beam_runners.md has those of other runners",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class ReconstructConfig:
     """`vim_tf.reconstruct`: images beside what the tokenizer keeps of them."""
 
@@ -318,7 +329,20 @@ class PipelineConfig:
     gates: GateConfig = setting(GateConfig(), "what a model must reach to be pushed")
     export_sampling_batch_size: int = setting(16, "samples that the served sampler draws at once")
     num_shards: int = setting(2, "files per split of examples and tokens")
+    span: int = setting(-1, "span that is read where the source's place has {SPAN}; -1 = the latest")
+    version: int = setting(-1, "version of the span that is read where the source's place has {VERSION}; -1 = latest")
+    min_image_side: int = setting(8, "smallest height and width in pixels of an image that may be trained on")
+    max_duplicates: int = setting(0, "validation images that may be in the training split too before the run stops")
+    views: Literal["center", "flips", "ten_crop"] = setting(
+        "center", "views kept of each image for the language model, as in vim_tf.encode_dataset"
+    )
+    view_scale: float = setting(1.125, "ten_crop: as in vim_tf.encode_dataset")
 
     def __post_init__(self):
+        check_choices(self)
         check_given(self, "name", "output", "tokenizer_flagfile", "language_model_flagfile")
-        check_positive(self, "export_sampling_batch_size", "num_shards")
+        check_positive(self, "export_sampling_batch_size", "num_shards", "min_image_side")
+        check_not_negative(self, "max_duplicates")
+        check(self.view_scale >= 1, f"--view_scale must be at least 1, not {self.view_scale:g}")
+        check(self.span >= -1, f"--span must be -1 or more, not {self.span}")
+        check(self.version >= -1, f"--version must be -1 or more, not {self.version}")

@@ -14,17 +14,15 @@ class DataConfig:
 
     source: str = setting(
         "digits",
-        "image source: digits, photos, tfds:<name>, folder:<path> (a sub-folder is a class) or tfrecord:<glob>; a "
-        "{split} in a path or glob is replaced by train or validation",
+        "image source: digits, photos, tfds:<name>, folder:<path> (a sub-folder is a class), tfrecord:<glob>, "
+        "parquet:<glob> or webdataset:<glob of tars>; a {split} in a path or glob is replaced by train or validation",
     )
     name: str = setting("", "what reports and metrics call the images; empty = the source itself")
     validation_fraction: float = setting(
         0.1, "share of a source without splits of its own that becomes the validation split, by a hash of the key"
     )
     max_unreadable_fraction: float = setting(0.01, "share of files that may fail to decode before the run stops")
-    shuffle_buffer: int = setting(
-        10_000, "examples held in memory to shuffle a source that can only be read in order (tfds, tfrecord)"
-    )
+    shuffle_buffer: int = setting(10_000, "examples held in memory to shuffle a source that can only be read in order")
 
     def __post_init__(self):
         check_fraction(self, "validation_fraction", "max_unreadable_fraction")

@@ -21,7 +21,7 @@ def source_fingerprint(name, splits):
     places = sorted({location.replace("{split}", split) for split in splits})
     if kind == "folder":
         found = [file for place in places for file in _files_below(place)]
-    elif kind == "tfrecord":
+    elif kind in ("tfrecord", "parquet", "webdataset"):
         found = [file for place in places for file in tf.io.gfile.glob(place)]
     elif kind == "tfds":
         # Not every user of the package has the data sets.

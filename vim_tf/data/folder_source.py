@@ -21,7 +21,7 @@ _examined = weakref.WeakValueDictionary()
 
 
 @dataclasses.dataclass(frozen=True)
-class _Listing:
+class Listing:
     """Files of a folder.
 
     Attributes:
@@ -46,27 +46,12 @@ def open_folder(place, split, height, width, validation_fraction, max_unreadable
     """
     del shuffle_buffer  # files can be read in any order
     name = f"folder:{place}"
-    folders = _split_folders(place)
-    listings = {key: _list_images(folder) for key, folder in folders.items() if tf.io.gfile.isdir(folder)}
-    wanted = split if split in folders else "all"
-    if wanted not in listings:
-        raise InputError(f"--data.source={name}: there is no folder {folders[wanted]}")
-    listing = listings[wanted]
-    if not listing.paths:
-        raise InputError(f"--data.source={name}: there is no image in {folders[wanted]}")
-    class_names = sorted({name for each in listings.values() for name in each.classes} - {""})
+    listing, class_names, is_shared = list_files(name, place, split)
     examined = _examine(name, listing, height, width)
     ingestion.check_unreadable(name, examined.unreadable, len(listing.paths), max_unreadable_fraction)
     chosen = np.flatnonzero(examined.readable)
-    if wanted == "all":
-        keys = [listing.keys[index].encode() for index in chosen]
-        in_split = order.is_validation(keys, validation_fraction) == (split == "validation")
-        chosen = chosen[in_split]
-        if not len(chosen):
-            raise InputError(
-                f"--data.source={name}: the {split} split is empty, as {len(keys)} images were divided with "
-                f"--data.validation_fraction={validation_fraction:g}"
-            )
+    if is_shared:
+        chosen = chosen[choose_split(name, [listing.keys[index] for index in chosen], split, validation_fraction)]
     classes = {name: label for label, name in enumerate(class_names)}
     facts = {
         "name": name,
@@ -81,6 +66,52 @@ def open_folder(place, split, height, width, validation_fraction, max_unreadable
         return MemorySource(**facts, images=examined.images, rows=examined.rows(chosen))
     fitted = _reader(examined, listing, chosen, ingestion.compiled_decoder(height, width))
     return IndexedSource(**facts, fetch=fitted)
+
+
+def list_files(name, place, split):
+    """What a folder holds of a split, and how the splits of the folder are laid out.
+
+    Args:
+        name: str, of the source, for messages.
+        place: str, as in `open_folder`.
+        split: str.
+
+    Returns:
+        (Listing, class names over all splits, whether the listing is of all splits, which are to be divided).
+
+    Raises:
+        InputError: a folder is missing or empty.
+    """
+    folders = _split_folders(place)
+    listings = {key: _list_images(folder) for key, folder in folders.items() if tf.io.gfile.isdir(folder)}
+    wanted = split if split in folders else "all"
+    if wanted not in listings:
+        raise InputError(f"--data.source={name}: there is no folder {folders[wanted]}")
+    if not listings[wanted].paths:
+        raise InputError(f"--data.source={name}: there is no image in {folders[wanted]}")
+    class_names = sorted({name for each in listings.values() for name in each.classes} - {""})
+    return listings[wanted], class_names, wanted == "all"
+
+
+def choose_split(name, keys, split, validation_fraction):
+    """Bool array: which of the files (keys: list of str) belong to a split.
+
+    Raises:
+        InputError: none does.
+    """
+    chosen = order.is_validation([key.encode() for key in keys], validation_fraction) == (split == "validation")
+    if not chosen.any():
+        raise InputError(
+            f"--data.source={name}: the {split} split is empty, as {len(keys)} images were divided with "
+            f"--data.validation_fraction={validation_fraction:g}"
+        )
+    return chosen
+
+
+def read_file(path):
+    """Bytes of a file."""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return file.read()
 
 
 def _split_folders(place):
@@ -126,7 +157,7 @@ def _list_images(folder):
             f"--data.source=folder:{folder} has images both in sub-folders, which are classes, and beside them "
             f"({example}); move them into one"
         )
-    return _Listing(paths, keys, classes)
+    return Listing(paths, keys, classes)
 
 
 def _children(folder):
@@ -137,15 +168,10 @@ def _examine(name, listing, height, width):
     place = (height, width, tuple(listing.paths))
     examined = _examined.get(place)
     if examined is None:
-        examples = ((path, lambda path=path: _read(path)) for path in listing.paths)
+        examples = ((path, lambda path=path: read_file(path)) for path in listing.paths)
         examined = ingestion.examine(name, examples, height, width, len(listing.paths))
         _examined[place] = examined
     return examined
-
-
-def _read(path):
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return file.read()
 
 
 def _reader(examined, listing, chosen, decode):

@@ -10,6 +10,7 @@ import functools
 import io
 import os
 import time
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -60,7 +61,8 @@ def examine(name, examples, height, width, total=None, keep_encoded=False):
 
     Args:
         name: str, of the source, for the log.
-        examples: iterable of (path str, function without arguments that returns the encoded file).
+        examples: iterable of (path str, function without arguments that returns the encoded file, or raises a
+            ValueError that says in one line why there is none).
         height, width: int, pixels.
         total: int, number of examples if known, for the log.
         keep_encoded: bool, whether the files themselves are wanted too, as they can't be read in any order again.
@@ -72,8 +74,8 @@ def examine(name, examples, height, width, total=None, keep_encoded=False):
     readable, converted, images, encoded, unreadable = [], [], [], [], []
     memory_left = MEMORY_LIMIT_BYTES
     last_progress = time.monotonic()
-    for path, (image, image_bytes, is_converted, reason) in _in_threads(
-        lambda load: _decode_once(load, decode), examples
+    for path, (image, image_bytes, is_converted, reason) in decode_in_threads(
+        examples, lambda image_bytes: decode(tf.constant(image_bytes)).numpy()
     ):
         readable.append(reason is None)
         converted.append(is_converted)
@@ -173,20 +175,52 @@ def original_decoder():
     return tf.function(preprocessing.decode_image, input_signature=[tf.TensorSpec([], tf.string)])
 
 
+class Decoded(NamedTuple):
+    """What became of an encoded image.
+
+    Attributes:
+        value: what `decode` made of it; None where it can't be read.
+        encoded: bytes, a file that `decode_image` reads.
+        is_converted: bool, whether TensorFlow couldn't read it and `encoded` is a PNG that Pillow made of it.
+        problem: str, why it can't be read, in one line; None = it can.
+    """
+
+    value: Any
+    encoded: bytes
+    is_converted: bool
+    problem: str | None
+
+
+def decode_in_threads(examples, decode):
+    """Decodes several examples at a time, in order, and a bounded number ahead.
+
+    Args:
+        examples: iterable of (anything, function that returns the encoded file), as in `examine`.
+        decode: function from an encoded file, bytes, to anything; raises OpError where it can't be read.
+
+    Yields:
+        (the first part of the example, Decoded).
+    """
+    return _in_threads(lambda load: _decode_once(load, decode), examples)
+
+
 def _decode_once(load, decode):
-    """(uint8 array or None, file to decode, whether Pillow had to convert it, None or why it can't be read)."""
     try:
         image_bytes = load()
     except tf.errors.OpError as error:
-        return None, b"", False, " ".join(error.message.split())
+        return Decoded(None, b"", False, " ".join(error.message.split()))
+    except ValueError as error:
+        return Decoded(None, b"", False, str(error))
     try:
-        return decode(tf.constant(image_bytes)).numpy(), image_bytes, False, None
+        return Decoded(decode(image_bytes), image_bytes, False, None)
     except tf.errors.OpError:
         try:
             image_bytes = convert_to_png(image_bytes)
-            return decode(tf.constant(image_bytes)).numpy(), image_bytes, True, None
+            return Decoded(decode(image_bytes), image_bytes, True, None)
         except ValueError as error:
-            return None, b"", False, str(error)
+            return Decoded(None, b"", False, str(error))
+        except tf.errors.OpError as error:
+            return Decoded(None, b"", False, " ".join(error.message.split()))
 
 
 def _in_threads(work, named_inputs):

@@ -90,8 +90,7 @@ def is_validation(keys, fraction):
     Returns:
         bool array [len(keys)].
     """
-    hashes = [int.from_bytes(hashlib.sha256(key).digest()[:8], "big") / 2**64 for key in keys]
-    hashes = np.array(hashes, np.float64)
+    hashes = np.array([hash_of(key) for key in keys], np.float64)
     chosen = hashes < fraction
     if len(keys) > 1 and 0 < fraction < 1:
         if not chosen.any():
@@ -99,6 +98,11 @@ def is_validation(keys, fraction):
         elif chosen.all():
             chosen[hashes.argmax()] = False
     return chosen
+
+
+def hash_of(key):
+    """Float in [0, 1], uniform over keys (bytes); always the same for a key."""
+    return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") / 2**64
 
 
 def _pair(seed, epoch):

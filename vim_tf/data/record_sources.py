@@ -1,4 +1,7 @@
-"""Image sources whose files can only be read in order: `tfrecord:<glob>` and `tfds:<name>`."""
+"""Image sources whose files can only be read in order.
+
+`tfrecord:<glob>`, `parquet:<glob>`, `webdataset:<glob>` and `tfds:<name>`.
+"""
 
 import dataclasses
 import os
@@ -9,7 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from vim_tf.config import SPLITS
-from vim_tf.data import ingestion, order
+from vim_tf.data import containers, ingestion, order
 from vim_tf.data.image_source import ImageSource, MemorySource
 from vim_tf.errors import InputError
 
@@ -18,27 +21,13 @@ _FILES_AT_ONCE = 16
 
 _VALIDATION_NAMES = ("validation", "valid", "val", "test")
 
+CONTAINERS = {
+    "tfrecord": containers.TFRecords(),
+    "parquet": containers.Parquet(),
+    "webdataset": containers.WebDataset(),
+}
+
 _examined = weakref.WeakValueDictionary()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Format:
-    """Names of the features of a tf.train.Example; `label` and `key` may be ""."""
-
-    image: str = "image"
-    label: str = "label"
-    key: str = "key"
-
-    def parse(self, record):
-        """(image bytes string [], label int64 [], key string []) of a record; "", -1 and "" where it has none."""
-        features = {self.image: tf.io.FixedLenFeature([], tf.string, "")}
-        if self.label:
-            features[self.label] = tf.io.FixedLenFeature([], tf.int64, -1)
-        if self.key:
-            features[self.key] = tf.io.FixedLenFeature([], tf.string, "")
-        parsed = tf.io.parse_single_example(record, features)
-        label = parsed[self.label] if self.label else tf.constant(-1, tf.int64)
-        return parsed[self.image], label, parsed[self.key] if self.key else tf.constant("")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,6 +38,7 @@ class _Examples:
         paths: list of str, the files.
         counts: int array [files], examples in each.
         labels: int64 array [examples].
+        has_problem: bool array [examples], those whose label may be unknown as well.
         keys: list of bytes [examples].
         examined: ingestion.Examined, or None where images weren't decoded.
     """
@@ -56,12 +46,17 @@ class _Examples:
     paths: list[str]
     counts: np.ndarray
     labels: np.ndarray
+    has_problem: np.ndarray
     keys: list[bytes]
     examined: ingestion.Examined | None
 
     @property
     def unreadable(self):
         return self.examined.unreadable
+
+    @property
+    def known_labels(self):
+        return self.labels[~self.has_problem]
 
 
 def open_tfrecord(place, split, height, width, validation_fraction, max_unreadable_fraction, shuffle_buffer):
@@ -73,25 +68,46 @@ def open_tfrecord(place, split, height, width, validation_fraction, max_unreadab
     Raises:
         InputError: no file matches, one is no TFRecord file, or too many images can't be read.
     """
-    name = f"tfrecord:{place}"
-    if "{split}" in place:
-        files = {each: _glob(place.replace("{split}", each)) for each in SPLITS}
-    else:
-        files = {"all": _glob(place)}
+    options = (validation_fraction, max_unreadable_fraction, shuffle_buffer)
+    return _open_glob("tfrecord", place, split, height, width, *options)
+
+
+def open_parquet(place, split, height, width, validation_fraction, max_unreadable_fraction, shuffle_buffer):
+    """Parquet files as `containers.Parquet` describes them; otherwise as `open_tfrecord`."""
+    options = (validation_fraction, max_unreadable_fraction, shuffle_buffer)
+    return _open_glob("parquet", place, split, height, width, *options)
+
+
+def open_webdataset(place, split, height, width, validation_fraction, max_unreadable_fraction, shuffle_buffer):
+    """Tar files as `containers.WebDataset` describes them; otherwise as `open_tfrecord`."""
+    options = (validation_fraction, max_unreadable_fraction, shuffle_buffer)
+    return _open_glob("webdataset", place, split, height, width, *options)
+
+
+def _open_glob(kind, place, split, height, width, validation_fraction, max_unreadable_fraction, shuffle_buffer):
+    name, container = f"{kind}:{place}", CONTAINERS[kind]
+    files = split_files(name, place)
     wanted = split if split in files else "all"
     if not files[wanted]:
         raise InputError(f"--data.source={name}: no file matches {place.replace('{split}', split)}")
-    examples = _read_examples(name, files[wanted], _Format(), height, width)
+    examples = _read_examples(name, files[wanted], container, height, width)
     others = [
-        _read_examples(name, paths, _Format(), height, width, decode=False)
+        _read_examples(name, paths, container, height, width, decode=False)
         for each, paths in files.items()
         if each != wanted and paths
     ]
-    labels = np.concatenate([each.labels for each in [examples, *others]])
+    chosen = _choose(name, examples, wanted, split, validation_fraction, max_unreadable_fraction)
+    labels = np.concatenate([each.known_labels for each in [examples, *others]])
     _check_labels(name, labels)
     class_names = [str(label) for label in range(labels.max() + 1)]
-    chosen = _choose(name, examples, wanted, split, validation_fraction, max_unreadable_fraction)
-    return _source(name, split, examples, chosen, class_names, _Format(), height, width, shuffle_buffer)
+    return _source(name, split, examples, chosen, class_names, container, height, width, shuffle_buffer)
+
+
+def split_files(name, place):
+    """{split: sorted paths} of a glob with {split}, else {"all": sorted paths}."""
+    if "{split}" in place:
+        return {split: _glob(place.replace("{split}", split)) for split in SPLITS}
+    return {"all": _glob(place)}
 
 
 def open_tfds(place, split, height, width, validation_fraction, max_unreadable_fraction, shuffle_buffer):
@@ -103,21 +119,33 @@ def open_tfds(place, split, height, width, validation_fraction, max_unreadable_f
         InputError: the data set is unknown, can't be prepared, or has no images that can be read.
     """
     name = f"tfds:{place}"
+    files, container, class_names = tfds_files(name, place)
+    wanted = split if split in files else "all"
+    examples = _read_examples(name, files[wanted], container, height, width)
+    _check_labels(name, examples.labels)
+    chosen = _choose(name, examples, wanted, split, validation_fraction, max_unreadable_fraction)
+    return _source(name, split, examples, chosen, class_names, container, height, width, shuffle_buffer)
+
+
+def tfds_files(name, place):
+    """({split or "all": paths}, containers.TFRecords, class names) of a TensorFlow Datasets data set.
+
+    Args:
+        name: str, of the source, for messages.
+        place: str, name of the data set.
+
+    Raises:
+        InputError: as in `open_tfds`.
+    """
     builder = _prepared_builder(name, place)
     image, label, class_names = _tfds_features(name, builder.info)
     own = builder.info.splits
     if "train" not in own:
         raise InputError(f"--data.source={name} has no split train, only {', '.join(sorted(own)) or 'none'}")
     validation = [each for each in _VALIDATION_NAMES if each in own]
-    wanted = {"train": "train", "validation": validation[0]}[split] if validation else "train"
-    record_format = _Format(image, label, key="")
-    paths = [os.fspath(path) for path in own[wanted].filepaths]
-    examples = _read_examples(name, paths, record_format, height, width)
-    _check_labels(name, examples.labels)
-    chosen = _choose(
-        name, examples, wanted if validation else "all", split, validation_fraction, max_unreadable_fraction
-    )
-    return _source(name, split, examples, chosen, class_names, record_format, height, width, shuffle_buffer)
+    splits = {"train": "train", "validation": validation[0]} if validation else {"all": "train"}
+    files = {split: [os.fspath(path) for path in own[each].filepaths] for split, each in splits.items()}
+    return files, containers.TFRecords(image, label, key=""), class_names
 
 
 class _StreamedSource(ImageSource):
@@ -126,21 +154,20 @@ class _StreamedSource(ImageSource):
     Args:
         examples: _Examples.
         chosen: int array, the examples that belong to the split.
-        record_format: _Format.
+        container: how the files are read, as in `containers`.
     """
 
-    def __init__(self, name, split, examples, chosen, class_names, record_format, height, width, shuffle_buffer):
+    def __init__(self, name, split, examples, chosen, class_names, container, height, width, shuffle_buffer):
         super().__init__(name, split, len(chosen), class_names, examples)
         is_chosen = np.zeros(len(examples.keys), bool)
         is_chosen[chosen] = True
         with tf.device("CPU:0"):
             self._paths = tf.constant(examples.paths)
-            self._compressions = tf.constant([_compression(path) for path in examples.paths])
             self._offsets = tf.constant(np.cumsum(examples.counts) - examples.counts, tf.int64)
             self._is_chosen = tf.constant(is_chosen)
             self._is_converted = tf.constant(examples.examined.converted)
             self._keys = tf.constant(examples.keys)
-        self._format = record_format
+        self._container = container
         self._size = (height, width)
         self._shuffle_buffer = shuffle_buffer
 
@@ -174,9 +201,8 @@ class _StreamedSource(ImageSource):
         return self._augment(order.select_rows(records.enumerate(start), share), seed, augment)
 
     def _records(self, file):
-        """Dataset of (number of the example, record) of the split's examples in one file."""
-        records = tf.data.TFRecordDataset(self._paths[file], self._compressions[file])
-        numbered = records.enumerate(self._offsets[file])
+        """Dataset of (number of the example, (image, label, key)) of the split's examples in one file."""
+        numbered = self._container.dataset(self._paths[file]).enumerate(self._offsets[file])
         return numbered.filter(lambda number, record: self._is_chosen[number])
 
     def _decode(self, records):
@@ -203,14 +229,14 @@ class _StreamedSource(ImageSource):
         return ingestion.original_decoder() if change.takes_original else ingestion.compiled_decoder(*self._size)
 
     def _element(self, number, record, decode):
-        image_bytes, label, _ = self._format.parse(record)
+        image_bytes, label, _ = record
         image = decode(ingestion.convert_if(self._is_converted[number], image_bytes))
         return {"image": image, "label": label, "key": self._keys[number]}
 
 
-def _source(name, split, examples, chosen, class_names, record_format, height, width, shuffle_buffer):
+def _source(name, split, examples, chosen, class_names, container, height, width, shuffle_buffer):
     if examples.examined.images is None:
-        return _StreamedSource(name, split, examples, chosen, class_names, record_format, height, width, shuffle_buffer)
+        return _StreamedSource(name, split, examples, chosen, class_names, container, height, width, shuffle_buffer)
     rows = examples.examined.rows(chosen)
     with tf.device("CPU:0"):
         encoded_rows = tf.constant(rows, tf.int64)
@@ -246,36 +272,33 @@ def _choose(name, examples, wanted, split, validation_fraction, max_unreadable_f
     return chosen
 
 
-def _read_examples(name, paths, record_format, height, width, decode=True):
+def _read_examples(name, paths, container, height, width, decode=True):
     """_Examples of record files; without `decode` only labels and keys.
 
     Raises:
         InputError: a file is broken or empty of examples.
     """
-    place = (height, width, record_format, decode, tuple(paths))
+    place = (height, width, container, decode, tuple(paths))
     examples = _examined.get(place)
     if examples is not None:
         return examples
-    counts, labels, keys = [], [], []
-    common = _common_folder(paths)
+    counts, labels, problems, keys = [], [], [], []
+    common = containers.common_folder(paths)
 
     def walk():
         for path in paths:
             counts.append(0)
-            records = tf.data.TFRecordDataset(path, _compression(path))
             relative = path[common:]
             try:
-                for image_bytes, label, key in records.map(record_format.parse).as_numpy_iterator():
-                    labels.append(label)
-                    keys.append(key or f"{relative}:{counts[-1]}".encode())
+                for record in container.records(path):
+                    labels.append(record.label)
+                    problems.append(bool(record.problem))
+                    keys.append(container.key_of(record, relative, counts[-1]))
+                    place = f"{path}:{counts[-1]}"
                     counts[-1] += 1
-                    yield f"{path}:{counts[-1] - 1}", lambda image_bytes=image_bytes: image_bytes
-            except tf.errors.OpError as error:
-                raise InputError(
-                    f"--data.source={name}: record {counts[-1]} of {path} can't be read as a tf.train.Example with "
-                    f"{record_format.image} (bytes) and {record_format.label or 'no label'} (int64): "
-                    f"{' '.join(error.message.split())}"
-                ) from error
+                    yield place, lambda record=record: containers.image_of(record)
+            except InputError as error:
+                raise InputError(f"--data.source={name}: {error}") from error
 
     if decode:
         examined = ingestion.examine(name, walk(), height, width, keep_encoded=True)
@@ -285,7 +308,7 @@ def _read_examples(name, paths, record_format, height, width, decode=True):
             pass
     if not keys:
         raise InputError(f"--data.source={name}: there is no record in {paths[0]} and its like")
-    examples = _Examples(list(paths), np.array(counts), np.array(labels, np.int64), keys, examined)
+    examples = _Examples(list(paths), np.array(counts), np.array(labels, np.int64), np.array(problems), keys, examined)
     _examined[place] = examples
     return examples
 
@@ -297,15 +320,6 @@ def _check_labels(name, labels):
 
 def _glob(pattern):
     return sorted(path for path in tf.io.gfile.glob(pattern) if not tf.io.gfile.isdir(path))
-
-
-def _compression(path):
-    return "GZIP" if path.endswith(".gz") else ""
-
-
-def _common_folder(paths):
-    """Length of the folder, with its slash, that all paths begin with."""
-    return os.path.commonprefix(paths).rfind("/") + 1 if len(paths) > 1 else paths[0].rfind("/") + 1
 
 
 def _prepared_builder(name, place):

@@ -1,10 +1,25 @@
-"""Named image sources: `digits`, `photos`, `tfds:<name>`, `folder:<path>`, `tfrecord:<glob>`."""
+"""Named image sources: `digits`, `photos`, `tfds:<name>`, `folder:<path>`, `tfrecord:<glob>`, `parquet:<glob>`,
+`webdataset:<glob>`.
+"""
 
 import difflib
 
 from vim_tf.config import SPLITS, DataConfig
 from vim_tf.data import embedded_sources, folder_source, record_sources
 from vim_tf.errors import InputError
+
+# Kinds that need no files.
+EMBEDDED = ("digits", "photos")
+
+_OPENERS = {
+    "digits": embedded_sources.open_digits,
+    "photos": embedded_sources.open_photos,
+    "folder": folder_source.open_folder,
+    "tfrecord": record_sources.open_tfrecord,
+    "parquet": record_sources.open_parquet,
+    "webdataset": record_sources.open_webdataset,
+    "tfds": record_sources.open_tfds,
+}
 
 
 def open_source(
@@ -32,28 +47,30 @@ def open_source(
     Raises:
         InputError: the source is unknown, missing, empty or broken.
     """
-    openers = {
-        "digits": embedded_sources.open_digits,
-        "photos": embedded_sources.open_photos,
-        "folder": folder_source.open_folder,
-        "tfrecord": record_sources.open_tfrecord,
-        "tfds": record_sources.open_tfds,
-    }
     if split not in SPLITS:
         raise InputError(f"--split={split} is unknown; the splits are {', '.join(SPLITS)}")
+    kind, place = parse_name(name)
+    if kind in EMBEDDED:
+        return _OPENERS[kind](split, height, width)
+    return _OPENERS[kind](place, split, height, width, validation_fraction, max_unreadable_fraction, shuffle_buffer)
+
+
+def parse_name(name):
+    """(kind, what follows the colon) of a source.
+
+    Raises:
+        InputError: the kind is unknown, or its place is missing.
+    """
     kind, colon, place = name.partition(":")
-    takes_place = kind not in ("digits", "photos")
-    if kind not in openers:
-        guess = difflib.get_close_matches(kind, openers, 1)
-        hint = f"Did you mean {guess[0]}?" if guess else f"The kinds are {', '.join(openers)}."
+    if kind not in _OPENERS:
+        guess = difflib.get_close_matches(kind, _OPENERS, 1)
+        hint = f"Did you mean {guess[0]}?" if guess else f"The kinds are {', '.join(_OPENERS)}."
         raise InputError(f"--data.source={name} is unknown. {hint}")
-    if takes_place and not place:
+    if kind not in EMBEDDED and not place:
         raise InputError(f"--data.source={name} lacks what follows the colon, as in folder:<path>")
-    if colon and not takes_place:
+    if colon and kind in EMBEDDED:
         raise InputError(f"--data.source={name}: {kind} takes nothing behind it")
-    if not takes_place:
-        return openers[kind](split, height, width)
-    return openers[kind](place, split, height, width, validation_fraction, max_unreadable_fraction, shuffle_buffer)
+    return kind, place
 
 
 def build_source(config, split, height, width):

@@ -8,13 +8,12 @@ order; `label` is int64, -1 = none; `key` is bytes.
 """
 
 import dataclasses
-import hashlib
 import json
-import os
 
 import numpy as np
 import tensorflow as tf
 
+from vim_tf.data import record_files
 from vim_tf.errors import InputError
 
 MANIFEST_NAME = "manifest.json"
@@ -32,7 +31,8 @@ class Manifest:
         num_classes: labels are in [0, num_classes); 0 = unlabelled.
         class_names: list of str [num_classes].
         source: name of the image source.
-        splits: {split: {"num_examples": int, "shards": [{"file", "num_examples", "sha256"}]}}.
+        splits: {split: {"num_examples": int, "shards": [{"file", "num_examples", "sha256"}]}}; a shard with records
+            that could not be encoded also has "num_dead_letters" and the file "dead_letters" that names them.
     """
 
     tokenizer_checksum: str
@@ -86,7 +86,7 @@ class TokenData:
     keys: list[bytes]
 
 
-class ShardWriter:
+class ShardWriter(record_files.RecordFileWriter):
     """Context manager that writes one shard, whole or not at all.
 
     Args:
@@ -94,22 +94,12 @@ class ShardWriter:
         codebook_size: int, which decides the width of a token on disk.
 
     Attributes:
-        num_examples: int, written so far.
-        sha256: str, of the file, once it is closed.
+        num_examples, sha256: as in RecordFileWriter.
     """
 
     def __init__(self, path, codebook_size):
-        self.path = path
-        self.num_examples = 0
-        self.sha256 = None
+        super().__init__(path)
         self._codebook_size = codebook_size
-        self._temporary = f"{path}.tmp-{os.getpid()}"
-        self._writer = None
-
-    def __enter__(self):
-        tf.io.gfile.makedirs(self.path.rpartition("/")[0] or ".")
-        self._writer = tf.io.TFRecordWriter(self._temporary, tf.io.TFRecordOptions(compression_type="GZIP"))
-        return self
 
     def write(self, tokens, label, key):
         """Adds an example.
@@ -125,22 +115,8 @@ class ShardWriter:
         tokens = np.asarray(tokens)
         if tokens.min() < 0 or tokens.max() >= self._codebook_size:
             raise ValueError(f"tokens {tokens.min()}..{tokens.max()} leave a codebook of {self._codebook_size}")
-        features = {
-            "tokens": _bytes_feature(tokens.astype(_token_type(self._codebook_size)).tobytes()),
-            "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[int(label)])),
-            "key": _bytes_feature(bytes(key)),
-        }
-        example = tf.train.Example(features=tf.train.Features(feature=features))
-        self._writer.write(example.SerializeToString(deterministic=True))
-        self.num_examples += 1
-
-    def __exit__(self, error_type, error, traceback):
-        self._writer.close()
-        if error_type is None:
-            self.sha256 = _sha256(self._temporary)
-            tf.io.gfile.rename(self._temporary, self.path, overwrite=True)
-        else:
-            tf.io.gfile.remove(self._temporary)
+        encoded = tokens.astype(_token_type(self._codebook_size)).tobytes()
+        self.write_features({"tokens": encoded, "label": int(label), "key": bytes(key)})
 
 
 def shard_name(index, count):
@@ -156,11 +132,7 @@ def split_folder(root, split):
 
 def write_manifest(folder, manifest):
     """Writes `manifest.json`, after the shards that it names."""
-    tf.io.gfile.makedirs(folder)
-    temporary = f"{folder}/{MANIFEST_NAME}.tmp-{os.getpid()}"
-    with tf.io.gfile.GFile(temporary, "w") as file:
-        file.write(manifest.to_json())
-    tf.io.gfile.rename(temporary, f"{folder}/{MANIFEST_NAME}", overwrite=True)
+    record_files.write_whole(f"{folder}/{MANIFEST_NAME}", manifest.to_json())
 
 
 def read_manifest(folder):
@@ -213,7 +185,7 @@ def _load_shard(path, shard, manifest):
     """(tokens int32 [n, views, L * depth], labels int32 [n], keys) of one file."""
     if not tf.io.gfile.exists(path):
         raise InputError(f"{path} is missing, though the manifest names it; encode the images again")
-    found = _sha256(path)
+    found = record_files.sha256_of(path)
     if found != shard["sha256"]:
         raise InputError(
             f"{path} is damaged: its checksum is {found}, the manifest says {shard['sha256']}; encode the images again"
@@ -255,15 +227,3 @@ def _check_range(path, what, values, lowest, limit):
 
 def _token_type(codebook_size):
     return np.dtype("<u2" if codebook_size <= 65536 else "<u4")
-
-
-def _bytes_feature(value):
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-
-def _sha256(path):
-    digest = hashlib.sha256()
-    with tf.io.gfile.GFile(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

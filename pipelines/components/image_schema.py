@@ -1,0 +1,60 @@
+"""What every image of a training has to be like, as a schema that ExampleValidator checks."""
+
+import os
+
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import standard_artifacts
+from tfx.utils import io_utils
+
+from pipelines import fingerprints
+
+# The features that the schema speaks of.
+FEATURES = ("image", "label", "height", "width")
+
+
+@component
+def ImageSchema(
+    examples: InputArtifact[standard_artifacts.Examples],
+    schema: OutputArtifact[standard_artifacts.Schema],
+    min_image_side: Parameter[int],
+    code_version: Parameter[str],
+) -> None:
+    """Writes `schema.pbtxt`.
+
+    A schema that SchemaGen infers would take whatever the training split holds for normal, missing labels as well.
+
+    Args:
+        examples: images, as ImageExampleGen writes them; the labels of the training split are those that may occur.
+        schema: the artifact.
+        min_image_side: smallest height and width in pixels.
+        code_version: another version takes nothing from the cache.
+    """
+    labels = fingerprints.read_manifest(examples.uri)["splits"]["train"]["labels"]
+    proto = image_schema([int(label) for label in labels], min_image_side)
+    io_utils.write_pbtxt_file(os.path.join(schema.uri, "schema.pbtxt"), proto)
+
+
+def image_schema(train_labels, min_image_side):
+    """The schema: every feature once in every example; labels from 0 to the largest of training, or -1 in all.
+
+    Args:
+        train_labels: list of int, -1 = none.
+        min_image_side: int, pixels.
+
+    Returns:
+        schema_pb2.Schema.
+    """
+    schema = schema_pb2.Schema()
+    for name in FEATURES:
+        feature = schema.feature.add(name=name, type=schema_pb2.BYTES if name == "image" else schema_pb2.INT)
+        feature.presence.min_fraction = 1.0
+        feature.presence.min_count = 1
+        feature.value_count.min = feature.value_count.max = 1
+        if name in ("height", "width"):
+            feature.int_domain.min = min_image_side
+        elif name == "label":
+            largest = max(train_labels, default=-1)
+            feature.int_domain.min, feature.int_domain.max = min(largest, 0), largest
+    return schema

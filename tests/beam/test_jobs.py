@@ -1,0 +1,92 @@
+"""Flags of Beam, and the commands that the documentation gives."""
+
+import pathlib
+import re
+
+import pytest
+from apache_beam.options import pipeline_options
+
+from vim_tf import config as configs
+from vim_tf import flags
+from vim_tf.beam import jobs
+from vim_tf.errors import InputError
+
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "beam_runners.md"
+
+
+def documented():
+    """{heading: MaterializeConfig of the command below it}."""
+    commands = {}
+    for section in PAGE.read_text().split("\n## ")[1:]:
+        heading, _, text = section.partition("\n")
+        lines = re.findall(r"^    (.*)$", text, re.MULTILINE)
+        if lines:
+            # The shell joins what a backslash at the end of a line cuts apart.
+            command = "\n".join(lines).replace("\\\n", "").split()
+            assert command[:3] == ["python", "-m", "vim_tf.materialize"]
+            commands[heading] = flags.parse(configs.MaterializeConfig, command[3:])
+    return commands
+
+
+COMMANDS = documented()
+# What only the runner's own options class defines, and must come out of its view.
+EXPECTED = {
+    "One machine": (pipeline_options.DirectOptions, {"direct_num_workers": 4}),
+    "Dataflow": (pipeline_options.GoogleCloudOptions, {"project": "my-project", "temp_location": "gs://bucket/temp"}),
+    "Flink": (pipeline_options.FlinkRunnerOptions, {"flink_master": "jobmanager:8081", "flink_version": "1.19"}),
+    "Spark": (pipeline_options.SparkRunnerOptions, {"spark_master_url": "spark://master:7077", "spark_version": "3"}),
+}
+
+
+@pytest.mark.parametrize("heading", EXPECTED)
+def test_beam_knows_every_documented_flag(heading):
+    view, values = EXPECTED[heading]
+    arguments = COMMANDS[heading].beam_args
+    options = jobs.parse_options(arguments)
+    assert {name: getattr(options.view_as(view), name) for name in values} == values
+    given = [argument.partition("=")[0].removeprefix("--") for argument in arguments]
+    known = options.get_all_options(retain_unknown_options=False)
+    aliases = {"worker_machine_type": "machine_type"}
+    assert {aliases.get(name, name) for name in given} <= set(known)
+
+
+def test_the_documented_flags_of_dask_are_known_where_it_is_installed():
+    pytest.importorskip("dask.distributed", reason="Dask is an optional extra")
+    from apache_beam.runners.dask.dask_runner import DaskOptions
+
+    options = jobs.parse_options(COMMANDS["Dask"].beam_args, num_shards=128).view_as(DaskOptions)
+    assert (options.address, options.npartitions) == ("tcp://scheduler:8786", 128)
+
+
+def test_every_runner_has_its_command():
+    assert set(COMMANDS) == {*EXPECTED, "Dask"}
+
+
+def test_a_flag_that_beam_does_not_know_is_refused():
+    with pytest.raises(InputError, match="Beam has no flag --direct_nun_workers=4"):
+        jobs.parse_options(["--runner=DirectRunner", "--direct_nun_workers=4"])
+
+
+def test_a_value_that_beam_does_not_take_is_refused():
+    with pytest.raises(InputError, match="direct_num_workers"):
+        jobs.parse_options(["--direct_num_workers=many"])
+
+
+def test_without_a_runner_the_work_is_done_in_this_process():
+    options = jobs.parse_options([]).view_as(pipeline_options.StandardOptions)
+    assert options.runner == jobs.LOCAL_RUNNER
+    options = jobs.parse_options(["--runner=FlinkRunner"]).view_as(pipeline_options.StandardOptions)
+    assert options.runner == "FlinkRunner"
+
+
+def test_a_job_that_ends_without_an_outcome_is_no_success(tmp_path):
+    with pytest.raises(RuntimeError, match="ended without"):
+        jobs.check_finished(str(tmp_path), [])
+
+
+def test_what_killed_tries_left_behind_is_removed(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "tokens-00000-of-00001.tfrecord.gz.tmp-host-1-abc").write_bytes(b"half")
+    (tmp_path / "manifest.json").write_text("{}")
+    jobs.check_finished(str(tmp_path), [f"{tmp_path}/train"])
+    assert list((tmp_path / "train").iterdir()) == []

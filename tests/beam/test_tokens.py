@@ -1,0 +1,168 @@
+"""Images to token records with Beam, through the command."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from vim_tf import config as configs
+from vim_tf import encode_dataset, materialize, workdir
+from vim_tf.beam import jobs, tokens
+from vim_tf.data import input_shards, token_records
+from vim_tf.errors import InputError
+
+SETTINGS = tokens.EncodeSettings("center", 1.125, 4)
+
+
+def materialized(images, tokenizer, output, **settings):
+    settings = {"num_shards": 2, "batch_size": 8} | settings
+    data = settings.pop("data", images.config())
+    config = configs.MaterializeConfig(tokenizer=tokenizer, data=data, output=str(output), **settings)
+    return materialize.run(config)
+
+
+def files(folder):
+    """{relative path: contents} of all files below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def train_shards(images, num_shards=2):
+    return input_shards.plan_shards(images.config(), ("train",), 8, 8, num_shards).shards
+
+
+def work(tokenizer, folder):
+    return tokens.EncodeShard(str(folder), {"train": f"{folder}/train"}, tokenizer, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def encoded(images, tokenizer, tmp_path_factory):
+    """Folder of tokens of both splits."""
+    folder = tmp_path_factory.mktemp("tokens")
+    materialized(images, tokenizer, folder)
+    return folder
+
+
+@pytest.mark.parametrize("views", ["center", "flips", "ten_crop"])
+def test_tokens_are_those_of_the_command_that_encodes_in_one_process(views, images, tokenizer, tmp_path):
+    materialized(images, tokenizer, tmp_path / "beam", views=views, view_scale=1.25)
+    command = configs.EncodeConfig(
+        tokenizer=tokenizer,
+        data=images.config(),
+        output=str(tmp_path / "command"),
+        num_shards=2,
+        batch_size=8,
+        views=views,
+        view_scale=1.25,
+    )
+    encode_dataset.run(command)
+    for split in configs.SPLITS:
+        one, other = (token_records.load_tokens(str(tmp_path / name), split) for name in ("beam", "command"))
+        np.testing.assert_array_equal(one.tokens, other.tokens)
+        np.testing.assert_array_equal(one.labels, other.labels)
+        assert one.keys == other.keys
+        assert one.manifest.views == {"center": 1, "flips": 2, "ten_crop": 10}[views]
+        assert one.manifest.class_names == other.manifest.class_names == ["a", "b"]
+
+
+def test_an_image_that_cannot_be_encoded_ends_as_a_dead_letter_with_its_key(images, encoded):
+    manifest = token_records.read_manifest(str(encoded))
+    for split, made in (("train", 14), ("validation", 8)):
+        shards = manifest.splits[split]["shards"]
+        assert sum(shard["num_examples"] + shard.get("num_dead_letters", 0) for shard in shards) == made
+        (shard,) = [shard for shard in shards if "dead_letters" in shard]
+        (line,) = (encoded / split / shard["dead_letters"]).read_text().splitlines()
+        letter = json.loads(line)
+        assert (letter["key"], letter["place"]) == ("b/2.jpg", f"{images.folder}/{split}/b/2.jpg")
+        assert letter["reason"]
+        assert b"b/2.jpg" not in token_records.load_tokens(str(encoded), split).keys
+
+
+def test_another_run_gives_the_same_files_and_removes_those_of_another_number_of_shards(
+    images, tokenizer, encoded, tmp_path
+):
+    materialized(images, tokenizer, tmp_path, num_shards=3)
+    materialized(images, tokenizer, tmp_path)
+    assert files(tmp_path) == files(encoded)
+
+
+def test_too_many_dead_letters_are_refused_and_leave_no_manifest(images, tokenizer, tmp_path):
+    with pytest.raises(InputError, match="1 of 14 images can't be read"):
+        materialized(images, tokenizer, tmp_path, data=images.config(max_unreadable_fraction=0.0))
+    assert not (tmp_path / "manifest.json").exists()
+
+
+def test_a_second_try_of_a_shard_replaces_the_first(images, tokenizer, tmp_path):
+    encode = work(tokenizer, tmp_path)
+    shard = train_shards(images)[0]
+    (first,) = encode.process(shard)
+    before = files(tmp_path)
+    (second,) = encode.process(shard)
+    assert first == second
+    assert files(tmp_path) == before
+
+
+def test_a_try_that_dies_in_the_middle_leaves_nothing(images, tokenizer, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        """Nothing handles it."""
+
+    encode_batches = tokens.EncodeShard._batches
+
+    def die_at_the_second(self, *arguments):
+        for number, batch in enumerate(encode_batches(self, *arguments)):
+            if number:
+                raise Killed
+            yield batch
+
+    encode = work(tokenizer, tmp_path)
+    monkeypatch.setattr(tokens.EncodeShard, "_batches", die_at_the_second)
+    with pytest.raises(Killed):
+        list(encode.process(train_shards(images)[0]))
+    assert files(tmp_path) == {}
+
+
+def test_a_shard_that_the_runner_hands_over_twice_counts_once(images, tokenizer, tmp_path):
+    encode = work(tokenizer, tmp_path)
+    results = [result for shard in train_shards(images) for result in encode.process(shard)]
+    finish = {"folder": str(tmp_path), "source": "x", "class_names": ["a", "b"], "max_unreadable_fraction": 0.2}
+    jobs._finish([*results, results[0]], str(tmp_path), lambda results: tokens._finish(results, **finish))
+    assert token_records.read_manifest(str(tmp_path)).splits["train"]["num_examples"] == 13
+
+
+def test_what_moves_between_workers_is_a_few_numbers(images, tokenizer, tmp_path):
+    """A decoded picture of 20 x 20 pixels alone has 1,200 bytes."""
+    shard = train_shards(images)[0]
+    (result,) = work(tokenizer, tmp_path).process(shard)
+    assert len(pickle.dumps(result)) < 1000
+    assert len(pickle.dumps(shard)) < 1500
+
+
+def test_a_worker_loads_the_tokenizer_once_however_many_shards_it_gets(images, tokenizer, tmp_path, monkeypatch):
+    load, loaded = workdir.load_tokenizer, []
+    monkeypatch.setattr(workdir, "load_tokenizer", lambda path: loaded.append(path) or load(path))
+    materialized(images, tokenizer, tmp_path, num_shards=4)
+    assert loaded == [tokenizer]
+
+
+def test_a_file_that_cannot_be_read_at_all_is_told_in_one_line(images, tokenizer, tmp_path):
+    (tmp_path / "x.tar").write_bytes(b"no tar" * 200)
+    with pytest.raises(InputError, match=r"x\.tar can't be read as a tar file") as caught:
+        materialized(images, tokenizer, tmp_path / "out", data=images.config(source=f"webdataset:{tmp_path}/x.tar"))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_files_as_one(images, tokenizer, encoded, tmp_path):
+    arguments = ("--runner=DirectRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2")
+    materialized(images, tokenizer, tmp_path, beam_args=arguments)
+    assert files(tmp_path) == files(encoded)
+
+
+@pytest.mark.slow
+def test_dask_writes_the_same_files_as_one_process(images, tokenizer, encoded, tmp_path):
+    distributed = pytest.importorskip("dask.distributed", reason="Dask is an optional extra")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        arguments = ("--runner=DaskRunner", f"--dask_client_address={cluster.scheduler_address}")
+        materialized(images, tokenizer, tmp_path, beam_args=arguments)
+    assert files(tmp_path) == files(encoded)

@@ -1,0 +1,191 @@
+"""Parquet files and WebDataset tars, as images and as what is wrong with them."""
+
+import io
+import itertools
+import tarfile
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from vim_tf.data import containers, ingestion, sources
+from vim_tf.errors import InputError
+
+KINDS = ("parquet", "webdataset")
+
+
+@pytest.fixture
+def encoded(pictures):
+    """12 PNG files, of which file i is grey of level i."""
+    return [pictures.encode(pictures.flat(i), "PNG") for i in range(12)]
+
+
+def write_parquet(path, images, labels=None, keys=None, as_struct=False):
+    columns = {"image": [{"bytes": image, "path": None} for image in images] if as_struct else list(images)}
+    columns |= {} if labels is None else {"label": pa.array(labels, pa.int64())}
+    columns |= {} if keys is None else {"key": keys}
+    parquet.write_table(pa.table(columns), str(path))
+
+
+def write_tar(path, members, mode="w"):
+    """Members are (name, bytes)."""
+    with tarfile.open(str(path), mode) as tar:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def write_shards(kind, folder, images, labels):
+    """Two files of a kind; returns the source's name."""
+    half = len(images) // 2
+    for number, part in enumerate((slice(0, half), slice(half, None))):
+        if kind == "parquet":
+            write_parquet(folder / f"part-{number}.parquet", images[part], labels[part])
+        else:
+            pairs = zip(images[part], labels[part], strict=True)
+            members = [
+                member
+                for row, (image, label) in enumerate(pairs)
+                for member in ((f"./{row:04d}.png", image), (f"./{row:04d}.cls", str(label).encode()))
+            ]
+            write_tar(folder / f"part-{number}.tar", members)
+    return f"{kind}:{folder}/part-*"
+
+
+def open_source(name, split="train", **options):
+    return sources.open_source(name, split, 8, 8, **options)
+
+
+def elements(dataset, count=None):
+    return list(itertools.islice(dataset.as_numpy_iterator(), count))
+
+
+def refusal(name, **options):
+    with pytest.raises(InputError) as caught:
+        open_source(name, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("memory", [ingestion.MEMORY_LIMIT_BYTES, 0], ids=["in memory", "streamed"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_are_read_in_order_with_label_and_key(kind, memory, encoded, tmp_path, monkeypatch):
+    monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", memory)
+    labels = [i % 3 for i in range(12)]
+    source = open_source(write_shards(kind, tmp_path, encoded, labels), validation_fraction=0.0)
+    found = elements(source.ordered())
+    assert [(int(e["image"][0, 0, 0]), int(e["label"])) for e in found] == list(enumerate(labels))
+    names = ["0", "1", "2", "3", "4", "5"] if kind == "parquet" else [f"./{row:04d}" for row in range(6)]
+    assert [e["key"].decode() for e in found] == [
+        f"part-{part}.{'parquet' if kind == 'parquet' else 'tar'}:{name}" for part in (0, 1) for name in names
+    ]
+    assert source.class_names == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_streamed_epoch_holds_every_image_once_and_goes_on_bitwise(kind, encoded, tmp_path, monkeypatch):
+    monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", 0)
+    source = open_source(write_shards(kind, tmp_path, encoded, [0] * 12), validation_fraction=0.0)
+    whole = [int(e["image"][0, 0, 0]) for e in elements(source.shuffled(3), 24)]
+    assert sorted(whole[:12]) == sorted(whole[12:]) == list(range(12))
+    assert [int(e["image"][0, 0, 0]) for e in elements(source.shuffled(3, start=5), 10)] == whole[5:15]
+
+
+def test_a_parquet_struct_and_a_key_column_are_read_as_hugging_face_writes_them(encoded, tmp_path):
+    write_parquet(tmp_path / "x.parquet", encoded[:3], [4, 5, 6], ["a", "b", "c"], as_struct=True)
+    records = list(containers.Parquet().records(f"{tmp_path}/x.parquet"))
+    assert records == [containers.Record(encoded[i], 4 + i, b"abc"[i : i + 1]) for i in range(3)]
+
+
+def test_an_empty_parquet_cell_is_a_problem_and_an_empty_label_is_none(encoded, tmp_path):
+    write_parquet(tmp_path / "x.parquet", [encoded[0], None], [None, 1])
+    records = list(containers.Parquet().records(f"{tmp_path}/x.parquet"))
+    assert [record.label for record in records] == [-1, 1]
+    assert [record.problem for record in records] == ["", "no bytes in column image"]
+
+
+def test_parquet_columns_of_the_wrong_kind_are_refused(tmp_path):
+    parquet.write_table(pa.table({"picture": [b"x"]}), f"{tmp_path}/a.parquet")
+    assert "a.parquet has no column image, only picture" in refusal(f"parquet:{tmp_path}/a.parquet")
+    parquet.write_table(pa.table({"image": ["a.png"]}), f"{tmp_path}/b.parquet")
+    assert "column image is string; it must hold encoded images" in refusal(f"parquet:{tmp_path}/b.parquet")
+    parquet.write_table(pa.table({"image": [b"x"], "label": ["cat"]}), f"{tmp_path}/c.parquet")
+    assert "column label is string; labels are integers" in refusal(f"parquet:{tmp_path}/c.parquet")
+    (tmp_path / "d.parquet").write_bytes(b"no Parquet at all")
+    assert "d.parquet can't be read as a Parquet file" in refusal(f"parquet:{tmp_path}/d.parquet")
+
+
+def test_labels_of_a_tar_come_from_cls_or_json_and_other_members_are_passed_over(encoded, tmp_path):
+    members = [
+        ("a/1.png", encoded[0]),
+        ("a/1.json", b'{"label": 7, "width": 8}'),
+        ("a/1.txt", b"a caption"),
+        ("a/2.seg.png", b"a mask"),
+        ("a/2.PNG", encoded[1]),
+        ("a/3.png", encoded[2]),
+        ("a/3.cls", b"2\n"),
+        ("notes.txt", b"about the set"),
+    ]
+    write_tar(tmp_path / "x.tar.gz", members, "w:gz")
+    records = list(containers.WebDataset().records(f"{tmp_path}/x.tar.gz"))
+    assert records == [
+        containers.Record(encoded[0], 7, b"a/1"),
+        containers.Record(encoded[1], -1, b"a/2"),
+        containers.Record(encoded[2], 2, b"a/3"),
+    ]
+
+
+def test_samples_that_cannot_be_used_are_counted_with_their_reason(encoded, tmp_path):
+    members = [
+        ("1.png", encoded[1]),
+        ("1.cls", b"0"),
+        ("2.cls", b"1"),
+        ("3.png", encoded[3]),
+        ("3.cls", b"cat"),
+        ("4.png", b"no picture"),
+        ("4.cls", b"0"),
+        ("5.png", encoded[5]),
+        ("5.json", b"{"),
+    ]
+    write_tar(tmp_path / "x.tar", members)
+    name = f"webdataset:{tmp_path}/x.tar"
+    source = open_source(name, validation_fraction=0.0, max_unreadable_fraction=0.9)
+    assert [int(e["image"][0, 0, 0]) for e in elements(source.ordered())] == [1]
+    reasons = [line.partition("x.tar:")[2] for line in source.unreadable]
+    assert reasons[0] == "1: sample 2 has no image, only cls"
+    assert reasons[1] == "2: sample 3: label 'cat' is no integer"
+    assert reasons[2].startswith("3: not an image")
+    assert reasons[3].startswith("4: sample 5: its .json can't be read")
+    assert "4 of 5 images can't be read" in refusal(name)
+
+
+def test_a_tar_that_is_cut_short_is_refused_with_its_last_member(pictures, tmp_path):
+    noise = [pictures.encode(pictures.noise(i, (40, 40)), "PNG") for i in range(2)]
+    write_tar(tmp_path / "whole.tar", [("1.png", noise[0]), ("2.png", noise[1])])
+    (tmp_path / "cut.tar").write_bytes((tmp_path / "whole.tar").read_bytes()[: len(noise[0]) + 3000])
+    message = refusal(f"webdataset:{tmp_path}/cut.tar")
+    assert "cut.tar can't be read as a tar file behind member 1.png" in message
+    (tmp_path / "other.tar").write_bytes(b"no tar" * 200)
+    assert "behind the beginning" in refusal(f"webdataset:{tmp_path}/other.tar")
+
+
+def test_a_member_with_a_path_outside_is_only_a_name(encoded, tmp_path):
+    write_tar(tmp_path / "x.tar", [("../../outside.png", encoded[0])])
+    (record,) = containers.WebDataset().records(f"{tmp_path}/x.tar")
+    assert record.key == b"../../outside"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tar"]
+
+
+def test_pixels_do_not_depend_on_the_kind_of_file(pictures, tmp_path):
+    image = pictures.encode(pictures.noise(0), "JPEG")
+    write_parquet(tmp_path / "x.parquet", [image])
+    write_tar(tmp_path / "x.tar", [("x.jpg", image)])
+    pictures.examples(f"{tmp_path}/x.tfrecord", [image])
+    found = [
+        elements(open_source(f"{kind}:{tmp_path}/x.{ending}", validation_fraction=0.0).ordered())[0]["image"]
+        for kind, ending in (("parquet", "parquet"), ("webdataset", "tar"), ("tfrecord", "tfrecord"))
+    ]
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_array_equal(found[1], found[2])

@@ -1,0 +1,199 @@
+"""What all Beam jobs share: where they run, one element per shard, and how they tell what is wrong with the input.
+
+The element is a list of files, and what comes out is a few numbers, because runners keep in memory, or send over the
+network, what moves between their stages. Images are read, worked on and written inside one function call.
+"""
+
+import apache_beam as beam
+import tensorflow as tf
+from apache_beam.options import pipeline_options
+
+from vim_tf.data import record_files
+from vim_tf.errors import InputError
+
+# DirectRunner itself would first try to download another runner.
+LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
+DASK_RUNNER = "apache_beam.runners.dask.dask_runner.DaskRunner"
+_RUNNERS = {"": LOCAL_RUNNER, "DirectRunner": LOCAL_RUNNER, "DaskRunner": DASK_RUNNER}
+
+_FAILURE_NAME = "FAILED.txt"
+
+
+def parse_options(arguments, num_shards=1):
+    """Beam's flags, every one of them known to Beam.
+
+    Args:
+        arguments: list of str, `--name=value`. Without `--runner`, the work is done in this process.
+        num_shards: int; on Dask, as many partitions are made unless the flags say how many. Dask would put up to 128
+            shards into one partition, which is one worker's.
+
+    Returns:
+        apache_beam.options.pipeline_options.PipelineOptions.
+
+    Raises:
+        InputError: a flag is unknown or has an unusable value, or the runner isn't installed.
+    """
+    arguments = list(arguments)
+    given = [argument.partition("=")[2] for argument in arguments if argument.startswith("--runner=")]
+    runner = given[-1] if given else ""
+    if runner in _RUNNERS:
+        arguments = [each for each in arguments if not each.startswith("--runner=")] + [f"--runner={_RUNNERS[runner]}"]
+    if _RUNNERS.get(runner, runner) == DASK_RUNNER:
+        _check_dask()
+        if not any(each.startswith(("--dask_npartitions", "--dask_partition_size")) for each in arguments):
+            arguments.append(f"--dask_npartitions={num_shards}")
+    unknown = _unknown_flags(arguments)
+    if unknown:
+        raise InputError(f"--beam_args: Beam has no flag {unknown[0]}; docs/beam_runners.md lists those of each runner")
+    return pipeline_options.PipelineOptions(arguments)
+
+
+def run_shards(pipeline, shards, work, finish):
+    """Adds to a pipeline: each shard to what `work` yields, and all of that in one list to `finish`.
+
+    Args:
+        pipeline: apache_beam.Pipeline.
+        shards: list of what can be pickled.
+        work: ShardWork.
+        finish: function of the list of what `work` yielded, each shard once and in order. It can be pickled, and writes
+            manifest.json; an InputError of it is raised by `check_finished`.
+    """
+    return (
+        pipeline
+        | "Shards" >> beam.Create(shards)
+        | "SpreadOverWorkers" >> beam.Reshuffle()
+        | "Work" >> beam.ParDo(work)
+        | "Gather" >> beam.combiners.ToList()
+        | "Finish" >> beam.Map(_finish, work.folder, finish)
+    )
+
+
+def run(pipeline):
+    """Runs a pipeline to its end."""
+    result = pipeline.run()
+    result.wait_until_finish()
+    client = getattr(result, "client", None)
+    if client is not None:  # Dask's, which would go on looking for a cluster that is gone
+        client.close()
+
+
+class ShardWork(beam.DoFn):
+    """One shard to one file; a second try of the same shard replaces the file.
+
+    An input that can't be used is told in the result instead of raised: runners bury what is raised in their own
+    traces, and try again.
+
+    Args:
+        folder: str, where the job writes.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def process(self, shard):
+        """Yields the dict of `work_on`, or one with `failure`."""
+        place = {"split": shard.split, "index": shard.index}
+        try:
+            yield {**place, **self.work_on(shard)}
+        except InputError as error:
+            yield {**place, "failure": str(error)}
+
+    def work_on(self, shard):
+        """Dict that says what became of a shard; implemented by subclasses.
+
+        Raises:
+            InputError: a file of the shard can't be used.
+        """
+        raise NotImplementedError
+
+
+def prepare(folder, split_folders, patterns):
+    """Empties an output folder of what an earlier job wrote, so that nothing of it is mistaken for this one's.
+
+    Args:
+        folder: str, that gets manifest.json.
+        split_folders: iterable of str.
+        patterns: names of the files of a split, as globs.
+    """
+    stale = [f"{folder}/manifest.json", f"{folder}/{_FAILURE_NAME}"]
+    for path in stale:
+        if tf.io.gfile.exists(path):
+            tf.io.gfile.remove(path)
+    for split_folder in split_folders:
+        for pattern in patterns:
+            for path in tf.io.gfile.glob(f"{split_folder}/{pattern}"):
+                tf.io.gfile.remove(path)
+        tf.io.gfile.makedirs(split_folder)
+
+
+def check_finished(folder, split_folders):
+    """After the job: raises what was wrong with the input, and removes what killed tries left behind.
+
+    Raises:
+        InputError: in one line.
+        RuntimeError: the job ended without an outcome.
+    """
+    for split_folder in split_folders:
+        for path in tf.io.gfile.glob(f"{split_folder}/*.tmp-*"):
+            tf.io.gfile.remove(path)
+    path = f"{folder}/{_FAILURE_NAME}"
+    if tf.io.gfile.exists(path):
+        with tf.io.gfile.GFile(path) as file:
+            reason = file.read().strip()
+        tf.io.gfile.remove(path)
+        raise InputError(reason)
+    if not tf.io.gfile.exists(f"{folder}/manifest.json"):
+        raise RuntimeError(f"the Beam job ended without {folder}/manifest.json; its runner's log says why")
+
+
+def numbered(name, shard):
+    """File name of a shard's output: <name>-00000-of-00002."""
+    return f"{name}-{shard.index:05d}-of-{shard.count:05d}"
+
+
+def _finish(results, folder, finish):
+    # Some runners hand a shard's result over more than once when they try it again.
+    once = {(result["split"], result["index"]): result for result in results}
+    results = [once[place] for place in sorted(once)]
+    try:
+        failures = [result["failure"] for result in results if "failure" in result]
+        if failures:
+            raise InputError(failures[0])
+        finish(results)
+    except InputError as error:
+        record_files.write_whole(f"{folder}/{_FAILURE_NAME}", str(error))
+
+
+def _check_dask():
+    try:
+        import dask.distributed  # noqa: F401
+    except ImportError as error:
+        raise InputError('--beam_args: Dask isn\'t installed: pip install "dask[distributed]"') from error
+    from apache_beam.runners.dask import dask_runner  # noqa: F401, defines its flags
+
+
+def _unknown_flags(arguments):
+    parser = _Parser(allow_abbrev=False, add_help=False)
+    for options in _subclasses(pipeline_options.PipelineOptions):
+        options._add_argparse_args(parser)
+    known, unknown = parser.parse_known_args(arguments)
+    return unknown
+
+
+def _subclasses(options):
+    for each in options.__subclasses__():
+        yield each
+        yield from _subclasses(each)
+
+
+class _Parser(pipeline_options._BeamArgumentParser):
+    """Raises instead of ending the process; a flag that two sets of options define is taken once."""
+
+    def add_argument(self, *names, **settings):
+        """As in argparse."""
+        if set(names) & set(self._option_string_actions):
+            return None
+        return super().add_argument(*names, **settings)
+
+    def error(self, message):
+        raise InputError(f"--beam_args: {message}")

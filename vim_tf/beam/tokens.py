@@ -1,0 +1,162 @@
+"""Images to token records as a Beam job: `token_records` says what they hold."""
+
+import collections
+import functools
+import json
+
+import tensorflow as tf
+from apache_beam.utils import shared
+
+from vim_tf import encode_dataset, workdir
+from vim_tf.beam import jobs
+from vim_tf.beam.ingestion import class_names_for
+from vim_tf.data import ingestion, preprocessing, record_files, token_records
+from vim_tf.data.views import make_views
+
+
+def encode(pipeline, plan, tokenizer, folder, split_folders, settings, max_unreadable_fraction):
+    """Adds the job to a pipeline; `jobs.check_finished` is called behind its run.
+
+    Args:
+        pipeline: apache_beam.Pipeline.
+        plan: input_shards.Plan.
+        tokenizer: folder of the trained tokenizer, a workdir or an exported model.
+        folder: str, that gets the manifest; what an earlier job wrote is removed first.
+        split_folders: dict from split to the folder of its token records.
+        settings: EncodeSettings.
+        max_unreadable_fraction: share of a split's images that may end as dead letters.
+    """
+    jobs.prepare(folder, split_folders.values(), ["tokens-*", "dead_letters-*"])
+    finish = functools.partial(
+        _finish,
+        folder=folder,
+        source=plan.source,
+        class_names=plan.class_names,
+        max_unreadable_fraction=max_unreadable_fraction,
+    )
+    work = EncodeShard(folder, split_folders, tokenizer, settings)
+    jobs.run_shards(pipeline, plan.shards, work, finish)
+
+
+class EncodeSettings(collections.namedtuple("EncodeSettings", "views view_scale batch_size")):
+    """What is encoded of an image.
+
+    Attributes:
+        views, view_scale: as `views.make_views` takes them.
+        batch_size: int, images, or views of them, a step.
+    """
+
+
+class EncodeShard(jobs.ShardWork):
+    """One shard of images to one file of tokens, and one of dead letters if an image can't be encoded.
+
+    A dead letter is a line of JSON: `key`, `place` and `reason`. What a file holds depends on the shard alone.
+
+    Args:
+        folder: str, the root of the tokens.
+        split_folders: dict from split to the folder of its token records.
+        tokenizer: folder of the trained tokenizer, loaded once in a worker's process however many shards it gets.
+        settings: EncodeSettings.
+    """
+
+    def __init__(self, folder, split_folders, tokenizer, settings):
+        super().__init__(folder)
+        self._split_folders = dict(split_folders)
+        self._tokenizer_folder = tokenizer
+        self._settings = settings
+        self._shared = shared.Shared()
+
+    def work_on(self, shard):
+        """`entry` of the manifest, `dead` list of "<place>: <reason>", `labels` {label: count}, `facts`."""
+        tokenizer, decode = self._shared.acquire(lambda: Encoder(self._tokenizer_folder, self._settings)).parts
+        split_folder = self._split_folders[shard.split]
+        dead, labels = [], collections.Counter()
+        batches = self._batches(shard, decode, dead, labels)
+        path = f"{split_folder}/{token_records.shard_name(shard.index, shard.count)}"
+        entry = encode_dataset.encode_shard(tokenizer, batches, path)
+        if dead:
+            name = f"{jobs.numbered('dead_letters', shard)}.jsonl"
+            lines = [json.dumps(letter, sort_keys=True) + "\n" for letter in dead]
+            record_files.write_whole(f"{split_folder}/{name}", "".join(lines))
+            entry |= {"num_dead_letters": len(dead), "dead_letters": name}
+        return {
+            "entry": entry,
+            "dead": [f"{letter['place']}: {letter['reason']}" for letter in dead],
+            "labels": dict(labels),
+            "facts": encode_dataset.tokenizer_facts(tokenizer) | {"views": num_views(self._settings)},
+        }
+
+    def _batches(self, shard, decode, dead, labels):
+        """Yields batches for `encode_dataset.encode_shard`; fills `dead` and `labels` on its way."""
+        size = max(1, self._settings.batch_size // num_views(self._settings))
+        entries = ((entry, entry.load) for entry in shard.entries())
+        rows = []
+        for entry, decoded in ingestion.decode_in_threads(entries, decode):
+            if decoded.problem is not None:
+                key = entry.key.decode("utf-8", "replace")
+                dead.append({"key": key, "place": entry.place, "reason": decoded.problem})
+                continue
+            labels[entry.label] += 1
+            rows.append((decoded.value, entry.label, entry.key))
+            if len(rows) == size:
+                yield _batch(rows)
+                rows = []
+        if rows:
+            yield _batch(rows)
+
+
+class Encoder:
+    """A loaded tokenizer and the function from an encoded file to views, uint8 [views, height, width, 3].
+
+    Args:
+        folder: str, of the tokenizer.
+        settings: EncodeSettings.
+
+    Attributes:
+        parts: (tokenizer, decode).
+    """
+
+    def __init__(self, folder, settings):
+        tokenizer = workdir.load_tokenizer(folder)
+        views = make_views(settings.views, tokenizer.height, tokenizer.width, settings.view_scale)
+
+        @functools.partial(tf.function, input_signature=[tf.TensorSpec([], tf.string)])
+        def graph(image_bytes):
+            image = preprocessing.decode_image(image_bytes)
+            if views is None or not views.takes_original:
+                image = preprocessing.fit_image(image, tokenizer.height, tokenizer.width)
+            return image[None] if views is None else views(image)
+
+        self.parts = tokenizer, lambda image_bytes: graph(tf.constant(image_bytes)).numpy()
+
+
+def num_views(settings):
+    """Views that are encoded of an image."""
+    views = make_views(settings.views, 1, 1, settings.view_scale)
+    return views.num_views if views else 1
+
+
+def _batch(rows):
+    images, labels, keys = zip(*rows, strict=True)
+    return {"image": tf.stack(images), "label": tf.constant(labels, tf.int64), "key": tf.constant(keys)}
+
+
+def _finish(results, folder, source, class_names, max_unreadable_fraction):
+    """Writes the manifest.
+
+    Raises:
+        InputError: a split has too many images that can't be encoded.
+    """
+    splits, found = {}, collections.Counter()
+    for split in sorted({result["split"] for result in results}):
+        shards = [result for result in results if result["split"] == split]
+        count = sum(shard["entry"]["num_examples"] for shard in shards)
+        dead = [line for shard in shards for line in shard["dead"]]
+        ingestion.check_unreadable(source, dead, count + len(dead), max_unreadable_fraction)
+        found += sum((collections.Counter(shard["labels"]) for shard in shards), collections.Counter())
+        splits[split] = {"num_examples": count, "shards": [shard["entry"] for shard in shards]}
+    names = class_names_for(class_names, found)
+    manifest = token_records.Manifest(
+        **results[0]["facts"], num_classes=len(names), class_names=names, source=source, splits=splits
+    )
+    token_records.write_manifest(folder, manifest)

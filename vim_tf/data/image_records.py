@@ -1,0 +1,127 @@
+"""Images on disk as the pipelines keep them, in the files that they came in: what is written and what is said of it.
+
+    <root>/manifest.json                                    dict, below
+    <root>/Split-<split>/images-00000-of-00002.tfrecord.gz  tf.train.Example
+
+Features: `image` bytes, a file that `preprocessing.decode_image` reads (the original one, or a PNG without loss where
+TensorFlow can't read that); `label` int64, -1 = none; `key` bytes; `height`, `width` int64, pixels of the picture as
+a viewer shows it; `content_hash` bytes, hexadecimal, the same for the same pixels. The source `tfrecord:` reads them.
+
+The manifest: `source`, `num_classes`, `class_names`; `splits`: for each `num_examples`, `num_unreadable`, `labels`
+({label as text: examples}) and `shards` (file, num_examples, sha256, num_unreadable); `unreadable`: for each split a
+list of "<place>: <reason>"; `duplicates`: `count` of the validation images whose pixels are in the training split too,
+and the keys of a few `pairs` (training, validation).
+"""
+
+import hashlib
+
+import tensorflow as tf
+
+from vim_tf.data import ingestion, record_files
+
+MANIFEST_NAME = "manifest.json"
+# Bytes of a content hash: among 10^9 images two different ones have the same with a probability of 10^-21.
+HASH_BYTES = 16
+
+
+class ImageShardWriter(record_files.RecordFileWriter):
+    """Context manager that writes one shard of images, whole or not at all."""
+
+    def __init__(self, path):
+        super().__init__(path, compression_level=0)
+
+    def write(self, image, label, key, facts):
+        """Adds an example.
+
+        Args:
+            image: bytes, the encoded file.
+            label: int, -1 = none.
+            key: bytes.
+            facts: (height, width, content hash), as `picture_facts` returns them.
+        """
+        height, width, content_hash = facts
+        self.write_features(
+            {
+                "image": image,
+                "label": label,
+                "key": key,
+                "height": height,
+                "width": width,
+                "content_hash": content_hash.hex().encode(),
+            }
+        )
+
+
+def shard_name(index, count):
+    """File name of a shard: images-00000-of-00002.tfrecord.gz."""
+    return f"images-{index:05d}-of-{count:05d}.tfrecord.gz"
+
+
+def picture_facts(image_bytes):
+    """(height int, width int, content hash bytes [HASH_BYTES]) of an encoded image.
+
+    The hash is of the decoded pixels, so that the same picture with other metadata or in another lossless format has
+    the same; a resized or re-compressed one hasn't.
+
+    Args:
+        image_bytes: bytes.
+
+    Raises:
+        OpError: it can't be decoded.
+    """
+    image = ingestion.original_decoder()(tf.constant(image_bytes)).numpy()
+    height, width, _ = image.shape
+    digest = hashlib.blake2b(f"{height} {width} ".encode(), digest_size=HASH_BYTES)
+    digest.update(image)
+    return height, width, digest.digest()
+
+
+def split_problems(manifest, max_duplicates):
+    """What is wrong with the splits as a whole, which no look at single features shows.
+
+    Args:
+        manifest: dict, as above.
+        max_duplicates: int, validation images that may be in the training split too.
+
+    Returns:
+        list of str: missing labels, labels that occur in validation alone, and duplicates.
+    """
+    problems = []
+    labels = {split: {int(label) for label in facts["labels"]} for split, facts in manifest["splits"].items()}
+    is_labelled = any(label >= 0 for found in labels.values() for label in found)
+    for split, facts in manifest["splits"].items():
+        if is_labelled and (missing := facts["labels"].get("-1", 0)):
+            problems.append(f"{split} split: {missing} of {facts['num_examples']} images have no label")
+    unseen = sorted(label for label in labels.get("validation", set()) - labels.get("train", set()) if label >= 0)
+    if unseen:
+        names = manifest["class_names"]
+        shown = ", ".join(f"{label} ({names[label]})" if label < len(names) else str(label) for label in unseen[:5])
+        more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
+        problems.append(f"validation split: no training image has the label {shown}{more}")
+    duplicates = manifest["duplicates"]
+    if duplicates["count"] > max_duplicates:
+        train, validation = duplicates["pairs"][0]
+        problems.append(
+            f"validation split: {duplicates['count']} images are in the training split too, such as {validation}, "
+            f"there {train}; remove them, or raise --max_duplicates"
+        )
+    return problems
+
+
+def keys_at(path, numbers):
+    """Keys of some examples of a shard.
+
+    Args:
+        path: str.
+        numbers: numbers of the examples.
+
+    Returns:
+        dict from number to bytes.
+    """
+    wanted, features = set(numbers), {"key": tf.io.FixedLenFeature([], tf.string)}
+    records = tf.data.TFRecordDataset(path, "GZIP").enumerate()
+    return {
+        int(number): tf.io.parse_single_example(record, features)["key"].numpy()
+        for number, record in records
+        if int(number) in wanted
+    }

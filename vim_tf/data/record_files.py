@@ -1,0 +1,87 @@
+"""TFRecord files of tf.train.Example that appear whole or not at all."""
+
+import hashlib
+import os
+import socket
+import uuid
+
+import tensorflow as tf
+
+
+class RecordFileWriter:
+    """Context manager that writes one packed file; a second try of the same file replaces it.
+
+    Args:
+        path: str, ending in .tfrecord.gz.
+        compression_level: int in [0, 9]; 0 for contents that are compressed already.
+
+    Attributes:
+        num_examples: int, written so far.
+        sha256: str, of the file, once it is closed.
+    """
+
+    def __init__(self, path, compression_level=6):
+        self.path = path
+        self.num_examples = 0
+        self.sha256 = None
+        self._compression_level = compression_level
+        self._temporary = temporary_path(path)
+        self._writer = None
+
+    def __enter__(self):
+        tf.io.gfile.makedirs(self.path.rpartition("/")[0] or ".")
+        options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=self._compression_level)
+        self._writer = tf.io.TFRecordWriter(self._temporary, options)
+        return self
+
+    def write_features(self, features):
+        """Adds an example.
+
+        Args:
+            features: dict from name to bytes or int.
+        """
+        features = {name: _feature(value) for name, value in features.items()}
+        example = tf.train.Example(features=tf.train.Features(feature=features))
+        self._writer.write(example.SerializeToString(deterministic=True))
+        self.num_examples += 1
+
+    def entry(self):
+        """What a manifest says of the closed file: its name, num_examples and sha256."""
+        return {"file": os.path.basename(self.path), "num_examples": self.num_examples, "sha256": self.sha256}
+
+    def __exit__(self, error_type, error, traceback):
+        self._writer.close()
+        if error_type is None:
+            self.sha256 = sha256_of(self._temporary)
+            tf.io.gfile.rename(self._temporary, self.path, overwrite=True)
+        else:
+            tf.io.gfile.remove(self._temporary)
+
+
+def temporary_path(path):
+    """A name beside `path` that no other process, on any machine, writes to at the same time."""
+    return f"{path}.tmp-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def write_whole(path, text):
+    """Writes a text file that is there whole or not at all."""
+    tf.io.gfile.makedirs(path.rpartition("/")[0] or ".")
+    temporary = temporary_path(path)
+    with tf.io.gfile.GFile(temporary, "w") as file:
+        file.write(text)
+    tf.io.gfile.rename(temporary, path, overwrite=True)
+
+
+def sha256_of(path):
+    """sha256 of a file: str, hexadecimal."""
+    digest = hashlib.sha256()
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _feature(value):
+    if isinstance(value, bytes):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))

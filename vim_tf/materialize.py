@@ -1,0 +1,55 @@
+"""Images to token records on any Beam runner: `python -m vim_tf.materialize --tokenizer=D --data.source=S --output=T`.
+
+What `vim_tf.encode_dataset` does in one process, with the work divided among workers by shards. An image that can't be
+encoded ends in `<split>/dead_letters-*.jsonl` with its key.
+"""
+
+from vim_tf import config as configs
+from vim_tf import flags
+
+
+def run(config):
+    """Encodes splits of an image source; the manifest, without which nothing counts, is written last.
+
+    Args:
+        config: MaterializeConfig.
+
+    Returns:
+        vim_tf.data.token_records.Manifest.
+
+    Raises:
+        InputError: unusable images, tokenizer or flags of Beam.
+    """
+    import apache_beam as beam
+
+    from vim_tf import workdir
+    from vim_tf.beam import jobs, tokens
+    from vim_tf.data import input_shards, token_records
+
+    model = workdir.load_config(config.tokenizer, "tokenizer").model
+    plan = input_shards.plan_shards(config.data, config.split, model.height, model.width, config.num_shards)
+    options = jobs.parse_options(config.beam_args, len(plan.shards))
+    folders = {split: f"{config.output}/{split}" for split in config.split}
+    settings = tokens.EncodeSettings(config.views, config.view_scale, config.batch_size)
+    pipeline = beam.Pipeline(options=options)
+    limit = config.data.max_unreadable_fraction
+    tokens.encode(pipeline, plan, config.tokenizer, config.output, folders, settings, limit)
+    jobs.run(pipeline)
+    jobs.check_finished(config.output, folders.values())
+    manifest = token_records.read_manifest(config.output)
+    for split, facts in manifest.splits.items():
+        dead = sum(shard.get("num_dead_letters", 0) for shard in facts["shards"])
+        left_out = f", {dead} left out" if dead else ""
+        print(f"{split}: {facts['num_examples']} images as tokens in {folders[split]}{left_out}", flush=True)
+    return manifest
+
+
+def main():
+    """The command."""
+    flags.main(
+        run, lambda argv: configs.MaterializeConfig, "Writes an image source as token records, on any runner of Beam."
+    )
+
+
+if __name__ == "__main__":
+    main()
