@@ -16,6 +16,7 @@ ENTRY_MODULES = (
     "train",
     "encode_dataset",
     "materialize",
+    "measure_reference",
     "reconstruct",
     "sample",
     "complete",
@@ -120,7 +121,7 @@ def test_only_pipelines_import_tfx(module):
 
 @pytest.mark.parametrize("module", [module for module in MODULES if unit_of(module) != "pipelines"])
 def test_only_the_beam_jobs_and_their_command_import_beam(module):
-    if unit_of(module) not in ("vim_tf.beam", "vim_tf.materialize"):
+    if unit_of(module) not in ("vim_tf.beam", "vim_tf.materialize", "vim_tf.measure_reference"):
         assert "apache_beam" not in {top(name) for name in imports_of(module)}
 
 
@@ -186,6 +187,7 @@ READERS = {
     configs.EvaluationConfig: ["vim_tf.evaluate", "vim_tf.evaluation.feature_networks"],
     configs.EncodeConfig: ["vim_tf.encode_dataset"],
     configs.MaterializeConfig: ["vim_tf.materialize"],
+    configs.MeasureReferenceConfig: ["vim_tf.measure_reference"],
     configs.ReconstructConfig: ["vim_tf.reconstruct"],
     configs.SampleConfig: ["vim_tf.sample"],
     configs.CompleteConfig: ["vim_tf.complete"],

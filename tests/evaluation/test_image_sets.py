@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vim_tf.errors import InputError
+from vim_tf.evaluation import conditions
 from vim_tf.evaluation.image_sets import ReferenceSets, file_reference, read_arrays
 
 
@@ -109,6 +110,18 @@ def test_moments_in_a_file_are_taken_as_they_are(fakes, tmp_path):
     measured, facts = file_reference(path, fakes.references())
     np.testing.assert_allclose(measured.statistics.covariance, covariance, rtol=1e-12)
     assert facts["num_images"] == "not stated"
+
+
+def test_a_kept_set_is_a_whole_reference_for_the_network_that_made_it(source, fakes, tmp_path):
+    references = fakes.references(folder=str(tmp_path))
+    expected, path = references.of(source), references.path(source)
+    measured, facts = file_reference(path, references)
+    np.testing.assert_array_equal(measured.statistics.sample, expected.statistics.sample)
+    assert measured.label_accuracy == expected.label_accuracy
+    assert facts == conditions.image_set(source, 32)
+    references.network.checksum = "4567"
+    with pytest.raises(InputError, match="made by the feature network 0123, not by 4567"):
+        file_reference(path, references)
 
 
 @pytest.mark.parametrize(

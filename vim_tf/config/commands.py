@@ -74,8 +74,9 @@ class EvaluationConfig:
     )
     feature_network_path: str = setting(
         "",
-        "inception, saved_model: folder of a SavedModel, or TF Hub handle; keras_inception: file of weights; empty = "
-        "the published one is downloaded",
+        "classifier: folder feature_network of an earlier evaluation, empty = one is trained; inception, saved_model: "
+        "folder of a SavedModel, or TF Hub handle; keras_inception: file of weights; empty = the published one is "
+        "downloaded",
     )
     feature_steps: int = setting(600, "classifier: steps of its training")
     kept_features: int = setting(
@@ -98,11 +99,6 @@ class EvaluationConfig:
         check(
             self.feature_network != "saved_model" or self.feature_network_path,
             "--evaluation.feature_network=saved_model needs --evaluation.feature_network_path=<folder or handle>",
-        )
-        check(
-            self.feature_network != "classifier" or not self.feature_network_path,
-            "--evaluation.feature_network_path goes with --evaluation.feature_network=inception, saved_model or "
-            "keras_inception",
         )
         check_seed(self)
 
@@ -256,6 +252,32 @@ class EvaluateConfig:
         check(
             not self.reference or "generation" in self.evaluation.kind,
             "--reference is what samples are compared with: it goes with --evaluation.kind=generation",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasureReferenceConfig:
+    """`vim_tf.measure_reference`: real images to the statistics that samples are compared with, with Beam."""
+
+    evaluation: EvaluationConfig = setting(
+        EvaluationConfig(), "the feature network and what is kept; the classifier needs feature_network_path"
+    )
+    data: DataConfig = setting(DataConfig(), "images")
+    split: Literal["train", "validation"] = setting("validation", "split that is measured")
+    height: int = setting(256, "height in pixels that images are fitted to, as a tokenizer would")
+    width: int = setting(256, "width in pixels")
+    num_shards: int = setting(1, "parts that workers measure independently of each other")
+    beam_args: tuple[str, ...] = setting((), "flags of Beam, as in vim_tf.materialize; none = this process")
+    output: str = setting("", ".npz file to write, for --reference of vim_tf.evaluate")
+
+    def __post_init__(self):
+        check_choices(self)
+        check_given(self, "output")
+        check_positive(self, "height", "width", "num_shards")
+        check(
+            self.evaluation.feature_network != "classifier" or self.evaluation.feature_network_path,
+            "--evaluation.feature_network_path is needed: the trained classifier, folder feature_network of an earlier "
+            "evaluation; or another --evaluation.feature_network",
         )
 
 

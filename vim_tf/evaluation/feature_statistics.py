@@ -139,11 +139,13 @@ class FeatureStatistics:
             "probability_sum": self._probability_sum,
             "negative_entropy_sum": np.float64(self._negative_entropy_sum),
             "sample": self.sample,
+            "sample_priorities": self._kept[0][1],
+            "capacity": np.int64(self.capacity),
         }
 
     @classmethod
     def from_arrays(cls, arrays):
-        """The statistics that `arrays` described; nothing can be added to them.
+        """The statistics that `arrays` described; others can be merged into them, but no further images.
 
         Raises:
             KeyError: an array is missing.
@@ -153,9 +155,8 @@ class FeatureStatistics:
         statistics._probability_sum = arrays["probability_sum"]
         statistics._negative_entropy_sum = float(arrays["negative_entropy_sum"])
         statistics._scored = int(arrays["num_scored"])
-        sample = arrays["sample"]
-        statistics._kept = [(sample, np.arange(len(sample), dtype=np.float64))]
-        statistics.capacity = len(sample)
+        statistics.capacity = int(arrays["capacity"])
+        statistics._kept = [(arrays["sample"], arrays["sample_priorities"])]
         return statistics
 
     def _fold(self):

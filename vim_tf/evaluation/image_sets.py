@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import zipfile
 
 import numpy as np
@@ -36,7 +37,7 @@ class MeasuredImages:
     def __init__(self, network, kept_features, seed):
         self.statistics = FeatureStatistics(network.num_features, network.num_classes, kept_features, seed)
         self.num_labelled = self.num_recognised = 0
-        self._network = network
+        self.network = network
 
     def update(self, images, labels=None):
         """Takes in images, uint8 [batch, height, width, 3], and their labels, int [batch], -1 = none.
@@ -44,7 +45,7 @@ class MeasuredImages:
         Returns:
             Activations of the batch.
         """
-        found = self._network.activations(images)
+        found = self.network.activations(images)
         self.statistics.update(found.features, found.logits)
         if labels is not None:
             labels = np.asarray(labels)
@@ -58,6 +59,12 @@ class MeasuredImages:
         """Share of the labelled images that the network takes for their label; None where there are none."""
         return self.num_recognised / self.num_labelled if self.num_labelled else None
 
+    def merge(self, other):
+        """Takes in everything of another MeasuredImages of the same network."""
+        self.statistics.merge(other.statistics)
+        self.num_labelled += other.num_labelled
+        self.num_recognised += other.num_recognised
+
     def arrays(self):
         """Dict of arrays for `from_arrays`."""
         return {
@@ -68,7 +75,7 @@ class MeasuredImages:
 
     @classmethod
     def from_arrays(cls, network, arrays):
-        """The set that `arrays` described; nothing can be added to it."""
+        """The set that `arrays` described; other sets can be merged into it, but no further images."""
         measured = cls(network, 0, 0)
         measured.statistics = FeatureStatistics.from_arrays(arrays)
         measured.num_labelled = int(arrays["num_labelled"])
@@ -141,10 +148,23 @@ class ReferenceSets:
         if not measured.statistics.count:
             raise InputError(f"{source.name} has no images in its {source.split} split: there is nothing to measure")
         if self.folder:
-            content = io.BytesIO()
-            np.savez(content, **measured.arrays())
-            write_whole(f"{self.folder}/{key[:32]}.npz", content.getvalue())
+            facts = conditions.image_set(source, measured.statistics.count)
+            write_set(f"{self.folder}/{key[:32]}.npz", measured, facts)
         return measured
+
+
+def write_set(path, measured, facts):
+    """Writes a set as an .npz file for `--reference` and for ReferenceSets.
+
+    Args:
+        path: str.
+        measured: MeasuredImages.
+        facts: dict of JSON values that says which images they are, for the conditions of metrics.
+    """
+    content = io.BytesIO()
+    described = json.dumps({"images": facts, "feature_network": measured.network.checksum})
+    np.savez(content, **measured.arrays(), described=np.array(described))
+    write_whole(path, content.getvalue())
 
 
 def read_arrays(path):
@@ -164,9 +184,9 @@ def file_reference(path, references):
     """A reference set from an .npz file as other projects share them.
 
     Args:
-        path: str. With `arr_0`, uint8 images [n, height, width, 3], they go through the network in blocks; else `mu`
-            and `sigma` are the moments of features of the very network that the evaluation uses, which the file can't
-            prove.
+        path: str. A file of `write_set` holds all that is needed, and says by which network it was made. With `arr_0`,
+            uint8 images [n, height, width, 3], these go through the network in blocks. Else `mu` and `sigma` are the
+            moments of features of the very network that the evaluation uses, which the file can't prove.
         references: ReferenceSets.
 
     Returns:
@@ -174,7 +194,7 @@ def file_reference(path, references):
         precision and recall can't be measured against them.
 
     Raises:
-        InputError: the file can't be read or holds neither.
+        InputError: the file can't be read, holds nothing of these, or is of another network.
     """
     facts = {"file": path.rpartition("/")[2], "sha256": _sha256(path)}
     measured = references.empty()
@@ -187,13 +207,26 @@ def file_reference(path, references):
                 return measured, facts | {"num_images": measured.statistics.count}
     except (OSError, zipfile.BadZipFile, tf.errors.OpError) as error:
         raise InputError(f"--reference={path} can't be read as an .npz file: {error}") from error
-    measured.statistics, num_images = _moments(path, references.network.num_features)
-    return measured, facts | {"num_images": num_images, "moments": "as in the file"}
-
-
-def _moments(path, num_features):
-    """(FeatureStatistics, number of images or a word that it isn't known) of `mu` and `sigma` in a file."""
     arrays = read_arrays(path)
+    if "described" in arrays:
+        return _own_set(path, references.network, arrays)
+    measured.statistics = _moments(path, references.network.num_features, arrays)
+    return measured, facts | {"num_images": "not stated", "moments": "as in the file"}
+
+
+def _own_set(path, network, arrays):
+    """(MeasuredImages, facts) of a file of `write_set`."""
+    described = json.loads(str(arrays["described"]))
+    if described["feature_network"] != network.checksum:
+        raise InputError(
+            f"--reference={path} was made by the feature network {described['feature_network'][:12]}, not by "
+            f"{network.checksum[:12]}: give the same --evaluation.feature_network and --evaluation.feature_network_path"
+        )
+    return MeasuredImages.from_arrays(network, arrays), described["images"]
+
+
+def _moments(path, num_features, arrays):
+    """FeatureStatistics of `mu` and `sigma`."""
     if not {"mu", "sigma"} <= set(arrays):
         raise InputError(
             f"--reference={path} holds {', '.join(sorted(arrays))}; it needs the images arr_0, or mu and sigma"
@@ -202,10 +235,8 @@ def _moments(path, num_features):
         raise InputError(
             f"--reference={path} holds moments of {arrays['mu'].size} features; the feature network has {num_features}"
         )
-    count = int(arrays["num_images"]) if "num_images" in arrays else None
-    # The covariance is taken as it is; the number of images decides only whether it is called too few.
-    statistics = FeatureStatistics.of_gaussian(arrays["mu"], arrays["sigma"], count or _ASSUMED_IMAGES)
-    return statistics, count or "not stated"
+    # The covariance is taken as it is; the number of images decides only whether they are called too few.
+    return FeatureStatistics.of_gaussian(arrays["mu"], arrays["sigma"], _ASSUMED_IMAGES)
 
 
 def _image_blocks(member, path, batch_size):

@@ -4,7 +4,14 @@ from vim_tf.evaluation.feature_networks.base import Activations, FeatureNetwork
 from vim_tf.evaluation.feature_networks.classifier import ClassifierNetwork, trained_classifier
 from vim_tf.evaluation.feature_networks.inception import TFGAN_HANDLE, KerasInceptionNetwork, SavedModelNetwork
 
-__all__ = ["Activations", "FeatureNetwork", "ClassifierNetwork", "build_feature_network", "trained_classifier"]
+__all__ = [
+    "Activations",
+    "ClassifierNetwork",
+    "FeatureNetwork",
+    "build_feature_network",
+    "load_feature_network",
+    "trained_classifier",
+]
 
 
 def build_feature_network(section, train, folder, strategy):
@@ -22,8 +29,7 @@ def build_feature_network(section, train, folder, strategy):
     Raises:
         InputError: the network can't be loaded; the message says how to get it.
     """
-    kind, place = section.feature_network, section.feature_network_path
-    if kind == "classifier":
+    if section.feature_network == "classifier" and not section.feature_network_path:
         network = trained_classifier(train, section.feature_steps, section.seed, folder)
         if network is None or strategy.num_replicas_in_sync == 1:
             return network
@@ -31,6 +37,20 @@ def build_feature_network(section, train, folder, strategy):
         with strategy.scope():
             return ClassifierNetwork.load(folder)
     with strategy.scope():
-        if kind == "keras_inception":
-            return KerasInceptionNetwork(place)
-        return SavedModelNetwork(place or TFGAN_HANDLE, is_inception=kind == "inception")
+        return load_feature_network(section.feature_network, section.feature_network_path)
+
+
+def load_feature_network(kind, place):
+    """A feature network that needs no training.
+
+    Args:
+        kind, place: as `feature_network` and `feature_network_path` of an EvaluationConfig; a classifier needs a place.
+
+    Raises:
+        InputError: it can't be loaded; the message says how to get it.
+    """
+    if kind == "classifier":
+        return ClassifierNetwork.load(place)
+    if kind == "keras_inception":
+        return KerasInceptionNetwork(place)
+    return SavedModelNetwork(place or TFGAN_HANDLE, is_inception=kind == "inception")

@@ -1,0 +1,131 @@
+"""Statistics of real images through a feature network as a Beam job, for sets that outgrow one machine."""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from apache_beam.utils import shared
+
+from vim_tf.beam import jobs
+from vim_tf.data import ingestion, preprocessing
+from vim_tf.errors import InputError
+from vim_tf.evaluation import image_sets
+from vim_tf.evaluation.feature_networks import load_feature_network
+
+
+class FeatureSettings(NamedTuple):
+    """What is measured.
+
+    Attributes:
+        kind, place: the feature network, as `load_feature_network` takes it.
+        height, width: int, pixels that images are fitted to.
+        batch_size, kept_features, seed: as in `image_sets.ReferenceSets`.
+    """
+
+    kind: str
+    place: str
+    height: int
+    width: int
+    batch_size: int
+    kept_features: int
+    seed: int
+
+
+def measure(pipeline, plan, settings, output, facts, max_unreadable_fraction):
+    """Adds the job to a pipeline; `jobs.check_finished(work_folder(output), ())` is called behind its run.
+
+    What a shard gives is a file beside the output, since a covariance of many features is too large to be passed on.
+
+    Args:
+        pipeline: apache_beam.Pipeline.
+        plan: input_shards.Plan of one split.
+        settings: FeatureSettings.
+        output: str, the .npz file, as `image_sets.write_set` writes it.
+        facts: dict of JSON values that says which images they are.
+        max_unreadable_fraction: share of the images that may fail to decode; they are left out.
+    """
+    folder = work_folder(output)
+    jobs.prepare(folder, [folder], ["part-*"])
+    finish = functools.partial(
+        _finish,
+        settings=settings,
+        folder=folder,
+        output=output,
+        source=plan.source,
+        facts=facts,
+        max_unreadable_fraction=max_unreadable_fraction,
+    )
+    jobs.run_shards(pipeline, plan.shards, MeasureShard(folder, settings), finish)
+
+
+def work_folder(output):
+    """Folder of the parts while a job runs."""
+    return f"{output}.parts"
+
+
+class MeasureShard(jobs.ShardWork):
+    """One shard of images to the statistics of its features.
+
+    Args:
+        folder: str, of the parts.
+        settings: FeatureSettings; the network is loaded once in a worker's process.
+    """
+
+    def __init__(self, folder, settings):
+        super().__init__(folder)
+        self._settings = settings
+        self._shared = shared.Shared()
+
+    def work_on(self, shard):
+        """`part` file, `count` of images, `unreadable` list of str."""
+        settings = self._settings
+        network = self._shared.acquire(lambda: load_feature_network(settings.kind, settings.place))
+        # Each shard draws its own numbers, as sets that will be merged must.
+        measured = image_sets.MeasuredImages(network, settings.kept_features, [settings.seed, shard.index])
+        unreadable, images, labels = [], [], []
+        entries = ((entry, entry.load) for entry in shard.entries())
+        for entry, decoded in ingestion.decode_in_threads(entries, _fit(settings.height, settings.width)):
+            if decoded.problem is not None:
+                unreadable.append(f"{entry.place}: {decoded.problem}")
+                continue
+            images.append(decoded.value)
+            labels.append(entry.label)
+            if len(images) == settings.batch_size:
+                measured.update(np.stack(images), labels)
+                images, labels = [], []
+        if images:
+            measured.update(np.stack(images), labels)
+        part = f"{self.folder}/{jobs.numbered('part', shard)}.npz"
+        image_sets.write_set(part, measured, {})
+        return {"part": part, "count": measured.statistics.count, "unreadable": unreadable}
+
+
+def _fit(height, width):
+    """Function from an encoded file to uint8 [height, width, 3]."""
+
+    @functools.partial(tf.function, input_signature=[tf.TensorSpec([], tf.string)])
+    def graph(image_bytes):
+        return preprocessing.decode_and_fit(image_bytes, height, width)
+
+    return lambda image_bytes: graph(tf.constant(image_bytes)).numpy()
+
+
+def _finish(results, settings, folder, output, source, facts, max_unreadable_fraction):
+    """Merges the parts in the order of the shards.
+
+    Raises:
+        InputError: there are no images, or too many that can't be read.
+    """
+    unreadable = [line for result in results for line in result["unreadable"]]
+    count = sum(result["count"] for result in results)
+    if not count:
+        raise InputError(f"{source} has no images that can be read: there is nothing to measure")
+    ingestion.check_unreadable(source, unreadable, count + len(unreadable), max_unreadable_fraction)
+    network = load_feature_network(settings.kind, settings.place)
+    merged = image_sets.MeasuredImages(network, settings.kept_features, settings.seed)
+    for result in results:
+        merged.merge(image_sets.MeasuredImages.from_arrays(network, image_sets.read_arrays(result["part"])))
+    image_sets.write_set(output, merged, facts | {"num_images": count})
+    # What `jobs.check_finished` takes for the sign that the job came to its end.
+    image_sets.write_whole(f"{folder}/manifest.json", "{}\n")

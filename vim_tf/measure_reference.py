@@ -1,0 +1,69 @@
+"""Statistics of real images on any Beam runner: `python -m vim_tf.measure_reference --data.source=S --output=F.npz`.
+
+`vim_tf.evaluate` measures its reference by itself, in one process; this is for sets that outgrow one machine, such as
+ImageNet's training split. Its file is given to `vim_tf.evaluate --reference=F.npz`.
+"""
+
+from vim_tf import config as configs
+from vim_tf import flags
+
+
+def run(config):
+    """Writes the statistics of a split.
+
+    Args:
+        config: MeasureReferenceConfig.
+
+    Returns:
+        int, number of images.
+
+    Raises:
+        InputError: unusable images, feature network or flags of Beam.
+    """
+    import apache_beam as beam
+    import tensorflow as tf
+
+    from vim_tf.beam import features, jobs
+    from vim_tf.data import input_shards, preprocessing
+    from vim_tf.evaluation.image_sets import read_arrays
+
+    plan = input_shards.plan_shards(config.data, (config.split,), config.height, config.width, config.num_shards)
+    options = jobs.parse_options(config.beam_args, len(plan.shards))
+    section = config.evaluation
+    settings = features.FeatureSettings(
+        section.feature_network,
+        section.feature_network_path,
+        config.height,
+        config.width,
+        section.batch_size,
+        section.kept_features,
+        section.seed,
+    )
+    facts = {
+        "source": config.data.name or config.data.source,
+        "split": config.split,
+        "resize_rule": preprocessing.RESIZE_RULE,
+    }
+    pipeline = beam.Pipeline(options=options)
+    limit = config.data.max_unreadable_fraction
+    features.measure(pipeline, plan, settings, config.output, facts, limit)
+    jobs.run(pipeline)
+    folder = features.work_folder(config.output)
+    jobs.check_finished(folder, ())
+    tf.io.gfile.rmtree(folder)
+    count = int(read_arrays(config.output)["num_images"])
+    print(f"{config.split}: statistics of {count} images in {config.output}", flush=True)
+    return count
+
+
+def main():
+    """The command."""
+    flags.main(
+        run,
+        lambda argv: configs.MeasureReferenceConfig,
+        "Measures real images through a feature network, on any runner of Beam.",
+    )
+
+
+if __name__ == "__main__":
+    main()
