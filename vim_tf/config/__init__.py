@@ -33,8 +33,9 @@ from vim_tf.config.models import (
     TransformerConfig,
     ViTConfig,
 )
+from vim_tf.config.palette import ClusteringConfig, PaletteModelConfig, PaletteTrainConfig
+from vim_tf.config.probe import LinearProbeTrainConfig, ProbeConfig, ProbeFacts
 from vim_tf.config.training import (
-    TRAIN_CONFIGS,
     AlarmConfig,
     LanguageModelAlarmConfig,
     LanguageModelTrainConfig,
@@ -45,6 +46,14 @@ from vim_tf.config.training import (
     TrainingConfig,
 )
 
+# What `--task` chooses from.
+TRAIN_CONFIGS = {
+    "tokenizer": TokenizerTrainConfig,
+    "palette": PaletteTrainConfig,
+    "language_model": LanguageModelTrainConfig,
+    "linear_probe": LinearProbeTrainConfig,
+}
+
 __all__ = [
     "EVALUATION_KINDS",
     "SPLITS",
@@ -52,6 +61,7 @@ __all__ = [
     "AlarmConfig",
     "AugmentationConfig",
     "CNNConfig",
+    "ClusteringConfig",
     "CompleteConfig",
     "DataConfig",
     "DiscriminatorConfig",
@@ -65,8 +75,13 @@ __all__ = [
     "LanguageModelConfig",
     "LanguageModelTrainConfig",
     "LanguageModelValidationConfig",
+    "LinearProbeTrainConfig",
     "OptimizerConfig",
+    "PaletteModelConfig",
+    "PaletteTrainConfig",
     "PipelineConfig",
+    "ProbeConfig",
+    "ProbeFacts",
     "QuantizerConfig",
     "ReconstructConfig",
     "SampleConfig",

@@ -14,7 +14,7 @@ from vim_tf.config.fields import (
     setting,
 )
 
-EVALUATION_KINDS = ("reconstruction", "generation")
+EVALUATION_KINDS = ("reconstruction", "generation", "linear_probe")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class SamplingConfig:
 class EvaluationConfig:
     """What is measured, and how."""
 
-    kind: tuple[str, ...] = setting(EVALUATION_KINDS, "what to measure, separated by commas")
+    kind: tuple[str, ...] = setting(("reconstruction", "generation"), "what to measure, separated by commas")
     samples_per_label: int = setting(50, "samples drawn for each label (for an unconditional model: in all x 10)")
     batch_size: int = setting(64, "images a step")
     seed: int = setting(0, "seed of the first sample and of the feature network")
@@ -185,6 +185,9 @@ class EvaluateConfig:
     data: DataConfig = setting(DataConfig(), "real images")
     split: Literal["train", "validation"] = setting("validation", "split that is compared with")
     sampling: SamplingConfig = setting(SamplingConfig(), "how tokens are drawn")
+    linear_probe_flagfile: str = setting(
+        "", "linear_probe: flags of vim_tf.train --task=linear_probe for its heads; empty = the defaults"
+    )
     output: str = setting("", "folder for metrics.json and report.html")
 
     def __post_init__(self):
@@ -193,6 +196,10 @@ class EvaluateConfig:
         check(
             self.language_model or "generation" not in self.evaluation.kind,
             "--language_model is needed to measure generation; --evaluation.kind=reconstruction measures the tokenizer",
+        )
+        check(
+            self.split == "validation" or "linear_probe" not in self.evaluation.kind,
+            "--evaluation.kind=linear_probe needs --split=validation: its heads are trained on the other split",
         )
 
 
