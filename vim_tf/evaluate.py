@@ -18,13 +18,15 @@ def run(config):
     Raises:
         InputError: unusable stages or images.
     """
-    from vim_tf import workdir
+    from vim_tf import probe, workdir
     from vim_tf.data import sources
     from vim_tf.evaluation import evaluators, results
     from vim_tf.evaluation.real_images import trained_feature_network
     from vim_tf.evaluation.report import write_report
 
     settings = config.evaluation
+    # Before anything takes time: a flagfile may be wrong.
+    probe_config = probe.train_config(config) if "linear_probe" in settings.kind else None
     tokenizer = workdir.load_tokenizer(config.tokenizer)
     splits = {
         split: sources.build_source(config.data, split, tokenizer.height, tokenizer.width) for split in configs.SPLITS
@@ -41,6 +43,8 @@ def run(config):
     if "generation" in settings.kind:
         stages["language_model"] = config.language_model
         result = result.merged(_evaluate_generation(config, tokenizer, source, network))
+    if "linear_probe" in settings.kind:
+        result = result.merged(probe.measure(probe_config))
     results.write_metrics(f"{config.output}/metrics.json", result.metrics, result.conditions)
     write_report(
         f"{config.output}/report.html",

@@ -68,9 +68,7 @@ class LinearProbeTrainConfig:
     augmentation: AugmentationConfig = setting(AugmentationConfig(), "how training images vary")
     probe: ProbeConfig = setting(ProbeConfig(), "what is probed")
     optimizer: OptimizerConfig = setting(
-        OptimizerConfig(
-            learning_rate=1e-3, warmup_steps=500, final_learning_rate=1e-5, beta2=0.999, weight_decay=0.0
-        ),
+        OptimizerConfig(learning_rate=1e-3, warmup_steps=500, final_learning_rate=1e-5, beta2=0.999, weight_decay=0.0),
         "of all heads, which it moves each by itself",
     )
     training: TrainingConfig = setting(TrainingConfig(total_steps=50_000), "training loop")

@@ -10,7 +10,7 @@ import tensorflow as tf
 import vim_tf
 from vim_tf.evaluation.pictures import enlargement
 from vim_tf.evaluation.plots import curve
-from vim_tf.evaluation.results import METRICS, MetricInfo, write_whole
+from vim_tf.evaluation.results import METRICS, metric_info, write_whole
 
 _BETTER = {"higher": "higher is better", "lower": "lower is better", "": "for comparison"}
 # Curves that come after all others of their stage.
@@ -65,7 +65,7 @@ def _metric_section(metrics, conditions):
         return ""
     rows = []
     for name in sorted(metrics, key=_metric_order):
-        info = METRICS.get(name, MetricInfo("", "", ""))
+        info = metric_info(name)
         details = ""
         if name in conditions:
             details = f"<details><summary>Conditions</summary>{_definitions(conditions[name])}</details>"

@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import math
 import os
+import re
 
 import tensorflow as tf
 
@@ -59,10 +60,23 @@ METRICS = {
         "Share of samples that the feature network recognises as the label asked for.",
         "real/label_accuracy",
     ),
+    "linear_probe/top1": MetricInfo(
+        "", "higher", "Share of images whose class a linear layer reads from the best block's mean output."
+    ),
+    "linear_probe/best_block": MetricInfo("", "", "Number of that block, counted from 0."),
+    "linear_probe/pixels_top1": MetricInfo("", "higher", "The same from the image's pixels."),
+    "linear_probe/latents_top1": MetricInfo("", "higher", "The same from the codes of the image's tokens."),
     "real/frechet_distance": MetricInfo("", "", "Fréchet distance between the two real splits: the floor for samples."),
     "real/classifier_score": MetricInfo("", "", "Classifier score of the real split."),
     "real/label_accuracy": MetricInfo("", "", "Share of the real split that the feature network recognises."),
 }
+
+
+def metric_info(name):
+    """MetricInfo of a metric; an empty one of a name that isn't known."""
+    if re.fullmatch(r"linear_probe/block_\d+_top1", name):
+        return MetricInfo("", "higher", "The same from this block's mean output.")
+    return METRICS.get(name, MetricInfo("", "", ""))
 
 
 @dataclasses.dataclass(frozen=True)

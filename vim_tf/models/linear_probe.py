@@ -34,7 +34,7 @@ class ImageFeatures:
             places = tokenizer.grid_height * tokenizer.grid_width
             dim = tokenizer.lookup(ops.zeros((1, places * tokenizer.depth), "int32")).shape[-1]
             self.sizes["latents"] = dim if self._average_latents else places * dim
-        self.sizes |= {name: language_model.hidden_dim for name in self.block_names}
+        self.sizes |= dict.fromkeys(self.block_names, language_model.hidden_dim)
 
     def encode(self, images):
         """Tokens of images, apart from `of`: what compiles that one must not round these otherwise.
