@@ -78,6 +78,7 @@ def _conditions(config, train, language_model):
         "steps": config.training.total_steps,
         "batch_size": config.training.batch_size,
         "seed": config.training.seed,
+        "precision": config.training.precision,
         "optimizer": plain["optimizer"],
         "probe": plain["probe"] | {"features": ", ".join(config.probe.features)},
         "tokenizer_checksum": config.facts.tokenizer_checksum,

@@ -25,16 +25,16 @@ class ImageFeatures:
         self._tokenizer = tokenizer
         self._language_model = language_model
         self._average_latents = latents == "averaged"
-        has_blocks = language_model is not None and "blocks" in kinds
-        self.block_names = [f"block_{index:02d}" for index in range(language_model.num_layers)] if has_blocks else []
-        self.sizes = {}
+        self.block_names, self.sizes = [], {}
         if "pixels" in kinds:
             self.sizes["pixels"] = tokenizer.height * tokenizer.width * 3
         if "latents" in kinds:
             places = tokenizer.grid_height * tokenizer.grid_width
             dim = tokenizer.lookup(ops.zeros((1, places * tokenizer.depth), "int32")).shape[-1]
             self.sizes["latents"] = dim if self._average_latents else places * dim
-        self.sizes |= dict.fromkeys(self.block_names, language_model.hidden_dim)
+        if language_model is not None and "blocks" in kinds:
+            self.block_names = [f"block_{index:02d}" for index in range(language_model.num_layers)]
+            self.sizes |= dict.fromkeys(self.block_names, language_model.hidden_dim)
 
     def encode(self, images):
         """Tokens of images, apart from `of`: what compiles that one must not round these otherwise.
@@ -96,6 +96,7 @@ class LinearHead(keras.layers.Layer):
         return ops.matmul((features - self.mean) / self.deviation, self.kernel) + self.bias
 
 
+@keras.saving.register_keras_serializable(package="vim_tf")
 class LinearProbe(keras.Model):
     """A softmax layer for each feature; none knows of the others.
 
@@ -113,8 +114,8 @@ class LinearProbe(keras.Model):
         Yu et al., 2022, https://arxiv.org/abs/2110.04627, section 4.2.
     """
 
-    def __init__(self, sizes, num_classes, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
+    def __init__(self, sizes, num_classes, dtype="float32", **kwargs):
+        super().__init__(dtype=dtype, **kwargs)
         self.sizes = dict(sizes)
         self.num_classes = num_classes
         self.heads = [LinearHead(size, num_classes, name=name) for name, size in self.sizes.items()]
