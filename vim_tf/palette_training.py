@@ -91,7 +91,7 @@ def find_palette(pixels, num_colors, max_iterations, seed):
     colors, counts = np.unique(pixels, axis=0, return_counts=True)
     facts = {"distinct_colors": len(colors), "used_colors": min(num_colors, len(colors)), "mse": 0.0, "iterations": 0}
     if len(colors) > num_colors:
-        # Without a tolerance: that of scikit-learn is measured against the colours' variance and ends after some rounds.
+        # No tolerance: it is relative to the variance of all colours, and with many centres ends after some rounds.
         clustering = KMeans(num_colors, n_init=1, max_iter=max_iterations, tol=0, random_state=seed)
         # With several threads the order of a sum, and so its rounding, would vary.
         with threadpoolctl.threadpool_limits(1):

@@ -42,9 +42,8 @@ def palette_tokenizer():
 
 
 def linear_probe():
-    return LinearProbe({"pixels": 3, "latents": 2}, num_classes=4), (
-        {"pixels": TOKENS[:, :3], "latents": TOKENS[:, :2]},
-    )
+    inputs = {"pixels": IMAGES[:, 0, 0], "latents": IMAGES[:, 0, 0, :2]}
+    return LinearProbe({"pixels": 3, "latents": 2}, num_classes=4), (inputs,)
 
 
 MODELS = [tokenizer, convolutional_tokenizer, language_model, discriminator, palette_tokenizer, linear_probe]

@@ -30,11 +30,11 @@ class StandIn:
 
 
 def examples(count, seed=0):
-    """Clouds of points around one centre for each class, as 2 x 2 images; they touch, so that weights stay finite."""
+    """Clouds of points around one centre for each class, as 2 x 2 images; they overlap, so that weights stay finite."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, NUM_CLASSES, count)
     centers = np.random.default_rng(1).normal(0, 1, [NUM_CLASSES, 12])
-    points = centers[labels] + random.normal(0, 1.0, [count, 12])
+    points = centers[labels] + random.normal(0, 2.5, [count, 12])
     return {"image": points.reshape(-1, 2, 2, 3).astype(np.float32), "label": labels}
 
 
