@@ -239,9 +239,9 @@ print(json.dumps(results))
 HELPS = [
     "vim_tf.train --help",
     "vim_tf.train --task=language_model --help",
+    "vim_tf.train --flagfile=configs/digits/language_model.flags -h",
     "vim_tf.train --task=palette --help",
     "vim_tf.train --task=linear_probe --help",
-    "vim_tf.train --flagfile=configs/digits/language_model.flags -h",
     "vim_tf.encode_dataset --help",
     "vim_tf.reconstruct --help",
     "vim_tf.sample --help",

@@ -146,9 +146,9 @@ COUNTS = {
         for name, sizes in {"ss": (SMALL, SMALL), "bb": (BASE, BASE), "sl": (SMALL, LARGE)}.items()
     },
 }
-# Flagfile of a language model: side of the grid, number of classes, parameters.
-# Their heads have the size of what is probed.
+# A probe's heads have the size of what is probed.
 PROBES = {"imagenet256/linear_probe"}
+# Flagfile of a language model: side of the grid, number of classes, parameters.
 LANGUAGE_MODELS = {
     f"imagenet256/vim_{name}{suffix}{labels}": (side, 1000, vim(size, side * side, classes))
     for name, size in {"base": VIM_BASE, "large": VIM_LARGE}.items()
