@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.cluster import KMeans
 
-from tests.testing import assert_equal_weights, tokenizer_config
+from tests.testing import assert_equal_weights, language_model_config, tokenizer_config
 from vim_tf import config as configs
 from vim_tf import palette_training, train, workdir
 from vim_tf.data import sources
@@ -160,3 +160,28 @@ def test_an_export_of_a_palette_gives_its_tokens_and_is_taken_as_a_tokenizer(tmp
     images = tf.random.stateless_uniform([2, 8, 8, 3], [0, 1])
     served = tf.saved_model.load(str(tmp_path / "export"))
     np.testing.assert_array_equal(served(images), tokenizer.quantized_latents(images))
+
+
+@pytest.mark.slow
+def test_the_same_language_model_trains_and_samples_on_a_palettes_tokens(tmp_path):
+    from vim_tf import encode_dataset, sample
+
+    palette = palette_config(tmp_path / "palette")
+    train.run(palette)
+    encode_dataset.run(configs.EncodeConfig(tokenizer=palette.workdir, output=f"{tmp_path}/tokens"))
+    train.run(language_model_config(tmp_path / "language_model", tmp_path / "tokens"))
+    facts = workdir.load_config(f"{tmp_path}/language_model").model.tokens
+    assert (facts.grid_height, facts.grid_width, facts.depth, facts.codebook_size) == (4, 4, 1, 8)
+    drawn = sample.run(
+        configs.SampleConfig(
+            tokenizer=palette.workdir,
+            language_model=f"{tmp_path}/language_model",
+            labels=(3,),
+            num_per_label=2,
+            sampling=configs.SamplingConfig(jit_compile=False),
+            output=f"{tmp_path}/samples",
+        )
+    )
+    tokenizer = workdir.load_tokenizer(palette.workdir)
+    expected = np.round(tokenizer.decode(drawn["tokens"]) * 255).astype(np.uint8)
+    np.testing.assert_array_equal(drawn["images"], expected)
