@@ -68,6 +68,21 @@ def test_run_under_mirrored_strategy_is_the_run_on_one_device(tmp_path, stages):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_precision_is_that_of_the_language_model_alone(tmp_path, stages, precision):
+    train.run(linear_probe_config(tmp_path / "float32", *stages))
+    train.run(linear_probe_config(tmp_path / "half", *stages, precision=precision))
+    one, other = (
+        {head.name: head for head in workdir.load_linear_probe(str(tmp_path / name), SIZES).heads}
+        for name in ("float32", "half")
+    )
+    for name in ("pixels", "latents"):
+        np.testing.assert_array_equal(one[name].kernel, other[name].kernel)
+    difference = np.abs(one["block_01"].mean - other["block_01"].mean)
+    assert 0 < np.max(difference) < 0.02
+
+
+@pytest.mark.slow
 def test_pixels_of_the_digits_come_close_to_scikit_learns_logistic_regression(tmp_path, stages):
     config = replace(
         linear_probe_config(tmp_path / "run", stages[0], total_steps=600, batch_size=64),

@@ -238,6 +238,7 @@ def _linear_probe_stage(config, strategy):
             lambda: build_linear_probe(inputs.features.sizes, inputs.config.facts.num_classes),
             config.optimizer,
             settings,
+            is_float32=True,
         )
         step_model = LinearProbeTrainer(probe, inputs.features, **shared)
 
@@ -264,12 +265,19 @@ def _initialize(config, step_model):
         workdir.initialize(step_model.trained, config.initialize_from, config.task)
 
 
-def _trained(build, optimizer_section, settings):
-    """The model to train, and the arguments that its step model shares with that of the other stage."""
+def _trained(build, optimizer_section, settings, is_float32=False):
+    """The model to train, and the arguments that its step model shares with those of the other stages.
+
+    Args:
+        build: function without arguments that returns the built model.
+        optimizer_section: OptimizerConfig.
+        settings: TrainingConfig.
+        is_float32: whether the model computes in float32 whatever the precision is.
+    """
     model = build()
     average = build() if settings.ema_decay else None
     return model, {
-        "optimizer": _optimizer(optimizer_section, settings, model),
+        "optimizer": _optimizer(optimizer_section, settings, model, is_float32),
         "jit_compile": settings.jit_compile,
         "seed": settings.seed,
         "num_microbatches": settings.gradient_accumulation_steps,
@@ -279,10 +287,9 @@ def _trained(build, optimizer_section, settings):
     }
 
 
-def _optimizer(section, settings, model):
-    return build_optimizer(
-        section, settings.total_steps, model.trainable_variables, scale_loss=settings.precision == "mixed_float16"
-    )
+def _optimizer(section, settings, model, is_float32=False):
+    scale_loss = settings.precision == "mixed_float16" and not is_float32
+    return build_optimizer(section, settings.total_steps, model.trainable_variables, scale_loss)
 
 
 def _check_batch(settings, strategy, group=1):

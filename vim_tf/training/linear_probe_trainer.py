@@ -15,8 +15,8 @@ class LinearProbeTrainer(StepModel):
 
     Args:
         probe: LinearProbe.
-        features: ImageFeatures; a function and no layer, as its weights belong to no checkpoint of the probe.
-        optimizer: built optimizer.
+        features: ImageFeatures, which is no layer: the frozen weights belong to no checkpoint of the probe.
+        optimizer: built optimizer, which doesn't scale its loss: heads compute in float32.
         jit_compile: whether XLA compiles everything behind the tokens.
         seed: int. The other arguments are those of `StepModel`.
     """
@@ -24,8 +24,7 @@ class LinearProbeTrainer(StepModel):
     def __init__(self, probe, features, optimizer, jit_compile, seed, **kwargs):
         super().__init__(probe, seed, ("linear_probe/loss", "linear_probe/gradient_norm"), **kwargs)
         self.probe = probe
-        # A tuple, as Keras would track the models of a bare attribute.
-        self._frozen = (features.encode, features.of)
+        self._features = features
         self._compiled_gradients = tf.function(self._gradients, jit_compile=jit_compile, autograph=False)
         self._compiled_features = tf.function(features.of, jit_compile=jit_compile, autograph=False)
         self.built = True
@@ -44,7 +43,7 @@ class LinearProbeTrainer(StepModel):
         count, means, squares = 0, {}, {}
         for batch in batches:
             images = batch["image"]
-            features = self._compiled_features(images, self._frozen[0](images))
+            features = self._compiled_features(images, self._features.encode(images))
             count_before, count = count, count + len(images)
             for name, values in features.items():
                 values = values.numpy().astype(np.float64)
@@ -73,11 +72,11 @@ class LinearProbeTrainer(StepModel):
     def _microbatch(self, batch, index):
         images = batch["image"]
         # Outside the compiled function, so that images get the very tokens that encode_dataset gives them.
-        tokens = self._frozen[0](images)
+        tokens = self._features.encode(images)
         return self._compiled_gradients(images, tokens, tf.cast(batch["label"], tf.int32))
 
     def _gradients(self, images, tokens, labels):
-        features = self._frozen[1](images, tokens)
+        features = self._features.of(images, tokens)
         with tf.GradientTape() as tape:
             losses = [classification_loss(labels, logits) for logits in self.probe(features).values()]
             loss = self.mean_share(tf.add_n(losses))
