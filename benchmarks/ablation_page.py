@@ -1,8 +1,8 @@
 """The page and the plot of the ablation."""
 
 import io
-import os
-import platform
+
+from benchmarks.pages import line, machine, minutes
 
 # Codebook usage of the rows that are in table 4 of https://arxiv.org/abs/2110.04627 (ImageNet 256, 8192 codes).
 PAPER_USAGE = {"dim 256": 0.04, "dim 32, no l2-norm": 0.02, "dim 32, l2-norm": 0.96, "CNN": 0.63}
@@ -70,7 +70,7 @@ def _table(results):
     metrics = [column for column in _METRICS if all(column[0] in result.metrics for result in results.values())]
     headings = ["row", *(heading for _, heading, _, _ in metrics), "images/s, training", "images/s, encoding"]
     headings += ["parameters", "usage in the paper"]
-    lines = [_line(headings), _line(["---"] + ["---:"] * (len(headings) - 1))]
+    lines = [line(headings), line(["---"] + ["---:"] * (len(headings) - 1))]
     for name, result in results.items():
         cells = [
             f"{factor * result.metrics[metric]:.{digits}f}{' %' if factor == 100 else ''}"
@@ -81,12 +81,8 @@ def _table(results):
             f"{result.num_parameters / 1e6:.2f} M",
             f"{100 * PAPER_USAGE[name]:.0f} %" if name in PAPER_USAGE else "-",
         ]
-        lines.append(_line([name, *cells]))
+        lines.append(line([name, *cells]))
     return lines
-
-
-def _line(cells):
-    return f"| {' | '.join(cells)} |"
 
 
 def _order(results):
@@ -130,27 +126,11 @@ def _conditions(results, seconds_of_this_call):
         f"trained {network['steps']} steps to tell the two photographs apart. It doesn't compare with an FID.",
         "Images/s": f"training: median over intervals of {training.log_every_steps} steps; encoding: median over "
         "rounds in which the rows take turns, batches of 128.",
-        "Time": f"the trainings took {_minutes(seconds)}; the call that wrote this page took "
-        f"{_minutes(seconds_of_this_call)}, without what earlier calls had trained.",
-        "Machine": _machine(),
+        "Time": f"the trainings took {minutes(seconds)}; the call that wrote this page took "
+        f"{minutes(seconds_of_this_call)}, without what earlier calls had trained.",
+        "Machine": machine(),
     }
     return [f"* {name}: {text}" for name, text in facts.items()]
-
-
-def _minutes(seconds):
-    return f"{int(seconds // 60)}:{int(seconds % 60):02d} minutes"
-
-
-def _machine():
-    import tensorflow as tf
-
-    name = platform.processor() or platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-        name = names[0] if names else name
-    cores = len(os.sched_getaffinity(0))
-    return f"{cores} cores of {name}; TensorFlow {tf.__version__}, Python {platform.python_version()}."
 
 
 def plot(results):

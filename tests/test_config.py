@@ -24,6 +24,8 @@ SECTIONS = [
 GIVEN = {
     configs.TokenizerTrainConfig: {"workdir": "w"},
     configs.LanguageModelTrainConfig: {"workdir": "w", "tokens": "t"},
+    configs.PaletteTrainConfig: {"workdir": "w"},
+    configs.LinearProbeTrainConfig: {"workdir": "w", "tokenizer": "t", "language_model": "l"},
     configs.EncodeConfig: {"tokenizer": "t", "output": "o"},
     configs.MaterializeConfig: {"tokenizer": "t", "output": "o"},
     configs.MeasureReferenceConfig: {
@@ -79,6 +81,9 @@ NOT_POSITIVE = {
         "checkpoint_every_steps",
         "keep_checkpoints",
     ],
+    configs.PaletteModelConfig: ["height", "width", "grid_height", "grid_width"],
+    configs.ClusteringConfig: ["num_pixels", "max_iterations"],
+    configs.ProbeConfig: ["statistics_steps"],
     configs.SamplingConfig: ["temperature", "batch_size", "rejection_keep"],
     configs.EvaluationConfig: ["samples_per_label", "batch_size", "feature_steps"],
     configs.EncodeConfig: ["batch_size", "num_shards"],
@@ -149,7 +154,12 @@ OUT_OF_RANGE = [
     *((configs.SamplingConfig, "top_p", value) for value in (0.0, 1.1)),
     *(
         (section, "seed", value)
-        for section in (configs.TrainingConfig, configs.EvaluationConfig, configs.SampleConfig)
+        for section in (
+            configs.TrainingConfig,
+            configs.EvaluationConfig,
+            configs.SampleConfig,
+            configs.ClusteringConfig,
+        )
         for value in (-1, 2**31)
     ),
     (configs.OptimizerConfig, "learning_rate", float("nan")),
@@ -159,6 +169,13 @@ OUT_OF_RANGE = [
     (configs.LanguageModelTrainConfig, "task", "tokenizer"),
     (configs.TokenizerTrainConfig, "strategy", "many"),
     (configs.LanguageModelTrainConfig, "strategy", "many"),
+    (configs.PaletteTrainConfig, "task", "tokenizer"),
+    (configs.PaletteModelConfig, "codebook_size", 1),
+    (configs.LinearProbeTrainConfig, "task", "tokenizer"),
+    (configs.LinearProbeTrainConfig, "strategy", "many"),
+    (configs.ProbeConfig, "features", ("pixels", "logits")),
+    (configs.ProbeConfig, "latents", "summed"),
+    *((configs.ProbeConfig, "min_deviation", value) for value in (0.0, 1.1)),
     (configs.EvaluateConfig, "split", "test"),
     (configs.EncodeConfig, "split", ("train", "test")),
     (configs.EncodeConfig, "views", "five_crop"),
@@ -169,10 +186,12 @@ MISSING = [
     *((section, name, type(value)()) for section, given in GIVEN.items() for name, value in given.items()),
     (configs.EncodeConfig, "split", ()),
     (configs.EvaluationConfig, "kind", ()),
+    (configs.ProbeConfig, "features", ()),
     (configs.PipelineConfig, "name", ""),
 ]
 # Without labels every label is drawn; without a language model the tokenizer is exported or measured alone.
 MISSING.remove((configs.SampleConfig, "labels", ()))
+MISSING.remove((configs.LinearProbeTrainConfig, "language_model", ""))
 
 
 def name_of(value):
@@ -187,7 +206,7 @@ def test_a_value_out_of_range_is_refused_by_name(section, name, value):
 
 @pytest.mark.parametrize(("section", "name", "value"), MISSING, ids=name_of)
 def test_a_missing_value_is_asked_for_by_its_flag(section, name, value):
-    with pytest.raises(InputError, match=rf"--(evaluation\.)?{name}\b"):
+    with pytest.raises(InputError, match=rf"--(evaluation\.|probe\.)?{name}\b"):
         make(section, **{name: value})
 
 
@@ -228,6 +247,31 @@ def test_deviation_groups_must_not_mix_real_and_generated_images():
 def test_only_generation_needs_a_language_model():
     evaluation = configs.EvaluationConfig(kind=("reconstruction",))
     assert make(configs.EvaluateConfig, language_model="", evaluation=evaluation).language_model == ""
+
+
+def test_a_probe_of_blocks_alone_needs_a_language_model():
+    blocks = configs.ProbeConfig(features=("blocks",))
+    with pytest.raises(InputError, match="--language_model is needed to probe its blocks"):
+        make(configs.LinearProbeTrainConfig, language_model="", probe=blocks)
+    assert make(configs.LinearProbeTrainConfig, probe=blocks)
+    assert make(configs.LinearProbeTrainConfig, language_model="")
+
+
+def test_one_head_of_a_probe_must_not_slow_the_others():
+    with pytest.raises(InputError, match="optimizer.clip_norm must be 0"):
+        make(configs.LinearProbeTrainConfig, optimizer=configs.OptimizerConfig(clip_norm=1.0))
+
+
+def test_a_probe_is_not_measured_on_what_it_is_trained_on():
+    evaluation = configs.EvaluationConfig(kind=("linear_probe",))
+    with pytest.raises(InputError, match="linear_probe needs --split=validation"):
+        make(configs.EvaluateConfig, evaluation=evaluation, split="train")
+
+
+@pytest.mark.parametrize("name", ["height", "width"])
+def test_places_of_a_palette_must_be_whole_pixels(name):
+    with pytest.raises(InputError, match=rf"model\.{name} 20 is no multiple of model\.grid_{name} 8"):
+        configs.PaletteModelConfig(**{"grid_height": 8, "grid_width": 8, name: 20})
 
 
 @pytest.mark.parametrize(
@@ -337,9 +381,11 @@ def test_what_a_resume_may_change_is_run_length_places_records_and_devices():
             "keep_freed_memory",
         }
         fields = {field.name for field in dataclasses.fields(config_class)}
-        places = {"workdir", "tokens", "tokenizer", "initialize_from"} & fields
+        places = {"workdir", "tokens", "tokenizer", "language_model", "initialize_from"} & fields
         shown = {name for name, _ in configs.leaves(config_class) if name.startswith(("alarms.", "validation."))}
-        assert resumable == {f"training.{name}" for name in training} | shown | places | {"strategy", "tpu"}
+        devices = {"strategy", "tpu"} & fields
+        loop = {f"training.{name}" for name in training} if "training" in fields else set()
+        assert resumable == loop | shown | places | devices
 
 
 def test_the_defaults_are_the_papers():
@@ -417,11 +463,18 @@ def build_abstractly(config):
     """The models of a train config, without memory for their weights."""
     from vim_tf.models.discriminators import build_discriminator
     from vim_tf.models.language_model import build_language_model
+    from vim_tf.models.linear_probe import build_linear_probe
+    from vim_tf.models.palette import build_palette_tokenizer
     from vim_tf.models.tokenizer import build_tokenizer
 
     with keras.StatelessScope(initialize_variables=False):
         if isinstance(config, configs.TokenizerTrainConfig):
             models = build_tokenizer(config.model), build_discriminator(config.model)
+        elif isinstance(config, configs.PaletteTrainConfig):
+            models = (build_palette_tokenizer(config.model),)
+        elif isinstance(config, configs.LinearProbeTrainConfig):
+            # Their sizes are those of the stages under them.
+            models = (build_linear_probe(dict.fromkeys(config.probe.features, 8), num_classes=10),)
         else:
             facts = configs.TokenFacts("abc", grid_height=4, grid_width=4, codebook_size=256, num_classes=10)
             models = (build_language_model(dataclasses.replace(config.model, tokens=facts)),)

@@ -180,7 +180,8 @@ class TestChoose:
         assert self.choose("--workdir=w") == "tokenizer"
 
     def test_another_value_is_refused_with_the_allowed_ones(self):
-        with pytest.raises(InputError, match=r"--task=decoder: value should be one of <tokenizer\|language_model>"):
+        allowed = r"<tokenizer\|palette\|language_model\|linear_probe>"
+        with pytest.raises(InputError, match=f"--task=decoder: value should be one of {allowed}"):
             self.choose("--task=decoder")
 
     def test_a_missing_file_is_refused(self):
@@ -239,6 +240,8 @@ HELPS = [
     "vim_tf.train --help",
     "vim_tf.train --task=language_model --help",
     "vim_tf.train --flagfile=configs/digits/language_model.flags -h",
+    "vim_tf.train --task=palette --help",
+    "vim_tf.train --task=linear_probe --help",
     "vim_tf.encode_dataset --help",
     "vim_tf.reconstruct --help",
     "vim_tf.sample --help",

@@ -146,6 +146,8 @@ COUNTS = {
         for name, sizes in {"ss": (SMALL, SMALL), "bb": (BASE, BASE), "sl": (SMALL, LARGE)}.items()
     },
 }
+# A probe's heads have the size of what is probed.
+PROBES = {"imagenet256/linear_probe"}
 # Flagfile of a language model: side of the grid, number of classes, parameters.
 LANGUAGE_MODELS = {
     f"imagenet256/vim_{name}{suffix}{labels}": (side, 1000, vim(size, side * side, classes))
@@ -179,7 +181,7 @@ def test_every_flagfile_of_the_paper_is_counted():
     folders = ("imagenet256", "celebahq256", "ffhq256")
     assert {
         f"{path.parent.name}/{path.stem}" for folder in folders for path in (ROOT / "configs" / folder).iterdir()
-    } == set(COUNTS) | set(LANGUAGE_MODELS)
+    } == set(COUNTS) | set(LANGUAGE_MODELS) | PROBES
 
 
 @pytest.mark.parametrize("name", COUNTS)

@@ -33,3 +33,8 @@ def test_libraries_are_heard_from_warnings_on_and_this_project_always():
     assert not terminal.is_shown(record(logging.INFO, "/elsewhere/tensorflow/checkpoint.py"))
     assert terminal.is_shown(record(logging.WARNING, "/elsewhere/tensorflow/checkpoint.py"))
     assert terminal.is_shown(record(logging.INFO, os.path.join(ROOT, "vim_tf", "data", "ingestion.py")))
+
+
+def test_that_each_of_several_models_is_traced_is_no_warning():
+    text = "5 out of the last 5 calls to <function f> triggered tf.function retracing. Tracing is expensive"
+    assert not terminal.is_shown(logging.LogRecord("absl", logging.WARNING, "/elsewhere/tf.py", 1, text, (), None))

@@ -68,6 +68,38 @@ def save_untrained_tokenizer(folder):
     return config.workdir
 
 
+def save_untrained_language_model(folder, tokenizer):
+    """Writes the language model of `language_model_config`, for the digits' tokens of a trained tokenizer, as a stage.
+
+    Args:
+        folder, tokenizer: str or path.
+
+    Returns:
+        str, the folder.
+    """
+    from vim_tf import workdir
+    from vim_tf.encode_dataset import tokenizer_facts
+    from vim_tf.models.language_model import build_language_model
+
+    facts = configs.TokenFacts(**tokenizer_facts(workdir.load_tokenizer(str(tokenizer))), num_classes=10)
+    config = replace(language_model_config(folder, "unused"), model={"tokens": facts})
+    workdir.save_stage(build_language_model(config.model), config, config.workdir)
+    return config.workdir
+
+
+def linear_probe_config(workdir, tokenizer, language_model="", **training):
+    """A linear probe of 8 x 8 digits that trains in seconds."""
+    return configs.LinearProbeTrainConfig(
+        workdir=str(workdir),
+        tokenizer=str(tokenizer),
+        language_model=str(language_model),
+        augmentation=configs.AugmentationConfig(crop="center", flip=False),
+        probe=configs.ProbeConfig(statistics_steps=4),
+        optimizer=OPTIMIZER,
+        training=_training(**training),
+    )
+
+
 def _training(**settings):
     defaults = {
         "total_steps": 4,

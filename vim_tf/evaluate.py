@@ -18,13 +18,15 @@ def run(config):
     Raises:
         InputError: unusable stages, images, feature network or reference.
     """
-    from vim_tf import workdir
+    from vim_tf import probe, workdir
     from vim_tf.data import sources
     from vim_tf.evaluation import results
     from vim_tf.evaluation.paper_results import paper_rows
     from vim_tf.evaluation.report import write_report
     from vim_tf.training import strategies
 
+    # Before anything takes time: a flagfile may be wrong.
+    probe_config = probe.train_config(config) if "linear_probe" in config.evaluation.kind else None
     strategy = strategies.build_strategy(config.strategy)
     with strategy.scope():
         tokenizer = workdir.load_tokenizer(config.tokenizer)
@@ -35,6 +37,8 @@ def run(config):
     stages = {"tokenizer": config.tokenizer}
     if "generation" in config.evaluation.kind:
         stages["language_model"] = config.language_model
+    if probe_config:
+        result = result.merged(probe.measure(probe_config))
     source = splits[config.split]
     results.write_metrics(f"{config.output}/metrics.json", result.metrics, result.conditions)
     write_report(

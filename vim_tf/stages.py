@@ -12,16 +12,19 @@ from vim_tf.data import augmentation, pipeline, sources
 from vim_tf.errors import InputError
 from vim_tf.evaluation.generation import SampleEvaluator
 from vim_tf.evaluation.reconstruction import ReconstructionEvaluator
-from vim_tf.evaluation.results import METRICS
+from vim_tf.evaluation.results import metric_info
 from vim_tf.evaluation.tokens import TokenEvaluator
 from vim_tf.losses.perceptual import load_perceptual
 from vim_tf.models.discriminators import build_discriminator
 from vim_tf.models.language_model import build_language_model
+from vim_tf.models.linear_probe import build_linear_probe
 from vim_tf.models.tokenizer import build_tokenizer
+from vim_tf.probe_inputs import open_probe_inputs
 from vim_tf.sampling.generate import Sampler
 from vim_tf.token_inputs import open_inputs
 from vim_tf.training.best_model import BestModel
 from vim_tf.training.language_model_trainer import LanguageModelTrainer
+from vim_tf.training.linear_probe_trainer import LinearProbeTrainer
 from vim_tf.training.optimizers import build_optimizer
 from vim_tf.training.precision import precision
 from vim_tf.training.tokenizer_trainer import TokenizerTrainer
@@ -37,6 +40,7 @@ class Stage:
         batches: function of the first step and the rows of each batch that are wanted, as in `pipeline`, that returns
             the endless training data.
         validate: function without arguments that returns an EvaluationResult.
+        begin: function without arguments, called once before the first step of a training without checkpoint.
         validated: names of the metrics that it measures.
         shown: names of the metrics in the progress line.
         unit: what an example of a batch is called.
@@ -49,6 +53,7 @@ class Stage:
     step_model: Any
     batches: Callable
     validate: Callable
+    begin: Callable
     validated: tuple[str, ...]
     shown: tuple[str, ...]
     unit: str
@@ -63,13 +68,17 @@ def build_stage(config, strategy):
     """The stage that a train config describes.
 
     Args:
-        config: TokenizerTrainConfig or LanguageModelTrainConfig.
+        config: TokenizerTrainConfig, LanguageModelTrainConfig or LinearProbeTrainConfig.
         strategy: tf.distribute.Strategy in whose scope models are built.
 
     Raises:
         InputError: unusable data, weights or tokens, or a batch that the replicas can't share.
     """
-    build = {"tokenizer": _tokenizer_stage, "language_model": _language_model_stage}[config.task]
+    build = {
+        "tokenizer": _tokenizer_stage,
+        "language_model": _language_model_stage,
+        "linear_probe": _linear_probe_stage,
+    }[config.task]
     return build(config, strategy)
 
 
@@ -90,7 +99,7 @@ def build_best_model(stage, folder):
     return BestModel(
         f"{folder}/best",
         metric,
-        higher_is_better=METRICS[metric].better == "higher",
+        higher_is_better=metric_info(metric).better == "higher",
         save=lambda folder: workdir.save_stage(stage.step_model.inference_model, stage.config, folder),
     )
 
@@ -129,6 +138,7 @@ def _tokenizer_stage(config, strategy):
             train, settings.batch_size, settings.seed, start, augment=augment, rows=rows
         ),
         validate=lambda: evaluator.run(step_model.inference_model),
+        begin=lambda: _initialize(config, step_model),
         validated=tuple(f"reconstruction/{name}" for name in ("psnr", "ssim", "l1", "l2"))
         + ("codebook/usage", "codebook/perplexity"),
         shown=("tokenizer/l2_loss", "codebook/window_usage", "tokenizer/discriminator_loss"),
@@ -189,6 +199,7 @@ def _language_model_stage(config, strategy):
         step_model=step_model,
         batches=inputs.batches,
         validate=_language_model_validation(config, step_model.inference_model, tokenizer, inputs),
+        begin=lambda: _initialize(config, step_model),
         validated=("language_model/validation_bits_per_token",),
         shown=("language_model/bits_per_token",),
         unit="images",
@@ -220,12 +231,55 @@ def _language_model_validation(config, language_model, tokenizer, inputs):
     return lambda: evaluator.run(language_model).merged(shown.run(tokenizer, sampler))
 
 
-def _trained(build, optimizer_section, settings):
-    """The model to train, and the arguments that its step model shares with that of the other stage."""
+def _linear_probe_stage(config, strategy):
+    settings = config.training
+    _check_batch(settings, strategy)
+    with strategy.scope():
+        inputs = open_probe_inputs(config)
+        probe, shared = _trained(
+            lambda: build_linear_probe(inputs.features.sizes, inputs.config.facts.num_classes),
+            config.optimizer,
+            settings,
+            is_float32=True,
+        )
+        step_model = LinearProbeTrainer(probe, inputs.features, **shared)
+
+    def begin():
+        step_model.standardize(inputs.batches(0).take(config.probe.statistics_steps), config.probe.min_deviation)
+
+    features, summary = tuple(inputs.features.sizes), ("top1",) if inputs.features.block_names else ()
+    return Stage(
+        config=inputs.config,
+        step_model=step_model,
+        batches=inputs.batches,
+        validate=lambda: inputs.evaluator.run(step_model.inference_model),
+        begin=begin,
+        validated=tuple(f"linear_probe/{name}" for name in (*summary, *(f"{feature}_top1" for feature in features))),
+        shown=("linear_probe/loss",),
+        unit="images",
+        rates={"linear_probe/steps_per_second": 1, "linear_probe/images_per_second": settings.batch_size},
+        readings=_learning_rates("linear_probe", step_model),
+    )
+
+
+def _initialize(config, step_model):
+    if config.initialize_from:
+        workdir.initialize(step_model.trained, config.initialize_from, config.task)
+
+
+def _trained(build, optimizer_section, settings, is_float32=False):
+    """The model to train, and the arguments that its step model shares with those of the other stages.
+
+    Args:
+        build: function without arguments that returns the built model.
+        optimizer_section: OptimizerConfig.
+        settings: TrainingConfig.
+        is_float32: whether the model computes in float32 whatever the precision is.
+    """
     model = build()
     average = build() if settings.ema_decay else None
     return model, {
-        "optimizer": _optimizer(optimizer_section, settings, model),
+        "optimizer": _optimizer(optimizer_section, settings, model, is_float32),
         "jit_compile": settings.jit_compile,
         "seed": settings.seed,
         "num_microbatches": settings.gradient_accumulation_steps,
@@ -235,10 +289,9 @@ def _trained(build, optimizer_section, settings):
     }
 
 
-def _optimizer(section, settings, model):
-    return build_optimizer(
-        section, settings.total_steps, model.trainable_variables, scale_loss=settings.precision == "mixed_float16"
-    )
+def _optimizer(section, settings, model, is_float32=False):
+    scale_loss = settings.precision == "mixed_float16" and not is_float32
+    return build_optimizer(section, settings.total_steps, model.trainable_variables, scale_loss)
 
 
 def _check_batch(settings, strategy, group=1):

@@ -22,6 +22,8 @@ _START_UP_CHATTER = (
     "This TensorFlow binary is optimized",
     "To enable the following instructions",
 )
+# A trace is kept for each model and data split of a process, where one command works on several of them.
+_NO_WARNING = "triggered tf.function retracing"
 
 
 def quiet_libraries():
@@ -40,7 +42,8 @@ def quiet_libraries():
 
 def is_shown(record):
     """Whether a log record is shown: logging.LogRecord to bool."""
-    return record.levelno >= logging.WARNING or record.pathname.startswith(_OWN_FOLDERS)
+    is_warning = record.levelno >= logging.WARNING and _NO_WARNING not in str(record.msg)
+    return is_warning or record.pathname.startswith(_OWN_FOLDERS)
 
 
 def load_tensorflow():

@@ -10,7 +10,7 @@ def run(config):
     """Trains a stage to its last step, going on from the workdir's latest checkpoint.
 
     Args:
-        config: TokenizerTrainConfig or LanguageModelTrainConfig.
+        config: TokenizerTrainConfig, PaletteTrainConfig, LanguageModelTrainConfig or LinearProbeTrainConfig.
 
     Returns:
         dict from metric name to float, as last recorded.
@@ -19,6 +19,11 @@ def run(config):
         InputError: unusable data, tokens or workdir.
         FloatingPointError: a metric became NaN or infinite.
     """
+    if isinstance(config, configs.PaletteTrainConfig):
+        from vim_tf import palette_training
+
+        # Clustering is no training in steps: none of what follows is about it.
+        return palette_training.run(config)
     # TensorFlow takes seconds to import, and a mistyped flag should not cost them.
     import keras
     import tensorflow as tf
@@ -51,7 +56,8 @@ def _train(config, strategy, folder):
     config, step_model, settings = stage.config, stage.step_model, config.training
     best = stages.build_best_model(stage, folder)
     workdir.prepare(config, folder)
-    # 4. Restore. Precedence: the workdir's latest checkpoint, else the stage to start from, else the initial weights.
+    # 4. Restore. Precedence: the workdir's latest checkpoint, else what the stage starts from (the weights of another
+    # run, statistics of the data), else the initial weights.
     checkpoints = Checkpoints(
         f"{folder}/checkpoints", step_model.checkpointed(), step_model.step, settings.keep_checkpoints
     )
@@ -59,8 +65,8 @@ def _train(config, strategy, folder):
     strategies.check_same_step(strategy, start)
     if start and is_chief:
         print(f"{config.workdir}: going on from step {start} of {settings.total_steps}", file=sys.stderr, flush=True)
-    elif not start and config.initialize_from:
-        workdir.initialize(step_model.trained, config.initialize_from, config.task)
+    elif not start:
+        stage.begin()
         step_model.copy_to_average()
     if is_chief:
         bytes_per_weight = state_bytes_per_parameter(step_model.optimizer, step_model.trained.trainable_variables)
@@ -100,7 +106,7 @@ def main():
     def select(argv):
         return configs.TRAIN_CONFIGS[flags.choose("task", configs.TRAIN_CONFIGS, "tokenizer", argv)]
 
-    flags.main(run, select, "Trains one stage of vim_tf; --task=language_model --help shows the other stage's flags.")
+    flags.main(run, select, "Trains one stage of vim_tf; --task=<stage> --help shows another stage's flags.")
 
 
 if __name__ == "__main__":

@@ -9,11 +9,15 @@ import tensorflow as tf
 from vim_tf import config as configs
 from vim_tf.errors import InputError
 from vim_tf.models.language_model import build_language_model
+from vim_tf.models.linear_probe import build_linear_probe
+from vim_tf.models.palette import build_palette_tokenizer
 from vim_tf.models.tokenizer import build_tokenizer
 from vim_tf.training.checkpoints import restore_model, save_model
 
 # Where an exported model keeps the stages that it was made of; TF Serving passes this folder over.
 EXPORTED_STAGES = "assets.extra"
+# Stages that give a tokenizer.
+_TOKENIZERS = {"tokenizer": build_tokenizer, "palette": build_palette_tokenizer}
 
 
 def load_config(path, task=None):
@@ -21,7 +25,7 @@ def load_config(path, task=None):
 
     Args:
         path: str, a workdir, or an exported model together with `task`.
-        task: tokenizer or language_model; None = whatever the workdir holds.
+        task: tokenizer (of any kind), language_model or linear_probe; None = whatever the workdir holds.
 
     Raises:
         InputError: there is no trained stage, or it is one of another task.
@@ -36,7 +40,8 @@ def load_tokenizer(path):
         InputError: there is none.
     """
     folder = _stage_folder(path, "tokenizer")
-    tokenizer = build_tokenizer(_read_config(folder, "tokenizer").model)
+    config = _read_config(folder, "tokenizer")
+    tokenizer = _TOKENIZERS[config.task](config.model)
     restore_model(f"{folder}/checkpoints", tokenizer)
     tokenizer.checksum = checksum(tokenizer)
     return tokenizer
@@ -59,6 +64,22 @@ def load_language_model(path, tokenizer=None):
     language_model = build_language_model(section)
     restore_model(f"{folder}/checkpoints", language_model)
     return language_model
+
+
+def load_linear_probe(path, sizes):
+    """The trained heads of a workdir.
+
+    Args:
+        path: str.
+        sizes: dict from a feature's name to its length, as `ImageFeatures` has it for the stages under the probe.
+
+    Raises:
+        InputError: there are none, or of other features.
+    """
+    folder = _stage_folder(path, "linear_probe")
+    probe = build_linear_probe(sizes, _read_config(folder, "linear_probe").facts.num_classes)
+    restore_model(f"{folder}/checkpoints", probe)
+    return probe
 
 
 def initialize(model, path, task):
@@ -103,13 +124,29 @@ def prepare(config, folder=None):
     Raises:
         InputError: the workdir was trained with another config; the message names the fields.
     """
-    if tf.io.gfile.exists(f"{config.workdir}/config.json"):
-        _check_resumable(_read_config(config.workdir, None), config)
-    elif folder in (None, config.workdir) and tf.io.gfile.isdir(config.workdir) and tf.io.gfile.listdir(config.workdir):
-        raise InputError(f"--workdir={config.workdir} is not empty and holds no config.json: not a workdir of ours")
+    if not check_workdir(config) and folder in (None, config.workdir):
+        check_empty(config.workdir)
     folder = folder or config.workdir
     tf.io.gfile.makedirs(folder)
     _write_config(config, folder)
+
+
+def check_workdir(config):
+    """Whether the workdir holds a stage that was trained, or began to be, with this config.
+
+    Raises:
+        InputError: it was trained with another config; the message names the fields.
+    """
+    if not tf.io.gfile.exists(f"{config.workdir}/config.json"):
+        return False
+    _check_resumable(_read_config(config.workdir, None), config)
+    return True
+
+
+def check_empty(folder):
+    """Refuses a folder without config.json in which there is something else."""
+    if tf.io.gfile.isdir(folder) and tf.io.gfile.listdir(folder):
+        raise InputError(f"--workdir={folder} is not empty and holds no config.json: not a workdir of ours")
 
 
 def save_stage(model, config, folder):
@@ -160,7 +197,7 @@ def _read_config(folder, task):
             config_class = configs.TRAIN_CONFIGS[found]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{folder}/config.json is no config of a trained stage: {error!r}") from error
-    if task and found != task:
+    if task and found != task and not (task == "tokenizer" and found in _TOKENIZERS):
         raise InputError(f"{folder} holds a {found}, where a {task} is needed")
     return configs.from_dict(config_class, values)
 

@@ -58,3 +58,15 @@ def test_thinning_keeps_both_ends_and_spikes():
     steps, kept = plots._thinned(np.arange(100_000), values)
     assert len(kept) < 500
     assert {0, 55_555, 77_777, 99_999} <= set(steps.tolist())
+
+
+def test_a_curve_with_intervals_shows_its_references_in_the_page_s_colours():
+    svg = plots.interval_curve([0, 1, 2], [0.4, 0.6, 0.5], [0.3, 0.5, 0.4], [0.5, 0.7, 0.6], "p", {"pixels": 0.55})
+    assert "pixels" in texts(svg)
+    assert not re.search(r"#[0-9a-f]{6}", svg)
+    assert all(name.startswith("p-") for name in re.findall(r'\bid="([^"]*)"', svg))
+
+
+def test_a_curve_with_intervals_has_a_tick_for_the_first_block():
+    svg = plots.interval_curve(list(range(4)), [0.4, 0.6, 0.5, 0.5], [0.3] * 4, [0.7] * 4, "p")
+    assert "0" in texts(svg)

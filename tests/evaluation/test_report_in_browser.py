@@ -17,6 +17,9 @@ def folder(tmp_path_factory):
     noise = random.integers(0, 256, [36, 20 * 18, 3]).astype(np.uint8)
     metrics = {"reconstruction/psnr": 25.0, "generation/frechet_distance": 3.25, "real/frechet_distance": 1.5}
     conditions = {"generation/frechet_distance": {"reference": {"resize_rule": "a long rule " * 20}}}
+    for block, accuracy in enumerate((0.5, 0.8, 0.7)):
+        metrics[f"linear_probe/block_{block:02d}_top1"] = accuracy
+        conditions[f"linear_probe/block_{block:02d}_top1"] = {"interval_95": [accuracy - 0.05, accuracy + 0.05]}
     write_report(
         str(folder / "report.html"),
         title="A name that is as long as names of data sets get: imagenet2012_subset/10pct",

@@ -193,6 +193,14 @@ class TestFeatures:
         model.label_embedding.embeddings.assign(table)
         np.testing.assert_array_equal(model.features(tokens), before)
 
+    def test_all_blocks_in_one_pass_are_those_of_each_block(self, tokens):
+        model = model_with(features_block=0)
+        together = model.block_features(tokens).numpy()
+        assert together.shape == (len(tokens), model.num_layers, model.hidden_dim)
+        for block in range(model.num_layers):
+            model.features_block = block
+            np.testing.assert_array_equal(together[:, block], model.features(tokens))
+
 
 class TestBuildLanguageModel:
     def build(self, **settings):

@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from vim_tf.models.discriminators import StyleGAN2Discriminator
 from vim_tf.models.language_model import LanguageModel
+from vim_tf.models.linear_probe import LinearProbe
+from vim_tf.models.palette import PaletteTokenizer
 from vim_tf.models.tokenizer import VQGAN, ViTVQGAN
 
 TRANSFORMER = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
@@ -35,7 +37,16 @@ def discriminator():
     return model, (IMAGES,)
 
 
-MODELS = [tokenizer, convolutional_tokenizer, language_model, discriminator]
+def palette_tokenizer():
+    return PaletteTokenizer(8, 12, 2, 3, codebook_size=5), (IMAGES,)
+
+
+def linear_probe():
+    inputs = {"pixels": IMAGES[:, 0, 0], "latents": IMAGES[:, 0, 0, :2]}
+    return LinearProbe({"pixels": 3, "latents": 2}, num_classes=4), (inputs,)
+
+
+MODELS = [tokenizer, convolutional_tokenizer, language_model, discriminator, palette_tokenizer, linear_probe]
 
 
 @pytest.fixture(scope="module", params=MODELS, ids=lambda make: make.__name__)

@@ -35,8 +35,9 @@ from vim_tf.config.models import (
     TransformerConfig,
     ViTConfig,
 )
+from vim_tf.config.palette import ClusteringConfig, PaletteModelConfig, PaletteTrainConfig
+from vim_tf.config.probe import LinearProbeTrainConfig, ProbeConfig, ProbeFacts
 from vim_tf.config.training import (
-    TRAIN_CONFIGS,
     AlarmConfig,
     LanguageModelAlarmConfig,
     LanguageModelTrainConfig,
@@ -47,6 +48,14 @@ from vim_tf.config.training import (
     TrainingConfig,
 )
 
+# What `--task` chooses from.
+TRAIN_CONFIGS = {
+    "tokenizer": TokenizerTrainConfig,
+    "palette": PaletteTrainConfig,
+    "language_model": LanguageModelTrainConfig,
+    "linear_probe": LinearProbeTrainConfig,
+}
+
 __all__ = [
     "EVALUATION_KINDS",
     "SPLITS",
@@ -54,6 +63,7 @@ __all__ = [
     "AlarmConfig",
     "AugmentationConfig",
     "CNNConfig",
+    "ClusteringConfig",
     "CompleteConfig",
     "DataConfig",
     "DiscriminatorConfig",
@@ -69,8 +79,13 @@ __all__ = [
     "LanguageModelValidationConfig",
     "MaterializeConfig",
     "MeasureReferenceConfig",
+    "LinearProbeTrainConfig",
     "OptimizerConfig",
+    "PaletteModelConfig",
+    "PaletteTrainConfig",
     "PipelineConfig",
+    "ProbeConfig",
+    "ProbeFacts",
     "QuantizerConfig",
     "ReconstructConfig",
     "SampleConfig",

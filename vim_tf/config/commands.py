@@ -14,7 +14,7 @@ from vim_tf.config.fields import (
     setting,
 )
 
-EVALUATION_KINDS = ("real", "reconstruction", "generation")
+EVALUATION_KINDS = ("real", "reconstruction", "generation", "linear_probe")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,8 @@ class EvaluationConfig:
     """What is measured, and how."""
 
     kind: tuple[str, ...] = setting(
-        EVALUATION_KINDS, "what to measure, separated by commas; real: what the real images themselves score"
+        ("real", "reconstruction", "generation"),
+        "what to measure, separated by commas; real: what the real images themselves score",
     )
     samples_per_label: int = setting(50, "samples drawn for each label (for an unconditional model: in all x 10)")
     batch_size: int = setting(64, "images a step")
@@ -233,6 +234,9 @@ class EvaluateConfig:
     strategy: Literal["auto", "one", "mirrored"] = setting(
         "auto", "devices that share each batch: auto takes every GPU that TensorFlow sees, else the CPU"
     )
+    linear_probe_flagfile: str = setting(
+        "", "linear_probe: flags of vim_tf.train --task=linear_probe for its heads; empty = the defaults"
+    )
     compare: tuple[str, ...] = setting(
         (), "instead of measuring: outputs of earlier evaluations, separated by commas, to put side by side"
     )
@@ -252,6 +256,10 @@ class EvaluateConfig:
         check(
             not self.reference or "generation" in self.evaluation.kind,
             "--reference is what samples are compared with: it goes with --evaluation.kind=generation",
+        )
+        check(
+            self.split == "validation" or "linear_probe" not in self.evaluation.kind,
+            "--evaluation.kind=linear_probe needs --split=validation: its heads are trained on the other split",
         )
 
 

@@ -193,8 +193,8 @@ class LanguageModelValidationConfig:
         check_not_negative(self, "samples_per_label")
 
 
-_STRATEGIES = Literal["auto", "one", "mirrored", "multi_worker", "tpu"]
-_STRATEGY_HELP = (
+STRATEGIES = Literal["auto", "one", "mirrored", "multi_worker", "tpu"]
+STRATEGY_HELP = (
     "devices: auto takes every GPU that TensorFlow sees, else the CPU; multi_worker reads the cluster from TF_CONFIG"
 )
 
@@ -208,7 +208,7 @@ class TokenizerTrainConfig:
     initialize_from: str = setting(
         "", "trained tokenizer, workdir or exported model, whose weights a new training starts from", resumable=True
     )
-    strategy: _STRATEGIES = setting("auto", _STRATEGY_HELP, resumable=True)
+    strategy: STRATEGIES = setting("auto", STRATEGY_HELP, resumable=True)
     tpu: str = setting("", "name or address of the TPU for strategy tpu", resumable=True)
     data: DataConfig = setting(DataConfig(), "images")
     augmentation: AugmentationConfig = setting(AugmentationConfig(), "how training images vary")
@@ -225,7 +225,7 @@ class TokenizerTrainConfig:
             self.model.pixels == "logit_laplace" or not self.losses.logit_laplace_weight,
             "losses.logit_laplace_weight must be 0 where model.pixels=rgb: there is no distribution of pixels",
         )
-        _check_batch(self)
+        check_microbatches(self)
         group = self.model.discriminator.minibatch_stddev_group
         is_grouped = self.losses.adversarial_weight and self.model.discriminator.kind == "stylegan2"
         size, parts = self.training.batch_size, self.training.gradient_accumulation_steps
@@ -254,7 +254,7 @@ class LanguageModelTrainConfig:
         "training step, and it decodes the samples that validations show",
         resumable=True,
     )
-    strategy: _STRATEGIES = setting("auto", _STRATEGY_HELP, resumable=True)
+    strategy: STRATEGIES = setting("auto", STRATEGY_HELP, resumable=True)
     tpu: str = setting("", "name or address of the TPU for strategy tpu", resumable=True)
     data: DataConfig = setting(DataConfig(source=""), "images that are encoded in the training step; no --tokens then")
     augmentation: AugmentationConfig = setting(AugmentationConfig(), "how these images vary")
@@ -296,16 +296,14 @@ class LanguageModelTrainConfig:
             self.tokens or self.data.source,
             f"--data.source is needed with --tokenizer={self.tokenizer}: the images that it encodes; or give --tokens",
         )
-        _check_batch(self)
+        check_microbatches(self)
 
 
-def _check_batch(config):
+def check_microbatches(config):
+    """Refuses a batch that can't be cut into the microbatches of a train config."""
     training = config.training
     check(
         training.batch_size % training.gradient_accumulation_steps == 0,
         f"training.batch_size {training.batch_size} can't be divided into training.gradient_accumulation_steps "
         f"{training.gradient_accumulation_steps}",
     )
-
-
-TRAIN_CONFIGS = {"tokenizer": TokenizerTrainConfig, "language_model": LanguageModelTrainConfig}

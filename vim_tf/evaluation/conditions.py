@@ -5,8 +5,9 @@ import importlib.metadata
 import vim_tf
 from vim_tf.data import preprocessing
 
-# What a model is asked for and what it answers to is what a comparison is about; everything else must agree.
-_FREE = ("sampling", "seed")
+# What a model is asked for is what a comparison is about, and what is said of the value's spread goes with the value;
+# everything else must agree.
+_FREE = ("sampling", "seed", "standard_error", "interval_95", "block")
 
 
 def image_set(source, num_images):

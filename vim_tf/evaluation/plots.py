@@ -49,17 +49,16 @@ def curve(steps, values, identifier):
     steps, values = _thinned(steps[finite], values[finite])
     logarithmic = len(values) > 0 and values.min() > 0 and values.max() / values.min() > _LOG_SCALE_RATIO
     with matplotlib.rc_context(_STYLE):
-        figure, axes = _small_plot()
+        figure, axes = _empty_plot()
         axes.plot(steps, values, color=_ACCENT, linewidth=1.4, marker="o" if len(values) < 3 else None, markersize=4)
         axes.set_yscale("log" if logarithmic else "linear")
-        axes.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
         axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
         if logarithmic:
             axes.yaxis.set_minor_formatter(ticker.NullFormatter())
         else:
             axes.yaxis.set_major_locator(ticker.MaxNLocator(5))
         axes.set_xlim(0, steps[-1] * 1.02 if len(steps) else 1)
-        return _svg(figure, identifier), bool(logarithmic)
+        return _drawn(figure, identifier), bool(logarithmic)
 
 
 def ranking(counts, identifier):
@@ -75,26 +74,49 @@ def ranking(counts, identifier):
     shares = np.sort(np.asarray(counts, float))[::-1] / np.sum(counts)
     shares = shares[shares > 0]
     with matplotlib.rc_context(_STYLE):
-        figure, axes = _small_plot()
+        figure, axes = _empty_plot()
         ranks, shown = _thinned(np.arange(1, len(shares) + 1), shares)
         axes.plot(ranks, shown, color=_ACCENT, linewidth=1.4, drawstyle="steps-mid")
         axes.axhline(1 / len(counts), color=_FAINT, linewidth=0.8, linestyle="--")
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
         axes.yaxis.set_minor_formatter(ticker.NullFormatter())
-        axes.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
         axes.set_xlim(0, len(counts) * 1.02)
-        return _svg(figure, identifier)
+        return _drawn(figure, identifier)
 
 
-def _small_plot():
+def interval_curve(places, values, lows, highs, identifier, references=None):
+    """A curve with a band of confidence, such as accuracy over depth.
+
+    Args:
+        places: ints, ascending, such as block numbers.
+        values, lows, highs: floats, one for each place.
+        identifier: str that no other plot of the page has.
+        references: dict from a label to a float, drawn as horizontal lines to compare with; None = none.
+
+    Returns:
+        str of one `<svg>` element.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _empty_plot()
+        axes.fill_between(places, lows, highs, color=_ACCENT, alpha=0.2, linewidth=0)
+        axes.plot(places, values, color=_ACCENT, linewidth=1.4, marker="o", markersize=3)
+        for label, value in (references or {}).items():
+            axes.axhline(value, color=_FAINT, linewidth=1, linestyle="--")
+            axes.annotate(label, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=_INK)
+        axes.yaxis.set_major_locator(ticker.MaxNLocator(5))
+        return _drawn(figure, identifier)
+
+
+def _empty_plot():
     figure = Figure(figsize=(3.6, 2.0), layout="constrained")
     axes = figure.add_subplot()
     axes.grid(True)
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
     return figure, axes
 
 
-def _svg(figure, identifier):
+def _drawn(figure, identifier):
     output = io.StringIO()
     no_metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
     FigureCanvasSVG(figure).print_svg(output, metadata=no_metadata)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 
 import tensorflow as tf
 
@@ -51,12 +52,14 @@ METRICS = {
         "Share of samples that the feature network recognises as the label asked for.",
         "real/label_accuracy",
     ),
-    "generation/precision": MetricInfo(
-        "", "higher", "Share of samples that lie among the real images.", "real/precision"
+    "generation/precision": MetricInfo("", "higher", "Share of samples that lie among real images.", "real/precision"),
+    "generation/recall": MetricInfo("", "higher", "Share of real images that lie among samples.", "real/recall"),
+    "linear_probe/top1": MetricInfo(
+        "", "higher", "Share of images whose class a linear layer reads from the best block's mean output."
     ),
-    "generation/recall": MetricInfo(
-        "", "higher", "Share of the real images that lie among the samples.", "real/recall"
-    ),
+    "linear_probe/best_block": MetricInfo("", "", "Number of that block, counted from 0."),
+    "linear_probe/pixels_top1": MetricInfo("", "higher", "The same from the image's pixels."),
+    "linear_probe/latents_top1": MetricInfo("", "higher", "The same from the codes of the image's tokens."),
     "real/label_accuracy": MetricInfo("", "", "Share of the real split that the feature network recognises."),
     "real/precision": MetricInfo("", "", "Share of the split's images that lie among those of the other split."),
     "real/recall": MetricInfo("", "", "Share of the other split's images that lie among those of the split."),
@@ -79,6 +82,13 @@ for _names, _better, _meaning in (
             "", _better, _meaning.format("samples and real images") + ".", f"real/{_name}"
         )
         METRICS[f"real/{_name}"] = MetricInfo("", "", _meaning.format("the two real splits") + ".")
+
+
+def metric_info(name):
+    """MetricInfo of a metric; an empty one of a name that isn't known."""
+    if re.fullmatch(r"linear_probe/block_\d+_top1", name):
+        return MetricInfo("", "higher", "The same from this block's mean output.")
+    return METRICS.get(name, MetricInfo("", "", ""))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How well tokens are predicted."""
+"""How well tokens and labels are predicted."""
 
 import keras
 from keras import ops
@@ -16,3 +16,19 @@ def cross_entropy_loss(tokens, logits):
     """
     logits = ops.cast(logits, "float32")
     return ops.mean(keras.losses.sparse_categorical_crossentropy(tokens, logits, from_logits=True))
+
+
+def classification_loss(labels, logits):
+    """Negative log-likelihood of labels, summed over the labelled examples and divided by the number of all.
+
+    Args:
+        labels: int32 [batch] in [0, num_classes); below 0 = none, which costs nothing.
+        logits: float [batch, num_classes].
+
+    Returns:
+        float32 [], nats per example, at least 0.
+    """
+    logits = ops.cast(logits, "float32")
+    known = ops.maximum(labels, 0)
+    losses = keras.losses.sparse_categorical_crossentropy(known, logits, from_logits=True)
+    return ops.mean(ops.where(labels >= 0, losses, 0.0))

@@ -116,11 +116,28 @@ class LanguageModel(keras.Model):
         Returns:
             float32 [batch, hidden_dim].
         """
-        hidden = self._slots(tokens, ops.full(ops.shape(tokens)[:1], self.null_label, dtype="int32"), None)
         last = self.features_block if self.features_block >= 0 else 5 * self.num_layers // 12
-        for block in self.blocks[: last + 1]:
+        return self._block_means(tokens, last + 1)[-1]
+
+    def block_features(self, tokens):
+        """Mean over the slots of every block's output, without the label, in one pass.
+
+        Args:
+            tokens: int32 [batch, num_tokens].
+
+        Returns:
+            float32 [batch, num_layers, hidden_dim].
+        """
+        return ops.stack(self._block_means(tokens, self.num_layers), axis=1)
+
+    def _block_means(self, tokens, num_blocks):
+        """Features of the first blocks: list of float32 [batch, hidden_dim]."""
+        hidden = self._slots(tokens, ops.full(ops.shape(tokens)[:1], self.null_label, dtype="int32"), None)
+        means = []
+        for block in self.blocks[:num_blocks]:
             hidden = block(hidden)
-        return ops.cast(ops.mean(hidden, axis=1), "float32")
+            means.append(ops.cast(ops.mean(hidden, axis=1), "float32"))
+        return means
 
     def empty_cache(self, batch_size, length=None):
         """Keys and values of no position yet, with room for so many; None = all tokens.

@@ -122,13 +122,17 @@ class ImageTokenizer(keras.Model):
         Returns:
             float32 [batch, height, width, 3] in [0, 1].
         """
-        maps = self.decoder(self.quantizer.lookup(tokens))
+        maps = self.decoder(self.lookup(tokens))
         images = maps if self.pixels == "rgb" else pixels_of_location(maps[..., :3], self.pixel_epsilon)
         return ops.clip(images, 0.0, 1.0)
 
+    def lookup(self, tokens):
+        """Codes of tokens: float32 [batch, grid_height * grid_width, codebook_dim]; arguments as in `decode`."""
+        return self.quantizer.lookup(tokens)
+
     def quantized_latents(self, images):
         """Codes of the images' tokens: float32 [batch, grid_height * grid_width, codebook_dim]."""
-        return self.quantizer.lookup(self.encode(images))
+        return self.lookup(self.encode(images))
 
     def get_config(self):
         return {

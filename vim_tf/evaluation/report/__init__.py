@@ -4,6 +4,7 @@ from vim_tf.evaluation.report.comparison import write_comparison
 from vim_tf.evaluation.report.page import write_page
 from vim_tf.evaluation.report.sections import (
     curve_section,
+    depth_section,
     format_value,
     histogram_section,
     lineage_section,
@@ -20,7 +21,7 @@ _PAPER_NOTE = (
 )
 
 
-def write_report(path, title, result, curves, lineage=None, subtitle="", paper_rows=(), parts=(), created=None):
+def write_report(path, title, result, curves, lineage=None, subtitle="", paper_rows=(), created=None):
     """Writes the report.
 
     Args:
@@ -32,14 +33,13 @@ def write_report(path, title, result, curves, lineage=None, subtitle="", paper_r
         lineage: dict from what something is to where it came from, str or nested dict (folded); shown at the end.
         subtitle: str, what was measured, in a sentence.
         paper_rows: list of (model, dict from metric name to float), which stand beside ours.
-        parts: list of HTML sections that come after the pictures.
         created: datetime; None = now.
     """
     sections = [
         metric_section(result.metrics, result.conditions),
         _paper_section(result.metrics, paper_rows),
         *(picture_section(picture) for picture in result.pictures.values()),
-        *parts,
+        depth_section(result),
         *(histogram_section(name, counts) for name, counts in result.histograms.items()),
         *(curve_section(heading, lines, f"c{index}") for index, (heading, lines) in enumerate(curves.items())),
         lineage_section(lineage or {}),

@@ -6,9 +6,10 @@ import math
 import tensorflow as tf
 
 from vim_tf.evaluation import plots
+from vim_tf.evaluation.linear_probe import depth_curve
 from vim_tf.evaluation.pictures import enlargement
 from vim_tf.evaluation.report.page import breakable, definitions, text, words
-from vim_tf.evaluation.results import METRICS, MetricInfo
+from vim_tf.evaluation.results import METRICS, metric_info
 
 _BETTER = {"higher": "higher is better", "lower": "lower is better", "": "for comparison"}
 # Curves that come after all others of their stage.
@@ -31,7 +32,7 @@ def metric_section(metrics, conditions):
         return ""
     rows = []
     for name in sorted(metrics, key=metric_order):
-        info = METRICS.get(name, MetricInfo("", "", ""))
+        info = metric_info(name)
         details = ""
         if name in conditions:
             details = f"<details><summary>Conditions</summary>{definitions(conditions[name])}</details>"
@@ -132,6 +133,30 @@ def histogram_section(name, counts):
     )
 
 
+def depth_section(result):
+    """Accuracy of the linear probe over the depth of the language model; empty where no blocks were probed."""
+    blocks, accuracies, lows, highs = depth_curve(result)
+    if not blocks:
+        return ""
+    others = {
+        label: result.metrics[name]
+        for label, name in (("pixels", "linear_probe/pixels_top1"), ("tokens' codes", "linear_probe/latents_top1"))
+        if name in result.metrics
+    }
+    best = max(range(len(blocks)), key=accuracies.__getitem__)
+    summary = (
+        f"Block {blocks[best]} is the best: {accuracies[best]:.1%}, with 95 % certainty between {lows[best]:.1%} and "
+        f"{highs[best]:.1%}"
+    )
+    return (
+        '<section><h2>Linear probe</h2><div class="plots"><figure class="plot" role="img" '
+        f'aria-label="{text(summary)}"><figcaption><span class="name">linear_probe/<wbr>block_top1</span>'
+        f'<span class="last">{accuracies[best]:.1%}</span></figcaption>'
+        f"{plots.interval_curve(blocks, accuracies, lows, highs, 'depth', others)}"
+        f'<p class="axis">block, with its 95 % interval</p></figure></div><p>{text(summary)}.</p></section>'
+    )
+
+
 def rows_section(heading, names, rows, note=""):
     """A table of models and their metrics; the best of each metric stands out.
 
@@ -157,7 +182,7 @@ def rows_section(heading, names, rows, note=""):
 
 def _best(name, values):
     values = [value for value in values if value is not None]
-    better = METRICS[name].better if name in METRICS else ""
+    better = metric_info(name).better
     if len(values) < 2 or not better:
         return None
     return max(values) if better == "higher" else min(values)

@@ -1,0 +1,126 @@
+"""Training images to a palette tokenizer, by k-means: what `vim_tf.train --task=palette` does."""
+
+import json
+import sys
+
+import numpy as np
+import tensorflow as tf
+import threadpoolctl
+from sklearn.cluster import KMeans
+
+from vim_tf import config as configs
+from vim_tf import workdir
+from vim_tf.data import preprocessing, sources
+from vim_tf.evaluation.reconstruction import ReconstructionEvaluator
+from vim_tf.evaluation.results import write_whole
+from vim_tf.models.palette import build_palette_tokenizer
+from vim_tf.training.recorder import read_records
+
+_BATCH_SIZE = 64
+
+
+def run(config):
+    """Finds a palette and writes it as a trained tokenizer, whole or not at all; what is there already stays.
+
+    Args:
+        config: PaletteTrainConfig.
+
+    Returns:
+        dict from metric name to float, as in `metrics.jsonl`.
+
+    Raises:
+        InputError: unusable images, or a workdir of something else.
+    """
+    if workdir.check_workdir(config):
+        (record,) = read_records(f"{config.workdir}/metrics.jsonl")
+        return _metrics(record)
+    workdir.check_empty(config.workdir)
+    model, clustering = config.model, config.clustering
+    train, validation = (
+        sources.build_source(config.data, split, model.height, model.width) for split in configs.SPLITS
+    )
+    tokenizer = build_palette_tokenizer(model)
+    pixels = small_pixels(train, tokenizer, clustering.num_pixels, clustering.seed)
+    print(f"palette  {len(pixels)} pixels to {model.codebook_size} colours", file=sys.stderr, flush=True)
+    colors, facts = find_palette(pixels, model.codebook_size, clustering.max_iterations, clustering.seed)
+    tokenizer.palette.assign(fill_up(colors, model.codebook_size))
+    record = {
+        "step": facts.pop("iterations"),
+        **{f"palette/{name}": value for name, value in facts.items()},
+        **ReconstructionEvaluator(validation, _BATCH_SIZE).run(tokenizer).metrics,
+    }
+    _write(config, tokenizer, record)
+    return _metrics(record)
+
+
+def small_pixels(source, tokenizer, num_pixels, seed):
+    """Pixels of a source's small images.
+
+    Args:
+        source: ImageSource of the training split.
+        tokenizer: PaletteTokenizer.
+        num_pixels: int, pixels wanted at least, if there are so many.
+        seed: int, on which alone depends which images are drawn.
+
+    Returns:
+        float32 [pixels, 3] in [0, 1], all of each image; an image comes once at most.
+    """
+    places = tokenizer.grid_height * tokenizer.grid_width
+    num_images = min(-(-num_pixels // places), source.num_examples)
+    batches = source.shuffled(seed).take(num_images).batch(_BATCH_SIZE)
+    parts = [tokenizer.small(preprocessing.to_float(batch["image"])).numpy() for batch in batches]
+    return np.concatenate(parts).reshape(-1, 3)
+
+
+def find_palette(pixels, num_colors, max_iterations, seed):
+    """Clusters colours by k-means.
+
+    Equal colours are one point with their number as weight, which changes nothing but the time.
+
+    Args:
+        pixels: float32 [pixels, 3] in [0, 1].
+        num_colors: int.
+        max_iterations: int.
+        seed: int, of the first centres (k-means++).
+
+    Returns:
+        float32 [colors, 3] in [0, 1], from dark to bright: the centres, or all colours that there are where they are no
+        more than `num_colors`; and a dict of distinct_colors (in the pixels), used_colors (in the palette), mse (mean
+        squared distance of a pixel's channel to its colour) and iterations.
+    """
+    colors, counts = np.unique(pixels, axis=0, return_counts=True)
+    facts = {"distinct_colors": len(colors), "used_colors": min(num_colors, len(colors)), "mse": 0.0, "iterations": 0}
+    if len(colors) > num_colors:
+        # No tolerance: it is relative to the variance of all colours, and with many centres ends after some rounds.
+        clustering = KMeans(num_colors, n_init=1, max_iter=max_iterations, tol=0, random_state=seed)
+        # With several threads the order of a sum, and so its rounding, would vary.
+        with threadpoolctl.threadpool_limits(1):
+            clustering.fit(colors.astype(np.float64), sample_weight=counts)
+        colors = clustering.cluster_centers_.astype(np.float32)
+        facts |= {"mse": float(clustering.inertia_) / len(pixels) / 3, "iterations": int(clustering.n_iter_)}
+    order = np.lexsort((*colors.T, colors.sum(axis=1)))
+    return colors[order], facts
+
+
+def fill_up(colors, num_colors):
+    """A palette of the wanted size: its last colour repeats, which no pixel is given, since the first of equals is.
+
+    Args:
+        colors: float32 [colors, 3].
+        num_colors: int, at least as many.
+    """
+    return np.concatenate([colors, np.repeat(colors[-1:], num_colors - len(colors), axis=0)])
+
+
+def _write(config, tokenizer, record):
+    staging = f"{config.workdir.rstrip('/')}.tmp"
+    for leftover in (staging, config.workdir):  # the workdir is empty, if it is there
+        if tf.io.gfile.exists(leftover):
+            tf.io.gfile.rmtree(leftover)
+    workdir.save_stage(tokenizer, config, staging)
+    write_whole(f"{staging}/metrics.jsonl", json.dumps(record) + "\n")
+    tf.io.gfile.rename(staging, config.workdir.rstrip("/"))
+
+
+def _metrics(record):
+    return {name: value for name, value in record.items() if name != "step"}

@@ -1,0 +1,38 @@
+"""Trains and measures a linear probe on the stages of an evaluation."""
+
+import dataclasses
+
+from vim_tf import config as configs
+from vim_tf import flags
+
+
+def measure(config):
+    """Trains the heads, or goes on with them, and measures them as they are on disk.
+
+    Args:
+        config: LinearProbeTrainConfig.
+
+    Returns:
+        EvaluationResult; metrics as in `LinearProbeEvaluator`.
+
+    Raises:
+        InputError: unusable stages, images or workdir.
+    """
+    from vim_tf import train, workdir
+    from vim_tf.probe_inputs import open_probe_inputs
+
+    train.run(config)
+    inputs = open_probe_inputs(config)
+    return inputs.evaluator.run(workdir.load_linear_probe(config.workdir, inputs.features.sizes))
+
+
+def train_config(config):
+    """The LinearProbeTrainConfig of an EvaluateConfig; its heads are kept in `<output>/linear_probe`.
+
+    Raises:
+        InputError: the flagfile can't be read or holds what isn't a flag of the probe.
+    """
+    argv = [f"--flagfile={config.linear_probe_flagfile}"] if config.linear_probe_flagfile else []
+    stages = [f"--tokenizer={config.tokenizer}", f"--language_model={config.language_model}"]
+    parsed = flags.parse(configs.LinearProbeTrainConfig, [*argv, *stages, f"--workdir={config.output}/linear_probe"])
+    return dataclasses.replace(parsed, data=config.data)

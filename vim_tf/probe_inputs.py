@@ -1,0 +1,95 @@
+"""What a linear probe learns from and is measured on: labelled images and the frozen stages that describe them."""
+
+import dataclasses
+from collections.abc import Callable
+
+from vim_tf import config as configs
+from vim_tf import workdir
+from vim_tf.data import augmentation, pipeline, sources
+from vim_tf.errors import InputError
+from vim_tf.evaluation.linear_probe import LinearProbeEvaluator
+from vim_tf.models.linear_probe import ImageFeatures
+from vim_tf.training.precision import precision
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeInputs:
+    """Training batches, features and validation of a linear probe.
+
+    Attributes:
+        config: the LinearProbeTrainConfig, completed by the facts of stages and images.
+        features: ImageFeatures.
+        batches: function of the first step and the rows of each batch that are wanted, as in `pipeline`, that returns
+            the endless training data: `image` and `label`.
+        evaluator: LinearProbeEvaluator of the validation split.
+    """
+
+    config: configs.LinearProbeTrainConfig
+    features: ImageFeatures
+    batches: Callable
+    evaluator: LinearProbeEvaluator
+
+
+def open_probe_inputs(config):
+    """The inputs that a LinearProbeTrainConfig describes; to be called in the strategy's scope.
+
+    Raises:
+        InputError: unusable stages or images, or images without labels.
+    """
+    settings = config.training
+    # Before the precision is set: its tokens are the same everywhere.
+    tokenizer = workdir.load_tokenizer(config.tokenizer)
+    language_model = None
+    if config.language_model and "blocks" in config.probe.features:
+        with precision(settings.precision):
+            language_model = workdir.load_language_model(config.language_model, tokenizer)
+    size = tokenizer.height, tokenizer.width
+    train, validation = (sources.build_source(config.data, split, *size) for split in configs.SPLITS)
+    if not train.num_classes:
+        raise InputError(
+            f"--data.source={config.data.source} has no labels, and a linear probe learns nothing else; "
+            "folder:<path> takes each sub-folder as a class"
+        )
+    facts = configs.ProbeFacts(
+        tokenizer_checksum=tokenizer.checksum,
+        language_model_checksum=workdir.checksum(language_model) if language_model else "",
+        num_classes=train.num_classes,
+    )
+    config = dataclasses.replace(config, facts=facts)
+    features = ImageFeatures(tokenizer, language_model, config.probe.features, config.probe.latents)
+    augment = augmentation.build_augment(config.augmentation, *size)
+    return ProbeInputs(
+        config=config,
+        features=features,
+        batches=lambda start, rows=None: pipeline.train_batches(
+            train, settings.batch_size, settings.seed, start, augment=augment, rows=rows
+        ),
+        evaluator=LinearProbeEvaluator(
+            validation, settings.batch_size, features, _conditions(config, train, language_model)
+        ),
+    )
+
+
+def _conditions(config, train, language_model):
+    """What the accuracy depends on besides the images that it is measured on."""
+    plain = configs.to_dict(config)
+    conditions = {
+        "trained_on": {"split": train.split, "num_images": train.num_examples, "augmentation": plain["augmentation"]},
+        "steps": config.training.total_steps,
+        "batch_size": config.training.batch_size,
+        "seed": config.training.seed,
+        "precision": config.training.precision,
+        "optimizer": plain["optimizer"],
+        "probe": plain["probe"] | {"features": ", ".join(config.probe.features)},
+        "tokenizer_checksum": config.facts.tokenizer_checksum,
+    }
+    if language_model:
+        conditions["language_model"] = {
+            "checksum": config.facts.language_model_checksum,
+            "num_layers": language_model.num_layers,
+            "hidden_dim": language_model.hidden_dim,
+            "trained_with_labels": bool(language_model.num_classes),
+            # In the place of the label; a conditional model without label dropout has never seen it.
+            "start_was_trained": language_model.can_be_guided or not language_model.num_classes,
+        }
+    return conditions

@@ -1,0 +1,83 @@
+"""One training step of a linear probe."""
+
+import numpy as np
+import tensorflow as tf
+
+from vim_tf.losses.token import classification_loss
+from vim_tf.training.step_model import StepModel
+
+
+class LinearProbeTrainer(StepModel):
+    """Softmax regression on frozen features, all heads at once.
+
+    The loss is the sum of the heads' losses, so that a head's gradient is that which it would have alone; with an
+    optimizer that works element by element, all of them together learn what each would alone.
+
+    Args:
+        probe: LinearProbe.
+        features: ImageFeatures, which is no layer: the frozen weights belong to no checkpoint of the probe.
+        optimizer: built optimizer, which doesn't scale its loss: heads compute in float32.
+        jit_compile: whether XLA compiles everything behind the tokens.
+        seed: int. The other arguments are those of `StepModel`.
+    """
+
+    def __init__(self, probe, features, optimizer, jit_compile, seed, **kwargs):
+        super().__init__(probe, seed, ("linear_probe/loss", "linear_probe/gradient_norm"), **kwargs)
+        self.probe = probe
+        self._features = features
+        self._compiled_gradients = tf.function(self._gradients, jit_compile=jit_compile, autograph=False)
+        self._compiled_features = tf.function(features.of, jit_compile=jit_compile, autograph=False)
+        self.built = True
+        self.compile(optimizer=optimizer)
+
+    def standardize(self, batches, min_deviation):
+        """Takes mean and standard deviation of each feature from batches, before the first step.
+
+        A deviation is at least `min_deviation` times the largest one of the same kind (all blocks are kinds of their
+        own): a pixel that is black in nearly every image would otherwise outweigh all others in the few where it isn't.
+
+        Args:
+            batches: iterable of {"image": float32 [batch, height, width, 3] in [0, 1]}.
+            min_deviation: float in (0, 1].
+        """
+        count, means, squares = 0, {}, {}
+        for batch in batches:
+            images = batch["image"]
+            features = self._compiled_features(images, self._features.encode(images))
+            count_before, count = count, count + len(images)
+            for name, values in features.items():
+                values = values.numpy().astype(np.float64)
+                mean = values.mean(axis=0)
+                shift = mean - means.get(name, 0.0)
+                # Chan's update: nothing of the sums' accuracy is lost where the mean is far from 0.
+                squares[name] = (
+                    squares.get(name, 0.0)
+                    + ((values - mean) ** 2).sum(axis=0)
+                    + shift**2 * count_before * len(images) / count
+                )
+                means[name] = means.get(name, 0.0) + shift * len(images) / count
+        deviations = {}
+        for name, total in squares.items():
+            deviation = np.sqrt(total / count)
+            least = min_deviation * deviation.max()
+            deviations[name] = np.maximum(deviation, least) if least > 0 else np.ones_like(deviation)
+        self.probe.standardize(means, deviations)
+
+    def train_step(self, batch):
+        loss, gradients = self.all_reduce(self.over_microbatches(self._microbatch, batch))
+        norm = self.apply(self.optimizer, gradients, self.probe.trainable_variables)
+        self.update_means({"linear_probe/gradient_norm": norm, "linear_probe/loss": loss / len(self.probe.heads)})
+        self.finish_step()
+
+    def _microbatch(self, batch, index):
+        images = batch["image"]
+        # Outside the compiled function, so that images get the very tokens that encode_dataset gives them.
+        tokens = self._features.encode(images)
+        return self._compiled_gradients(images, tokens, tf.cast(batch["label"], tf.int32))
+
+    def _gradients(self, images, tokens, labels):
+        features = self._features.of(images, tokens)
+        with tf.GradientTape() as tape:
+            losses = [classification_loss(labels, logits) for logits in self.probe(features).values()]
+            loss = self.mean_share(tf.add_n(losses))
+        return loss, self.gradients(tape, loss, self.probe.trainable_variables)
