@@ -27,7 +27,7 @@ def write(folder, results, seconds_of_this_call):
         results: dict from a row's name to its RowResult.
         seconds_of_this_call: float, for trainings that weren't done before, and measuring.
     """
-    from vim_tf.evaluation.results import write_whole
+    from vim_tf.data.files import write_whole
 
     write_whole(f"{folder}/quantizers.png", plot(results))
     write_whole(f"{folder}/quantizers.md", page(results, seconds_of_this_call))

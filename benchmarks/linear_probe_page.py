@@ -21,7 +21,7 @@ def write(folder, rows, seconds_of_this_call):
         rows: dict from a row's name to its Row, VIM's first.
         seconds_of_this_call: float, for trainings that weren't done before, and measuring.
     """
-    from vim_tf.evaluation.results import write_whole
+    from vim_tf.data.files import write_whole
 
     write_whole(f"{folder}/linear_probe.png", plot(rows))
     write_whole(f"{folder}/linear_probe.md", page(rows, seconds_of_this_call))

@@ -124,8 +124,8 @@ def _write(config, images, kept_height, completed):
     import numpy as np
 
     from vim_tf.data import preprocessing
+    from vim_tf.data.files import write_whole
     from vim_tf.evaluation import pictures
-    from vim_tf.evaluation.results import write_whole
 
     height, width = completed.shape[2:4]
     rows = []

@@ -11,8 +11,8 @@ from sklearn.cluster import KMeans
 from vim_tf import config as configs
 from vim_tf import workdir
 from vim_tf.data import preprocessing, sources
+from vim_tf.data.files import write_whole
 from vim_tf.evaluation.reconstruction import ReconstructionEvaluator
-from vim_tf.evaluation.results import write_whole
 from vim_tf.models.palette import build_palette_tokenizer
 from vim_tf.training.recorder import read_records
 

@@ -20,9 +20,9 @@ def run(config):
 
     from vim_tf import workdir
     from vim_tf.data import preprocessing
+    from vim_tf.data.files import write_whole
     from vim_tf.data.image_files import read_image
     from vim_tf.evaluation import pictures
-    from vim_tf.evaluation.results import write_whole
 
     tokenizer = workdir.load_tokenizer(config.tokenizer)
     images = np.stack([read_image(path, tokenizer.height, tokenizer.width) for path in config.images])

@@ -69,8 +69,8 @@ def _write_small(config, samples, seeds):
     import numpy as np
 
     from vim_tf.data import preprocessing
+    from vim_tf.data.files import write_whole
     from vim_tf.evaluation import pictures
-    from vim_tf.evaluation.results import write_whole
 
     images = samples["images"]
     for image, label, seed in zip(images, samples["labels"], seeds, strict=True):

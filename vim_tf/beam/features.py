@@ -8,7 +8,7 @@ import tensorflow as tf
 from apache_beam.utils import shared
 
 from vim_tf.beam import jobs
-from vim_tf.data import ingestion, preprocessing
+from vim_tf.data import files, ingestion, preprocessing
 from vim_tf.errors import InputError
 from vim_tf.evaluation import image_sets
 from vim_tf.evaluation.feature_networks import load_feature_network
@@ -128,4 +128,4 @@ def _finish(results, settings, folder, output, source, facts, max_unreadable_fra
         merged.merge(image_sets.MeasuredImages.from_arrays(network, image_sets.read_arrays(result["part"])))
     image_sets.write_set(output, merged, facts | {"num_images": count})
     # What `jobs.check_finished` takes for the sign that the job came to its end.
-    image_sets.write_whole(f"{folder}/manifest.json", "{}\n")
+    files.write_whole(f"{folder}/manifest.json", "{}\n")

@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from vim_tf.beam import jobs
-from vim_tf.data import image_records, ingestion, record_files
+from vim_tf.data import files, image_records, ingestion
 from vim_tf.errors import InputError
 
 _PAIRS_NAMED = 5
@@ -105,9 +105,7 @@ def _finish(results, folder, source, class_names, max_unreadable_fraction):
         "unreadable": unreadable,
         "duplicates": _duplicates(results, folder),
     }
-    record_files.write_whole(
-        f"{folder}/{image_records.MANIFEST_NAME}", json.dumps(manifest, indent=2, sort_keys=True) + "\n"
-    )
+    files.write_whole(f"{folder}/{image_records.MANIFEST_NAME}", json.dumps(manifest, indent=2, sort_keys=True) + "\n")
 
 
 def class_names_for(class_names, labels):

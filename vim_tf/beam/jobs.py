@@ -8,7 +8,7 @@ import apache_beam as beam
 import tensorflow as tf
 from apache_beam.options import pipeline_options
 
-from vim_tf.data import record_files
+from vim_tf.data import files
 from vim_tf.errors import InputError
 
 # DirectRunner itself would first try to download another runner.
@@ -161,7 +161,7 @@ def _finish(results, folder, finish):
             raise InputError(failures[0])
         finish(results)
     except InputError as error:
-        record_files.write_whole(f"{folder}/{_FAILURE_NAME}", str(error))
+        files.write_whole(f"{folder}/{_FAILURE_NAME}", str(error))
 
 
 def _check_dask():

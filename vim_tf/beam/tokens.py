@@ -10,7 +10,7 @@ from apache_beam.utils import shared
 from vim_tf import encode_dataset, workdir
 from vim_tf.beam import jobs
 from vim_tf.beam.ingestion import class_names_for
-from vim_tf.data import ingestion, preprocessing, record_files, token_records
+from vim_tf.data import files, ingestion, preprocessing, token_records
 from vim_tf.data.views import make_views
 
 
@@ -77,7 +77,7 @@ class EncodeShard(jobs.ShardWork):
         if dead:
             name = f"{jobs.numbered('dead_letters', shard)}.jsonl"
             lines = [json.dumps(letter, sort_keys=True) + "\n" for letter in dead]
-            record_files.write_whole(f"{split_folder}/{name}", "".join(lines))
+            files.write_whole(f"{split_folder}/{name}", "".join(lines))
             entry |= {"num_dead_letters": len(dead), "dead_letters": name}
         return {
             "entry": entry,

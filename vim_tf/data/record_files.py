@@ -1,11 +1,10 @@
 """TFRecord files of tf.train.Example that appear whole or not at all."""
 
-import hashlib
 import os
-import socket
-import uuid
 
 import tensorflow as tf
+
+from vim_tf.data.files import sha256_of, temporary_path
 
 
 class RecordFileWriter:
@@ -56,29 +55,6 @@ class RecordFileWriter:
             tf.io.gfile.rename(self._temporary, self.path, overwrite=True)
         else:
             tf.io.gfile.remove(self._temporary)
-
-
-def temporary_path(path):
-    """A name beside `path` that no other process, on any machine, writes to at the same time."""
-    return f"{path}.tmp-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-
-
-def write_whole(path, text):
-    """Writes a text file that is there whole or not at all."""
-    tf.io.gfile.makedirs(path.rpartition("/")[0] or ".")
-    temporary = temporary_path(path)
-    with tf.io.gfile.GFile(temporary, "w") as file:
-        file.write(text)
-    tf.io.gfile.rename(temporary, path, overwrite=True)
-
-
-def sha256_of(path):
-    """sha256 of a file: str, hexadecimal."""
-    digest = hashlib.sha256()
-    with tf.io.gfile.GFile(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _feature(value):

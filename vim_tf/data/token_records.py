@@ -13,7 +13,7 @@ import json
 import numpy as np
 import tensorflow as tf
 
-from vim_tf.data import record_files
+from vim_tf.data import files, record_files
 from vim_tf.errors import InputError
 
 MANIFEST_NAME = "manifest.json"
@@ -132,7 +132,7 @@ def split_folder(root, split):
 
 def write_manifest(folder, manifest):
     """Writes `manifest.json`, after the shards that it names."""
-    record_files.write_whole(f"{folder}/{MANIFEST_NAME}", manifest.to_json())
+    files.write_whole(f"{folder}/{MANIFEST_NAME}", manifest.to_json())
 
 
 def read_manifest(folder):
@@ -185,7 +185,7 @@ def _load_shard(path, shard, manifest):
     """(tokens int32 [n, views, L * depth], labels int32 [n], keys) of one file."""
     if not tf.io.gfile.exists(path):
         raise InputError(f"{path} is missing, though the manifest names it; encode the images again")
-    found = record_files.sha256_of(path)
+    found = files.sha256_of(path)
     if found != shard["sha256"]:
         raise InputError(
             f"{path} is damaged: its checksum is {found}, the manifest says {shard['sha256']}; encode the images again"

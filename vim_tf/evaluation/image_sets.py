@@ -1,6 +1,5 @@
 """Sets of images as a feature network sees them: generated ones, and real ones whose statistics are kept on disk."""
 
-import hashlib
 import io
 import json
 import zipfile
@@ -10,11 +9,11 @@ import tensorflow as tf
 from absl import logging
 
 from vim_tf.data import pipeline
+from vim_tf.data.files import sha256_of, write_whole
 from vim_tf.data.fingerprints import digest, source_fingerprint
 from vim_tf.errors import InputError
 from vim_tf.evaluation import conditions
 from vim_tf.evaluation.feature_statistics import FeatureStatistics
-from vim_tf.evaluation.results import write_whole
 
 _FORMAT = 1
 # What files of other projects that don't say their number of images are taken to be of.
@@ -196,7 +195,7 @@ def file_reference(path, references):
     Raises:
         InputError: the file can't be read, holds nothing of these, or is of another network.
     """
-    facts = {"file": path.rpartition("/")[2], "sha256": _sha256(path)}
+    facts = {"file": path.rpartition("/")[2], "sha256": _sha256_of(path)}
     measured = references.empty()
     try:
         with tf.io.gfile.GFile(path, "rb") as file, zipfile.ZipFile(file) as archive:
@@ -257,12 +256,8 @@ def _image_blocks(member, path, batch_size):
         yield np.frombuffer(content, np.uint8).reshape(count, *shape[1:])
 
 
-def _sha256(path):
-    digest = hashlib.sha256()
+def _sha256_of(path):
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return sha256_of(path)
     except tf.errors.OpError as error:
         raise InputError(f"--reference={path} can't be read: {error.message}") from error
-    return digest.hexdigest()

@@ -3,10 +3,11 @@
 import dataclasses
 import json
 import math
-import os
 import re
 
 import tensorflow as tf
+
+from vim_tf.data.files import write_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,20 +133,6 @@ def read_metrics(path):
     with tf.io.gfile.GFile(path) as file:
         document = json.loads(file.read())
     return document["metrics"], document["conditions"]
-
-
-def write_whole(path, content):
-    """Writes a file that is there whole or not at all.
-
-    Args:
-        path: str; its folder is made if need be.
-        content: str or bytes.
-    """
-    tf.io.gfile.makedirs(os.path.dirname(path) or ".")
-    temporary = f"{path}.tmp-{os.getpid()}"
-    with tf.io.gfile.GFile(temporary, "wb") as file:
-        file.write(content)
-    tf.io.gfile.rename(temporary, path, overwrite=True)
 
 
 def _json_safe(value):

@@ -9,8 +9,8 @@ import io
 import numpy as np
 import tensorflow as tf
 
+from vim_tf.data.files import write_whole
 from vim_tf.errors import InputError
-from vim_tf.evaluation.results import write_whole
 from vim_tf.interop import conversion, torch_files
 from vim_tf.losses.perceptual import CHECKSUM, VGG16_CHANNELS, check_shapes, checksum, lpips_shapes
 

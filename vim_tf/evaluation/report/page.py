@@ -4,7 +4,7 @@ import datetime
 import html
 
 import vim_tf
-from vim_tf.evaluation.results import write_whole
+from vim_tf.data.files import write_whole
 
 
 def write_page(path, title, subtitle, sections, created=None):
