@@ -40,8 +40,8 @@ class Stage:
         batches: function of the first step and the rows of each batch that are wanted, as in `pipeline`, that returns
             the endless training data.
         validate: function without arguments that returns an EvaluationResult.
-        begin: function without arguments, called once before the first step of a training without checkpoint.
         validated: names of the metrics that it measures.
+        begin: function without arguments, called once before the first step of a training without checkpoint.
         shown: names of the metrics in the progress line.
         unit: what an example of a batch is called.
         rates: what is counted per second, as `Recorder` takes it; likewise `readings` and `histograms`.
@@ -53,8 +53,8 @@ class Stage:
     step_model: Any
     batches: Callable
     validate: Callable
-    begin: Callable
     validated: tuple[str, ...]
+    begin: Callable
     shown: tuple[str, ...]
     unit: str
     rates: dict
@@ -138,9 +138,9 @@ def _tokenizer_stage(config, strategy):
             train, settings.batch_size, settings.seed, start, augment=augment, rows=rows
         ),
         validate=lambda: evaluator.run(step_model.inference_model),
-        begin=lambda: _initialize(config, step_model),
         validated=tuple(f"reconstruction/{name}" for name in ("psnr", "ssim", "l1", "l2"))
         + ("codebook/usage", "codebook/perplexity"),
+        begin=lambda: _initialize(config, step_model),
         shown=("tokenizer/l2_loss", "codebook/window_usage", "tokenizer/discriminator_loss"),
         unit="images",
         rates={"tokenizer/steps_per_second": 1, "tokenizer/images_per_second": settings.batch_size},
@@ -199,8 +199,8 @@ def _language_model_stage(config, strategy):
         step_model=step_model,
         batches=inputs.batches,
         validate=_language_model_validation(config, step_model.inference_model, tokenizer, inputs),
-        begin=lambda: _initialize(config, step_model),
         validated=("language_model/validation_bits_per_token",),
+        begin=lambda: _initialize(config, step_model),
         shown=("language_model/bits_per_token",),
         unit="images",
         rates={
@@ -253,8 +253,8 @@ def _linear_probe_stage(config, strategy):
         step_model=step_model,
         batches=inputs.batches,
         validate=lambda: inputs.evaluator.run(step_model.inference_model),
-        begin=begin,
         validated=tuple(f"linear_probe/{name}" for name in (*summary, *(f"{feature}_top1" for feature in features))),
+        begin=begin,
         shown=("linear_probe/loss",),
         unit="images",
         rates={"linear_probe/steps_per_second": 1, "linear_probe/images_per_second": settings.batch_size},
