@@ -25,6 +25,7 @@ GIVEN = {
     configs.TokenizerTrainConfig: {"workdir": "w"},
     configs.LanguageModelTrainConfig: {"workdir": "w", "tokens": "t"},
     configs.EncodeConfig: {"tokenizer": "t", "output": "o"},
+    configs.MaterializeConfig: {"tokenizer": "t", "output": "o"},
     configs.ReconstructConfig: {"tokenizer": "t", "images": ("a.png", "b.png"), "output": "o"},
     configs.SampleConfig: {"tokenizer": "t", "language_model": "l", "output": "o", "labels": (1, 2)},
     configs.CompleteConfig: {"tokenizer": "t", "language_model": "l", "images": ("a.png",), "output": "o"},

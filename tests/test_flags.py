@@ -240,6 +240,7 @@ HELPS = [
     "vim_tf.train --task=language_model --help",
     "vim_tf.train --flagfile=configs/digits/language_model.flags -h",
     "vim_tf.encode_dataset --help",
+    "vim_tf.materialize --help",
     "vim_tf.reconstruct --help",
     "vim_tf.sample --help",
     "vim_tf.complete --help",

@@ -26,12 +26,26 @@ def test_counts_add_up_in_every_stage_of_both_sizes(capsys):
     assert "times as large as the set doubles" in output
 
 
-@pytest.mark.slow
-def test_every_row_of_the_workers_is_printed(capsys):
+def test_the_rate_of_a_worker_leaves_out_what_few_images_take(capsys, monkeypatch):
+    seconds = {("few", 0): 5.0, ("images", 0): 6.0, ("few", 1): 9.0, ("images", 1): 13.0, ("few", 2): 9.0}
+    seconds["images", 2] = 11.0
+    monkeypatch.setattr(synthetic, "run_measured", lambda *arguments: (40.0, 1.0, 1))
+    monkeypatch.setattr(materialize, "_job_seconds", lambda config, folder, *job: seconds[job])
     rates = materialize.run(materialize.MaterializeBenchmarkConfig(**TINY))
-    assert list(rates) == ["encode", "decode and encode", "one process", "1 worker", "2 workers"]
+    expected = {"encode": 40, "decode and encode": 40, "one process": 20, "1 worker": 5, "2 workers": 10}
+    assert rates == pytest.approx(expected)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0] for line in lines] == list(rates)
+    assert lines[-1] == "2 workers              10.0 images/s, 0.25 of decode and encode; start and end 9.0 s"
+
+
+@pytest.mark.slow
+def test_a_job_and_a_yardstick_of_the_workers_benchmark_run(tmp_path):
+    config = materialize.MaterializeBenchmarkConfig(**TINY, row="encode", folder=str(tmp_path))
+    synthetic.write_jpegs(f"{tmp_path}/few", config, 20)
+    synthetic.write_tokenizer(f"{tmp_path}/tokenizer", config)
+    assert materialize.run(config)["encode"] > 0
+    assert materialize._job_seconds(config, str(tmp_path), "few", 0) > 0
+    assert (tmp_path / "tokens" / "manifest.json").exists()
 
 
 def test_counts_that_do_not_add_up_fail():
