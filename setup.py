@@ -59,8 +59,15 @@ setup(
     # The native parts of the pipelines that load on glibc 2.36 have wheels up to Python 3.11.
     python_requires=">=3.11,<3.12",
     install_requires=INSTALL_REQUIRES,
-    # Reads other projects' checkpoints; of no use otherwise, and large.
-    extras_require={"import_weights": ["torch>=2.6"]},
+    extras_require={
+        # Encoding on many machines, without the pipelines.
+        "beam": ["apache-beam>=2.77,<3"],
+        # A runner for it that starts offline; in no lock, since nothing else needs it.
+        "dask": ["apache-beam>=2.77,<3", "dask[distributed]>=2024.4"],
+        # Reads other projects' checkpoints; of no use otherwise, and large.
+        "import_weights": ["torch>=2.6"],
+        "parquet": ["pyarrow>=15"],
+    },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Operating System :: POSIX :: Linux",

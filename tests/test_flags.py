@@ -243,6 +243,7 @@ HELPS = [
     "vim_tf.train --task=palette --help",
     "vim_tf.train --task=linear_probe --help",
     "vim_tf.encode_dataset --help",
+    "vim_tf.materialize --help",
     "vim_tf.reconstruct --help",
     "vim_tf.sample --help",
     "vim_tf.complete --help",

@@ -76,7 +76,7 @@ def encoded_examples(tokenizer, batches):
     """Yields (tokens int32 [views, num_tokens], label int, key bytes) of each image; arguments as in `encode_shard`."""
     import tensorflow as tf
 
-    encode = _compiled_encode(tokenizer)
+    encode = compiled_encode(tokenizer)
     for batch in batches:
         labels, keys = batch["label"].numpy(), batch["key"].numpy()
         images = tf.reshape(batch["image"], [-1, *batch["image"].shape[-3:]])
@@ -85,13 +85,14 @@ def encoded_examples(tokenizer, batches):
 
 
 @functools.lru_cache(maxsize=1)
-def _compiled_encode(tokenizer):
-    """uint8 images to tokens as one graph, traced once for all shards of a tokenizer."""
+def compiled_encode(tokenizer):
+    """uint8 images to tokens as one graph, traced once for all shards of a tokenizer and all sizes of a batch."""
     import tensorflow as tf
 
     from vim_tf.data import preprocessing
 
-    return tf.function(lambda images: tokenizer.encode(preprocessing.to_float(images)), reduce_retracing=True)
+    signature = [tf.TensorSpec([None, tokenizer.height, tokenizer.width, 3], tf.uint8)]
+    return tf.function(lambda images: tokenizer.encode(preprocessing.to_float(images)), input_signature=signature)
 
 
 def _write_shard(examples, path, codebook_size):

@@ -6,6 +6,7 @@ encoded ends in `<split>/dead_letters-*.jsonl` with its key.
 
 from vim_tf import config as configs
 from vim_tf import flags
+from vim_tf.errors import InputError
 
 
 def run(config):
@@ -20,7 +21,12 @@ def run(config):
     Raises:
         InputError: unusable images, tokenizer or flags of Beam.
     """
-    import apache_beam as beam
+    try:
+        import apache_beam as beam
+    except ImportError as error:
+        raise InputError(
+            "vim_tf.materialize needs Apache Beam, which isn't installed: pip install vim_tf[beam]"
+        ) from error
 
     from vim_tf import workdir
     from vim_tf.beam import jobs, tokens

@@ -168,7 +168,7 @@ def _check_dask():
     try:
         import dask.distributed  # noqa: F401
     except ImportError as error:
-        raise InputError('--beam_args: Dask isn\'t installed: pip install "dask[distributed]"') from error
+        raise InputError("--beam_args: Dask isn't installed: pip install vim_tf[dask]") from error
     from apache_beam.runners.dask import dask_runner  # noqa: F401, defines its flags
 
 

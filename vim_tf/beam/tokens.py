@@ -4,6 +4,7 @@ import collections
 import functools
 import json
 
+import numpy as np
 import tensorflow as tf
 from apache_beam.utils import shared
 
@@ -138,7 +139,7 @@ def num_views(settings):
 
 def _batch(rows):
     images, labels, keys = zip(*rows, strict=True)
-    return {"image": tf.stack(images), "label": tf.constant(labels, tf.int64), "key": tf.constant(keys)}
+    return {"image": tf.constant(np.stack(images)), "label": tf.constant(labels, tf.int64), "key": tf.constant(keys)}
 
 
 def _finish(results, folder, source, class_names, max_unreadable_fraction):

@@ -1,0 +1,126 @@
+"""How fast one and two workers write tokens: `python -m benchmarks.materialize`.
+
+JPEGs are made in a temporary folder and encoded by `vim_tf.materialize`, in one process and by DirectRunner's worker
+processes. The yardsticks, each in a process of its own too, are the encoder on images in memory, and decoding with
+encoding. What a job takes before the first image and after the last is measured by a job of few images and taken off.
+"""
+
+import dataclasses
+import json
+import tempfile
+import time
+from typing import Literal
+
+from benchmarks import synthetic
+from vim_tf import flags
+from vim_tf.config.fields import check, check_choices, setting
+
+_FEW_IMAGES = 20
+# Worker processes; 0 = in the process of the command.
+WORKERS = {"one process": 0, "1 worker": 1, "2 workers": 2}
+
+
+@dataclasses.dataclass(frozen=True)
+class MaterializeBenchmarkConfig(synthetic.SyntheticConfig):
+    """`benchmarks.materialize`: what is made and encoded."""
+
+    threads: int = setting(1, "cores that TensorFlow may use in each process; 0 = all, for which workers compete")
+    row: Literal["", "encode", "decode and encode"] = setting("", "one yardstick alone, on --folder")
+    folder: str = setting("", "a single row: folder of the images and the tokenizer")
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_choices(self)
+        check(self.threads >= 0, f"--threads must be 0 or more, not {self.threads}")
+        check(bool(self.row) == bool(self.folder), "--folder goes with a single --row")
+
+
+def encode_rate(tokenizer, count, batch_size):
+    """Images a second of the encoder alone, on one batch in memory again and again."""
+    import numpy as np
+
+    from vim_tf import encode_dataset
+
+    shape = (batch_size, tokenizer.height, tokenizer.width, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    encode = encode_dataset.compiled_encode(tokenizer)
+    encode(pixels).numpy()
+    steps = -(-count // batch_size)
+    begin = time.perf_counter()
+    for _ in range(steps):
+        encode(pixels).numpy()
+    return steps * batch_size / (time.perf_counter() - begin)
+
+
+def run(config):
+    """Prints the table, or with a single row one line of JSON.
+
+    Args:
+        config: MaterializeBenchmarkConfig.
+
+    Returns:
+        dict from the name of a row to its images/s.
+    """
+    if config.row:
+        return _run_row(config)
+    rates = {}
+    with tempfile.TemporaryDirectory() as folder:
+        synthetic.write_jpegs(f"{folder}/images", config, config.images)
+        synthetic.write_jpegs(f"{folder}/few", config, _FEW_IMAGES)
+        synthetic.write_tokenizer(f"{folder}/tokenizer", config)
+        for row in ("encode", "decode and encode"):
+            chosen = dataclasses.replace(config, row=row, folder=folder)
+            arguments = [f"--{name}={value}" for name, value in dataclasses.asdict(chosen).items()]
+            value, _, _ = synthetic.run_measured("benchmarks.materialize", arguments, config.threads)
+            rates[row] = value
+            print(f"{row:18} {value:8.1f} images/s", flush=True)
+        for name, workers in WORKERS.items():
+            few, whole = (_job_seconds(config, folder, images, workers) for images in ("few", "images"))
+            rates[name] = (config.images - _FEW_IMAGES) / max(whole - few, 1e-9)
+            share = rates[name] / rates["decode and encode"]
+            print(
+                f"{name:18} {rates[name]:8.1f} images/s, {share:.2f} of decode and encode; start and end {few:.1f} s",
+                flush=True,
+            )
+    return rates
+
+
+def _run_row(config):
+    from vim_tf import workdir
+
+    tokenizer = workdir.load_tokenizer(f"{config.folder}/tokenizer")
+    if config.row == "encode":
+        rate = encode_rate(tokenizer, config.images, config.batch_size)
+    else:
+        paths = synthetic.good_paths(f"{config.folder}/images", config.images)
+        rate = synthetic.bare_rate(tokenizer, paths, config.batch_size)
+    print(json.dumps(rate), flush=True)
+    return {config.row: rate}
+
+
+def _job_seconds(config, folder, images, workers):
+    """Wall time of `vim_tf.materialize` on a folder of images; as training images alone, so that all are one split."""
+    mode = f",--direct_running_mode=multi_processing,--direct_num_workers={workers}" if workers else ""
+    arguments = [
+        f"--tokenizer={folder}/tokenizer",
+        f"--data.source=folder:{folder}/{images}",
+        "--data.validation_fraction=0",
+        "--data.max_unreadable_fraction=0.1",
+        "--split=train",
+        f"--output={folder}/tokens",
+        f"--batch_size={config.batch_size}",
+        f"--num_shards={config.num_shards}",
+        f"--beam_args=--runner=DirectRunner{mode}",
+    ]
+    begin = time.perf_counter()
+    synthetic.run_quiet("vim_tf.materialize", arguments, config.threads)
+    return time.perf_counter() - begin
+
+
+def main():
+    """The command."""
+    flags.main(run, lambda argv: MaterializeBenchmarkConfig, "Measures how fast Beam's workers write tokens.")
+
+
+if __name__ == "__main__":
+    main()

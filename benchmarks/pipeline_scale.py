@@ -1,0 +1,161 @@
+"""Ingestion and encoding of n and of 2n images: `python -m benchmarks.pipeline_scale --images=20000`.
+
+JPEGs, one in a hundred of them corrupt, are made in a temporary folder and go through the two Beam jobs of the
+pipeline, each in a process of its own. Printed are the counts, which must add up exactly, images a second beside
+decoding and encoding with nothing around, and the peak memory of all processes, which must not grow with the set.
+"""
+
+import dataclasses
+import json
+import tempfile
+from typing import Literal
+
+from benchmarks import synthetic
+from vim_tf import config as configs
+from vim_tf import flags
+from vim_tf.config.fields import check, check_choices, setting
+
+MAX_GROWTH = 1.1
+
+
+@dataclasses.dataclass(frozen=True)
+class PipelineScaleConfig(synthetic.SyntheticConfig):
+    """`benchmarks.pipeline_scale`: what is made, and where the jobs run."""
+
+    beam_args: tuple[str, ...] = setting((), "flags of Beam, separated by commas, as in vim_tf.materialize")
+    threads: int = setting(0, "cores that TensorFlow may use in each process; 0 = all")
+    stage: Literal["all", "ingest", "encode", "bare"] = setting(
+        "all", "all: everything, each stage in a process; the others: that stage alone, on --folder"
+    )
+    folder: str = setting("", "a single stage: folder of the images, the tokenizer and the examples")
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_choices(self)
+        check(self.threads >= 0, f"--threads must be 0 or more, not {self.threads}")
+        check((self.stage == "all") == (not self.folder), "--folder goes with a single --stage")
+
+
+def run_stage(config):
+    """One stage on `config.folder`; returns what is counted of it."""
+    if config.stage == "bare":
+        from vim_tf import workdir
+
+        paths = synthetic.good_paths(f"{config.folder}/images", config.images)
+        tokenizer = workdir.load_tokenizer(f"{config.folder}/tokenizer")
+        return {"rate": synthetic.bare_rate(tokenizer, paths, config.batch_size)}
+    return _ingest(config) if config.stage == "ingest" else _encode(config)
+
+
+def _ingest(config):
+    import apache_beam as beam
+
+    from vim_tf.beam import ingestion, jobs
+    from vim_tf.data import input_shards
+
+    folder = f"{config.folder}/examples"
+    data = configs.DataConfig(f"folder:{config.folder}/images", max_unreadable_fraction=0.1)
+    size = config.image_size
+    plan = input_shards.plan_shards(data, configs.SPLITS, size, size, config.num_shards)
+    pipeline = beam.Pipeline(options=jobs.parse_options(config.beam_args, len(plan.shards)))
+    ingestion.ingest(pipeline, plan, folder, data.max_unreadable_fraction)
+    jobs.run(pipeline)
+    jobs.check_finished(folder, ingestion.split_folders(plan, folder))
+    with open(f"{folder}/manifest.json") as file:
+        splits = json.load(file)["splits"].values()
+    return {name: sum(split[f"num_{name}"] for split in splits) for name in ("examples", "unreadable")}
+
+
+def _encode(config):
+    from vim_tf import materialize
+
+    manifest = materialize.run(
+        configs.MaterializeConfig(
+            tokenizer=f"{config.folder}/tokenizer",
+            data=configs.DataConfig(f"tfrecord:{config.folder}/examples/Split-{{split}}/*.gz"),
+            output=f"{config.folder}/tokens",
+            batch_size=config.batch_size,
+            num_shards=config.num_shards,
+            beam_args=config.beam_args,
+        )
+    )
+    shards = [shard for split in manifest.splits.values() for shard in split["shards"]]
+    return {
+        "examples": sum(shard["num_examples"] for shard in shards),
+        "unreadable": sum(shard.get("num_dead_letters", 0) for shard in shards),
+    }
+
+
+def run(config):
+    """Prints the table, or with a single stage one line of JSON.
+
+    Args:
+        config: PipelineScaleConfig.
+
+    Returns:
+        dict from (stage, images) to its counts, seconds, bytes and rate; of a single stage what it counts.
+
+    Raises:
+        RuntimeError: counts don't add up.
+    """
+    if config.stage != "all":
+        counted = run_stage(config)
+        print(json.dumps(counted), flush=True)
+        return counted
+    results = {}
+    for images in (config.images, 2 * config.images):
+        with tempfile.TemporaryDirectory() as folder:
+            synthetic.write_jpegs(f"{folder}/images", config, images)
+            synthetic.write_tokenizer(f"{folder}/tokenizer", config)
+            for stage in ("bare", "ingest", "encode"):
+                results[stage, images] = _measured(config, stage, images, folder)
+        _check_counts(results, images)
+    for stage in ("ingest", "encode"):
+        print(_compared(stage, results, config.images), flush=True)
+    return results
+
+
+def _compared(stage, results, images):
+    """A line on what the second half of the larger set took, for which nothing had to be started."""
+    small, large, bare = results[stage, images], results[stage, 2 * images], results["bare", 2 * images]
+    rate = images / max(large["seconds"] - small["seconds"], 1e-9)
+    growth = large["bytes"] / small["bytes"]
+    verdict = "within" if growth <= MAX_GROWTH else "NOT within"
+    return (
+        f"{stage}: {rate:.1f} images/s without the start, {rate / bare['rate']:.2f} of decoding and encoding alone; "
+        f"peak memory {growth:.3f} times as large as the set doubles, {verdict} {MAX_GROWTH:g}"
+    )
+
+
+def _measured(config, stage, images, folder):
+    chosen = dataclasses.replace(config, stage=stage, images=images, folder=folder)
+    arguments = [f"--{name}={_text(value)}" for name, value in dataclasses.asdict(chosen).items()]
+    counted, seconds, peak = synthetic.run_measured("benchmarks.pipeline_scale", arguments, config.threads)
+    rate = counted.pop("rate", images / seconds)
+    counts = "".join(f", {count} {name}" for name, count in counted.items())
+    how = "" if stage == "bare" else f" in {seconds:.1f} s with the start of the process"
+    print(f"{images} images, {stage}: {rate:.1f} images/s{how}, peak {peak / 1e6:.0f} MB{counts}", flush=True)
+    return {**counted, "seconds": seconds, "bytes": peak, "rate": rate}
+
+
+def _text(value):
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _check_counts(results, images):
+    corrupt = synthetic.num_corrupt(images)
+    expected = {"ingest": (images - corrupt, corrupt), "encode": (images - corrupt, 0)}
+    for stage, counts in expected.items():
+        found = results[stage, images]["examples"], results[stage, images]["unreadable"]
+        if found != counts:
+            raise RuntimeError(f"{images} images, {stage}: {found} were counted (good, unreadable), made were {counts}")
+    print(f"{images} images: {images - corrupt} good + {corrupt} corrupt, the same in every stage", flush=True)
+
+
+def main():
+    """The command."""
+    flags.main(run, lambda argv: PipelineScaleConfig, "Runs n and 2n images through the Beam jobs of the pipeline.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Sources as shards: the same images in the same order as the source, whatever its kind."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from tests.data.test_containers import write_shards
+from vim_tf.config import SPLITS, DataConfig
+from vim_tf.data import input_shards, preprocessing, sources
+from vim_tf.errors import InputError
+
+
+def entries(config, split, num_shards=3):
+    """Entries of all shards of a split, and how many each has."""
+    plan = input_shards.plan_shards(config, SPLITS, 8, 8, num_shards)
+    shards = [shard for shard in plan.shards if shard.split == split]
+    assert [(shard.index, shard.count) for shard in shards] == [(i, len(shards)) for i in range(len(shards))]
+    parts = [list(shard.entries()) for shard in shards]
+    return [entry for part in parts for entry in part], [len(part) for part in parts]
+
+
+def assert_same_as_source(config):
+    for split in SPLITS:
+        found, _ = entries(config, split)
+        expected = list(sources.build_source(config, split, 8, 8).ordered().as_numpy_iterator())
+        assert [(entry.key, entry.label) for entry in found] == [(e["key"], e["label"]) for e in expected]
+        for entry, element in zip(found, expected, strict=True):
+            image = preprocessing.decode_and_fit(tf.constant(entry.load()), 8, 8).numpy()
+            np.testing.assert_array_equal(image, element["image"])
+
+
+@pytest.mark.parametrize("kind", ["parquet", "webdataset"])
+def test_containers_are_divided_as_the_source_divides_them(kind, pictures, tmp_path):
+    encoded = [pictures.encode(pictures.noise(i), "PNG") for i in range(24)]
+    name = write_shards(kind, tmp_path, encoded, [i % 3 for i in range(24)])
+    assert_same_as_source(DataConfig(name, validation_fraction=0.3))
+
+
+@pytest.mark.parametrize("layout", ["{split}/{label}", "{label}"])
+def test_folders_are_divided_as_the_source_divides_them(layout, pictures, tmp_path):
+    for split in SPLITS:
+        for number in range(9):
+            folder = tmp_path / layout.format(split=split, label=f"class-{number % 2}")
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{split}-{number}.png").write_bytes(pictures.encode(pictures.noise(number), "PNG"))
+    place = f"{tmp_path}/{{split}}" if "split" in layout else str(tmp_path)
+    assert_same_as_source(DataConfig(f"folder:{place}", validation_fraction=0.3))
+
+
+@pytest.mark.parametrize("name", ["digits", "photos"])
+def test_sources_without_files_give_their_images(name):
+    plan = input_shards.plan_shards(DataConfig(name), ("validation",), 8, 8, 400)
+    shard = plan.shards[3]
+    source = sources.open_source(name, "validation", 8, 8)
+    element = list(source.ordered().skip(shard.start).take(shard.stop - shard.start).as_numpy_iterator())[0]
+    entry = next(iter(shard.entries()))
+    assert (entry.key, entry.label) == (element["key"], element["label"])
+    image = preprocessing.decode_and_fit(tf.constant(entry.load()), 8, 8).numpy()
+    np.testing.assert_array_equal(image, element["image"])
+    assert plan.class_names == source.class_names
+
+
+class TinyPictures(tfds.core.GeneratorBasedBuilder):
+    """20 grey squares without a split to validate on."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
+            "label": tfds.features.ClassLabel(names=["low", "high"]),
+        }
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label")
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for number in range(20):
+            yield number, {"image": np.full((6, 6, 3), number, np.uint8), "label": number % 2}
+
+
+def test_a_tfds_data_set_is_read_from_its_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    builder = TinyPictures(data_dir=str(tmp_path))
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=2))
+    config = DataConfig("tfds:tiny_pictures", validation_fraction=0.3)
+    assert_same_as_source(config)
+    assert input_shards.plan_shards(config, SPLITS, 8, 8, 9).class_names == ["low", "high"]
+    assert len(entries(config, "train", num_shards=9)[1]) == 2
+
+
+def test_shards_differ_by_at_most_one_file_and_none_is_empty(pictures, tmp_path):
+    for number in range(7):
+        (tmp_path / f"{number}.png").write_bytes(pictures.encode(pictures.flat(number), "PNG"))
+    config = DataConfig(f"folder:{tmp_path}", validation_fraction=0.0)
+    plan = input_shards.plan_shards(config, ("train",), 8, 8, 3)
+    assert [len(shard.paths) for shard in plan.shards] == [2, 2, 3]
+    assert len(input_shards.plan_shards(config, ("train",), 8, 8, 100).shards) == 7
+
+
+def test_a_source_without_files_of_a_split_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no file matches for the train split"):
+        input_shards.plan_shards(DataConfig(f"parquet:{tmp_path}/{{split}}-*"), SPLITS, 8, 8, 2)
