@@ -10,6 +10,7 @@ from pipelines import fingerprints, publish
 from vim_tf import config as configs
 from vim_tf import train, workdir
 from vim_tf.serving import saved_model
+from vim_tf.training import strategies
 
 
 def train_tokenizer(fn_args):
@@ -17,18 +18,29 @@ def train_tokenizer(fn_args):
 
     Writes the SavedModel of the tokenizer to the Model artifact and the trained stage to the ModelRun artifact.
 
+    Of several workers, each of which calls this, only the chief writes them.
+
     Args:
         fn_args: tfx.components.trainer.fn_args_utils.FnArgs; its `custom_config` is that of `pipeline.create_pipeline`.
+            A `base_model`, if there is one, is an exported model from whose tokenizer the training starts; the
+            discriminator starts anew.
     """
     examples = _artifact_folder(fn_args.train_files)
     published = configs.from_dict(configs.TokenizerTrainConfig, fn_args.custom_config["config"])
-    folder = _training_folder(fn_args, [fingerprints.contents_digest(examples)])
+    inputs = [fingerprints.contents_digest(examples)]
+    if fn_args.base_model:
+        # By its contents: a killed training's successor finds the folder, whatever execution hands the model over.
+        inputs.append(workdir.load_tokenizer(fn_args.base_model).checksum)
+        published = dataclasses.replace(published, initialize_from=fn_args.base_model)
+    folder = _training_folder(fn_args, inputs)
     # The workdir's config names the images' place, which must not change between the executions that continue it.
     images = f"tfrecord:{_stable_path(folder, 'examples', examples)}/Split-{{split}}/*.gz"
     config = dataclasses.replace(
         published, workdir=f"{folder}/workdir", data=dataclasses.replace(published.data, source=images)
     )
     train.run(config)
+    if not strategies.is_chief_of_cluster(config.strategy):
+        return
     tokenizer = workdir.load_tokenizer(config.workdir)
     _keep_stage(tokenizer, dataclasses.replace(published, workdir=fn_args.model_run_dir), config.workdir)
     saved_model.export(fn_args.serving_model_dir, fn_args.model_run_dir)
@@ -48,6 +60,8 @@ def train_language_model(fn_args):
     folder = _training_folder(fn_args, [fingerprints.contents_digest(tokens)])
     config = dataclasses.replace(config, workdir=f"{folder}/workdir", tokens=tokens)
     train.run(config)
+    if not strategies.is_chief_of_cluster(config.strategy):
+        return
     tokenizer = workdir.load_tokenizer(fn_args.base_model)
     language_model = workdir.load_language_model(config.workdir, tokenizer)
     trained = dataclasses.replace(workdir.load_config(config.workdir), workdir=fn_args.model_run_dir)

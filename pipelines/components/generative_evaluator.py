@@ -28,11 +28,12 @@ def GenerativeEvaluator(
     sampling_config: Parameter[str],
     gates: Parameter[str],
     code_version: Parameter[str],
+    baseline_model: InputArtifact[standard_artifacts.Model] = None,
 ) -> None:
     """Writes metrics.json and report.html, and blesses the model if every gate is passed.
 
-    The blessing has the custom properties `blessed` (1 or 0) and `reason`, and a file BLESSED or NOT_BLESSED that says
-    the reason too.
+    The blessing has the custom properties `blessed` (1 or 0), `reason` and, where there is one, `baseline_model`, and a
+    file BLESSED or NOT_BLESSED that says the reason too. The evaluation has each metric as a custom property.
 
     Args:
         examples: images, as ImageExampleGen writes them; samples are compared with the validation split.
@@ -42,6 +43,7 @@ def GenerativeEvaluator(
         blessing: gets the verdict.
         evaluation_config, sampling_config, gates: JSON of an EvaluationConfig, a SamplingConfig and a GateConfig.
         code_version: another version takes nothing from the cache.
+        baseline_model: the blessed model before this one; None = there is none.
     """
     config = configs.EvaluateConfig(
         evaluation=configs.from_dict(configs.EvaluationConfig, json.loads(evaluation_config)),
@@ -56,6 +58,9 @@ def GenerativeEvaluator(
     )
     evaluate.run(config)
     metrics, _ = results.read_metrics(os.path.join(evaluation.uri, "metrics.json"))
+    for metric, value in metrics.items():
+        if value is not None:
+            evaluation.set_float_custom_property(metric, value)
     misses = missed_gates(metrics, json.loads(gates))
     reason = "; ".join(misses) if misses else "every gate is passed"
     name = constants.NOT_BLESSED_FILE_NAME if misses else constants.BLESSED_FILE_NAME
@@ -65,3 +70,6 @@ def GenerativeEvaluator(
     blessing.set_string_custom_property("reason", reason)
     blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
+    if baseline_model is not None:
+        blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, baseline_model.uri)
+        blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baseline_model.id)

@@ -33,6 +33,7 @@ from vim_tf.config.models import (
     TransformerConfig,
     ViTConfig,
 )
+from vim_tf.config.pipelines import KubeflowConfig, StatusConfig
 from vim_tf.config.training import (
     TRAIN_CONFIGS,
     AlarmConfig,
@@ -61,6 +62,7 @@ __all__ = [
     "ExportConfig",
     "GateConfig",
     "ImportWeightsConfig",
+    "KubeflowConfig",
     "LanguageModelAlarmConfig",
     "LanguageModelConfig",
     "LanguageModelTrainConfig",
@@ -71,6 +73,7 @@ __all__ = [
     "ReconstructConfig",
     "SampleConfig",
     "SamplingConfig",
+    "StatusConfig",
     "TokenFacts",
     "TokenizerLossConfig",
     "TokenizerModelConfig",

@@ -258,7 +258,28 @@ class PipelineConfig:
     gates: GateConfig = setting(GateConfig(), "what a model must reach to be pushed")
     export_sampling_batch_size: int = setting(16, "samples that the served sampler draws at once")
     num_shards: int = setting(2, "files per split of examples and tokens")
+    tokenizer_overrides: tuple[str, ...] = setting(
+        (), "flags for the tokenizer's training over its flagfile, as name=value, separated by commas"
+    )
+    language_model_overrides: tuple[str, ...] = setting(
+        (), "flags for the language model's training over its flagfile, as name=value, separated by commas"
+    )
+    strategy: Literal["auto", "one", "mirrored", "multi_worker", "tpu"] = setting(
+        "auto", "devices of both trainings, as in vim_tf.train; auto = what their flagfiles say"
+    )
+    tpu: str = setting("", "name or address of the TPU for strategy tpu; empty = what the flagfiles say")
+    warm_start: bool = setting(
+        False, "start the tokenizer's training from the last blessed tokenizer, where another training made it"
+    )
+    licence: str = setting("", "licence of the pushed model, for its model card")
+    from_node: str = setting("", "run again from this component on, with the earlier ones' outputs; empty = the first")
+    to_node: str = setting("", "end after this component; empty = the last")
+    keep_runs: int = setting(0, "runs whose artifacts are kept, besides what the last pushed model is made of; 0 = all")
 
     def __post_init__(self):
+        check_choices(self)
         check_given(self, "name", "output", "tokenizer_flagfile", "language_model_flagfile")
         check_positive(self, "export_sampling_batch_size", "num_shards")
+        check_not_negative(self, "keep_runs")
+        for override in (*self.tokenizer_overrides, *self.language_model_overrides):
+            check("=" in override, f"{override!r} is no override: it must look like training.total_steps=1000")
