@@ -88,7 +88,7 @@ def needed_artifacts(contents, keep_runs):
     for kind, flag in (("PushedModel", "pushed"), ("ModelBlessing", "blessed")):
         last = [artifact.id for artifact in live if artifact.type == kind and artifact.properties.get(flag) == 1][-1:]
         for each in last:
-            roots |= contents.ancestors(each)
+            roots |= {*contents.ancestors(each)}
             # The reports and verdicts that were made along with it.
             for execution in contents.executions.values():
                 if each in execution.outputs:

@@ -1,5 +1,7 @@
 """The model card of a published module: what it does, how well, and what it was made of."""
 
+import json
+
 LICENCE_MISSING = "not stated: fill it in before you publish the module"
 
 
@@ -45,12 +47,9 @@ def model_card(name, version, signatures, metrics, conditions, facts, licence=""
         "",
         "## Metrics",
         "",
-        "| metric | value | measured on |",
+        "| metric | value | images |",
         "|---|---|---|",
-        *(
-            f"| {metric} | {_number(value)} | {_condition(conditions.get(metric))} |"
-            for metric, value in metrics.items()
-        ),
+        *(f"| {key} | {_number(value)} | {_images(conditions.get(key, {}))} |" for key, value in metrics.items()),
         "",
         "## Made of",
         "",
@@ -61,7 +60,13 @@ def model_card(name, version, signatures, metrics, conditions, facts, licence=""
         "## Limits",
         "",
         "Samples show what the images of the training had in common, their bias included. Metrics hold for the "
-        "conditions named beside them alone.",
+        "conditions below alone.",
+        "",
+        "## Conditions of the metrics",
+        "",
+        "```json",
+        json.dumps(conditions, indent=1, sort_keys=True, ensure_ascii=False),
+        "```",
     ]
     return "\n".join(lines) + "\n"
 
@@ -81,14 +86,11 @@ def _number(value):
     return "not finite" if value is None else f"{value:.4g}"
 
 
-def _condition(values):
-    """One line of what a metric depends on; nested values as `outer.inner`."""
-    return ", ".join(f"{name} {value}" for name, value in _leaves(values or {})).replace("|", "\\|")
-
-
-def _leaves(values, prefix=""):
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+def _images(condition):
+    """What a metric was measured on, in short: number and split or kind, and what it was compared with."""
+    parts = []
+    for name in ("measured", "reference"):
+        values = condition.get(name, {})
+        if "num_images" in values:
+            parts.append(f"{values['num_images']} {values.get('what') or values.get('split', '')}".strip())
+    return " against ".join(parts)

@@ -62,6 +62,31 @@ def pipeline_arguments(config):
     }
 
 
+def changed_flags(section, prefix=""):
+    """What of a config differs from its defaults.
+
+    Args:
+        section: dataclass of `vim_tf.config`.
+        prefix: str, where the section stands, such as `model.`.
+
+    Returns:
+        list of str, flags.
+    """
+    return [
+        f"--{prefix}{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for name, field in configs.leaves(type(section))
+        if field.metadata["flag"] and (value := configs.get(section, name)) != _default(type(section), name)
+    ]
+
+
+def _default(section_class, name):
+    """Default at a dotted name, of a class whose other fields may have none that pass its checks."""
+    first, _, rest = name.partition(".")
+    field = next(field for field in dataclasses.fields(section_class) if field.name == first)
+    default = field.default_factory() if field.default is dataclasses.MISSING else field.default
+    return configs.get(default, rest) if rest else default
+
+
 def _given(overrides):
     """`name=value` or `--name=value` as flags."""
     return [f"--{override.strip().lstrip('-')}" for override in overrides]

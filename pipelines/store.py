@@ -13,6 +13,8 @@ FILE = os.path.join("metadata", "metadata.sqlite")
 FAILED = metadata_store_pb2.Execution.FAILED
 RUNNING = metadata_store_pb2.Execution.RUNNING
 DELETED = metadata_store_pb2.Artifact.DELETED
+# Inputs of components that hold a model of another training.
+_EARLIER_MODELS = {("TokenizerTrainer", "base_model"), ("GenerativeEvaluator", "baseline_model")}
 _OUTPUTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.INTERNAL_OUTPUT)
 
 
@@ -50,6 +52,7 @@ class Execution:
         started: float, seconds since 1970.
         seconds: float, between the first and the last change of its record.
         inputs, outputs: tuple of int, ids of artifacts.
+        earlier_models: those of the inputs that are another training's model, to start from or to compare with.
         properties: dict from str to str, int or float, the component's parameters.
     """
 
@@ -61,6 +64,7 @@ class Execution:
     seconds: float
     inputs: tuple
     outputs: tuple
+    earlier_models: tuple
     properties: dict
 
 
@@ -83,23 +87,29 @@ class Contents:
         return [execution for execution in self.executions.values() if execution.run == run]
 
     def ancestors(self, artifact_id):
-        """Ids of all artifacts that an artifact was made from, itself included."""
-        left, found = [artifact_id], set()
+        """Ids of all artifacts that an artifact was made from, nearest first, itself included.
+
+        The earlier model that an execution starts from or compares with is named, but not what that was made from.
+        """
+        left, found = collections.deque([artifact_id]), {artifact_id: None}
         while left:
-            current = left.pop()
-            if current in found or current not in self.artifacts:
+            producer = self.artifacts[left.popleft()].producer
+            if producer is None:
                 continue
-            found.add(current)
-            producer = self.artifacts[current].producer
-            if producer is not None:
-                left += self.executions[producer].inputs
-        return found
+            execution = self.executions[producer]
+            for each in execution.inputs:
+                if each not in found and each not in execution.earlier_models:
+                    left.append(each)
+                found.setdefault(each)
+        return list(found)
 
     def maker(self, artifact_id, node):
-        """The execution of a component that an artifact was made from, or None."""
-        makers = {self.artifacts[each].producer for each in self.ancestors(artifact_id)}
-        found = [self.executions[each] for each in makers if each is not None]
-        return next((execution for execution in found if execution.node == node), None)
+        """The execution of a component that an artifact was made by or from, or None."""
+        for each in self.ancestors(artifact_id):
+            producer = self.executions.get(self.artifacts[each].producer)
+            if producer and producer.node == node:
+                return producer
+        return None
 
 
 def open_store(output, *, writable=False):
@@ -136,15 +146,19 @@ def read(store):
     executions = {}
     for record in records:
         own = events_of[record.id]
+        node = node_of.get(record.id, "")
         executions[record.id] = Execution(
             id=record.id,
             run=run_of.get(record.id, ""),
-            node=node_of.get(record.id, ""),
+            node=node,
             state=metadata_store_pb2.Execution.State.Name(record.last_known_state),
             started=record.create_time_since_epoch / 1000,
             seconds=(record.last_update_time_since_epoch - record.create_time_since_epoch) / 1000,
             inputs=tuple(event.artifact_id for event in own if event.type == metadata_store_pb2.Event.INPUT),
             outputs=tuple(event.artifact_id for event in own if event.type in _OUTPUTS),
+            earlier_models=tuple(
+                event.artifact_id for event in own if (node, event.path.steps[0].key) in _EARLIER_MODELS
+            ),
             properties=_values(record.properties) | _values(record.custom_properties),
         )
     return Contents([run.name for run in runs], executions, _artifacts(store, events))

@@ -1,6 +1,5 @@
 """Publishes a pushed model as a TF Hub module too: a folder, a tar.gz and a model card."""
 
-import json
 import os
 
 import tensorflow as tf
@@ -9,9 +8,8 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 from tfx.utils import io_utils, path_utils
 
-from pipelines import fingerprints
+from pipelines import fingerprints, settings
 from pipelines.model_card import model_card
-from vim_tf import config as configs
 from vim_tf import workdir
 from vim_tf.evaluation import results
 from vim_tf.serving import hub
@@ -96,7 +94,7 @@ def read_card(folder):
 def _facts(folder, images, input_fingerprint, code_version):
     tokenizer, language_model = (workdir.load_config(folder, name) for name in ("tokenizer", "language_model"))
     counts = ", ".join(f"{split['num_examples']} {name}" for name, split in images["splits"].items())
-    settings = {"tokenizer": tokenizer, "language model": language_model}
+    stages = {"tokenizer": tokenizer, "language model": language_model}
     return {
         "images": f"{images['source']} ({counts}), {images['height']} x {images['width']} pixels",
         "classes": ", ".join(images["class_names"]) or "none",
@@ -106,18 +104,10 @@ def _facts(folder, images, input_fingerprint, code_version):
         **{
             f"training of the {name}": f"{config.training.total_steps} steps of {config.training.batch_size}"
             + (f", started from {config.initialize_from}" if config.initialize_from else "")
-            for name, config in settings.items()
+            for name, config in stages.items()
         },
-        **{f"model of the {name}": _settings(config.model) for name, config in settings.items()},
+        **{
+            f"model of the {name}": " ".join(settings.changed_flags(config.model, "model.")) or "the defaults"
+            for name, config in stages.items()
+        },
     }
-
-
-def _settings(section):
-    """What of a config section differs from its defaults, as flags."""
-    default = type(section)()
-    changed = {
-        dotted: configs.get(section, dotted)
-        for dotted, field in configs.leaves(type(section))
-        if configs.get(section, dotted) != configs.get(default, dotted) and field.metadata["flag"]
-    }
-    return " ".join(f"--model.{dotted}={json.dumps(value)}" for dotted, value in changed.items()) or "the defaults"
