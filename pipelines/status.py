@@ -86,7 +86,7 @@ def explain(contents, version):
     facts = {
         "folder": model.properties["pushed_destination"],
         "pushed": f"{_time(push.started)} UTC by run {push.run}",
-        "code version": makers["GenerativeEvaluator"].properties["code_version"],
+        "code version": _code_version(makers),
         **_images(contents, makers["ImageExampleGen"]),
         **_stages(contents, model, makers),
         **_verdicts(contents, push),
@@ -153,14 +153,29 @@ def _verdict(contents, executions):
     return f"pushed {pushed[0].properties['pushed_version']}, {served}"
 
 
+def _code_version(makers):
+    """One version, or that of each component where a partial run mixed them."""
+    versions = {
+        node: json.loads(maker.properties["custom_config"])["code_version"]
+        if node in TRAINERS
+        else maker.properties["code_version"]
+        for node, maker in makers.items()
+    }
+    if len(set(versions.values())) == 1:
+        return versions["GenerativeEvaluator"]
+    return ", ".join(f"{version} ({node})" for node, version in versions.items())
+
+
 def _images(contents, ingestion):
     data = json.loads(ingestion.properties["data"])
     examples = contents.artifacts[ingestion.outputs[0]]
-    counts = [f"{value} {name.removeprefix('num_examples_')}" for name, value in examples.properties.items()
-              if name.startswith("num_examples_")]  # fmt: skip
+    prefix = "num_examples_"
+    counts = sorted(
+        f"{value} {name.removeprefix(prefix)}" for name, value in examples.properties.items() if name.startswith(prefix)
+    )
     size = f"{ingestion.properties['height']} x {ingestion.properties['width']} pixels"
     return {
-        "images": f"{data['source']}, {', '.join(sorted(counts))}, {size} (artifact {examples.id})",
+        "images": f"{data['source']}, {', '.join(counts)}, {size} (artifact {examples.id})",
         "their fingerprint": ingestion.properties["input_fingerprint"],
     }
 
