@@ -2,6 +2,7 @@
 
 import json
 
+from google.protobuf import json_format
 from tfx.components import ExampleValidator, Pusher, SchemaGen, StatisticsGen, Trainer
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
@@ -39,6 +40,8 @@ def create_pipeline(
     licence="",
     warm_start=False,
     own_resolvers=True,
+    parameter=lambda name, value: value,
+    training_platform=None,
 ):
     """The pipeline; everything it depends on is an argument.
 
@@ -61,6 +64,8 @@ def create_pipeline(
         warm_start: whether the tokenizer's training starts from the last blessed tokenizer.
         own_resolvers: whether the last blessed model is looked up by the strategies of `pipelines.resolvers`, which
             keep the cache; False where the platform knows TFX's alone.
+        parameter: function of a name and an int or str that may make a runtime parameter of it, with it as default.
+        training_platform: the platform's description of the machines of both trainings; None = its own choice.
 
     Returns:
         tfx.orchestration.pipeline.Pipeline.
@@ -69,7 +74,7 @@ def create_pipeline(
         data=_canonical(data),
         height=tokenizer["model"]["height"],
         width=tokenizer["model"]["width"],
-        num_shards=num_shards,
+        num_shards=parameter("num_shards", num_shards),
         input_fingerprint=input_fingerprint,
         code_version=code_version,
     )
@@ -92,6 +97,8 @@ def create_pipeline(
         "train_tokenizer",
         tokenizer,
         training,
+        parameter,
+        training_platform,
         examples=examples,
         base_model=warm_start_resolver and warm_start_resolver.outputs["model"],
     )
@@ -107,6 +114,8 @@ def create_pipeline(
         "train_language_model",
         language_model,
         training | {"sampling_batch_size": export_sampling_batch_size},
+        parameter,
+        training_platform,
         examples=token_materializer.outputs["tokens"],
         base_model=tokenizer_trainer.outputs["model"],
     )
@@ -117,9 +126,9 @@ def create_pipeline(
         tokenizer=tokenizer_trainer.outputs["model_run"],
         language_model=language_model_trainer.outputs["model_run"],
         model=language_model_trainer.outputs["model"],
-        evaluation_config=_canonical(evaluation),
-        sampling_config=_canonical(sampling),
-        gates=_canonical(gates),
+        evaluation_config=parameter("evaluation", _canonical(evaluation)),
+        sampling_config=parameter("sampling", _canonical(sampling)),
+        gates=parameter("gates", _canonical(gates)),
         code_version=code_version,
         baseline_model=baseline_resolver.outputs["model"],
     )
@@ -168,14 +177,18 @@ def create_pipeline(
     )
 
 
-def _trainer(name, run_fn, config, settings, **inputs):
-    return Trainer(
+def _trainer(name, run_fn, config, settings, parameter, platform, **inputs):
+    train_args = trainer_pb2.TrainArgs(splits=["train"], num_steps=config["training"]["total_steps"])
+    text = json_format.MessageToJson(train_args, preserving_proto_field_name=True, indent=None)
+    adjustable = parameter(f"{config['task']}_train_args", text)
+    trainer = Trainer(
         run_fn=f"pipelines.run_fns.{run_fn}",
-        train_args=trainer_pb2.TrainArgs(splits=["train"], num_steps=config["training"]["total_steps"]),
+        train_args=train_args if adjustable is text else adjustable,
         eval_args=trainer_pb2.EvalArgs(splits=["validation"]),
         custom_config={"config": config, **settings},
         **inputs,
     ).with_id(name)
+    return trainer.with_platform_config(platform) if platform else trainer
 
 
 def _warm_start_resolver(own_resolvers, examples, trainer_settings):

@@ -26,13 +26,13 @@ def train_tokenizer(fn_args):
             discriminator starts anew.
     """
     examples = _artifact_folder(fn_args.train_files)
-    published = configs.from_dict(configs.TokenizerTrainConfig, fn_args.custom_config["config"])
+    published = _config(fn_args, configs.TokenizerTrainConfig)
     inputs = [fingerprints.contents_digest(examples)]
     if fn_args.base_model:
         # By its contents: a killed training's successor finds the folder, whatever execution hands the model over.
         inputs.append(workdir.load_tokenizer(fn_args.base_model).checksum)
         published = dataclasses.replace(published, initialize_from=fn_args.base_model)
-    folder = _training_folder(fn_args, inputs)
+    folder = _training_folder(fn_args, published, inputs)
     # The workdir's config names the images' place, which must not change between the executions that continue it.
     images = f"tfrecord:{_stable_path(folder, 'examples', examples)}/Split-{{split}}/*.gz"
     config = dataclasses.replace(
@@ -56,8 +56,8 @@ def train_language_model(fn_args):
         fn_args: as for `train_tokenizer`; its `base_model` is the tokenizer's SavedModel.
     """
     tokens = _artifact_folder(fn_args.train_files)
-    config = configs.from_dict(configs.LanguageModelTrainConfig, fn_args.custom_config["config"])
-    folder = _training_folder(fn_args, [fingerprints.contents_digest(tokens)])
+    config = _config(fn_args, configs.LanguageModelTrainConfig)
+    folder = _training_folder(fn_args, config, [fingerprints.contents_digest(tokens)])
     config = dataclasses.replace(config, workdir=f"{folder}/workdir", tokens=tokens)
     train.run(config)
     if not strategies.is_chief_of_cluster(config.strategy):
@@ -74,18 +74,26 @@ def train_language_model(fn_args):
     )
 
 
+def _config(fn_args, config_class):
+    """The training's config, with as many steps as the Trainer's `train_args` say, which a run may set anew."""
+    config = configs.from_dict(config_class, fn_args.custom_config["config"])
+    steps = fn_args.train_steps or config.training.total_steps
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, total_steps=steps))
+
+
 def _artifact_folder(patterns):
     """Folder of the artifact, of which TFX tells the files of one split: `<folder>/Split-train/*`."""
     return os.path.dirname(os.path.dirname(patterns[0]))
 
 
-def _training_folder(fn_args, inputs):
+def _training_folder(fn_args, config, inputs):
     """Folder of the training with these inputs and this config, so that a killed execution's successor finds it."""
     settings = fn_args.custom_config
+    # Where a warm start's model lies says nothing of what it is, which is among the inputs.
+    published = configs.to_dict(dataclasses.replace(config, initialize_from=settings["config"]["initialize_from"]))
     # The place is part of the key since the workdir's config holds paths inside it.
-    place = [settings[name] for name in ("config", "code_version", "training_folder")]
-    key = fingerprints.digest([place, inputs])
-    folder = f"{settings['training_folder']}/{settings['config']['task']}-{key[:16]}"
+    key = fingerprints.digest([[published, settings["code_version"], settings["training_folder"]], inputs])
+    folder = f"{settings['training_folder']}/{config.task}-{key[:16]}"
     tf.io.gfile.makedirs(folder)
     return folder
 

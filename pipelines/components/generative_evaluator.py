@@ -69,7 +69,15 @@ def GenerativeEvaluator(
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, int(not misses))
     blessing.set_string_custom_property("reason", reason)
     blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
-    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
+    _set_id(blessing, constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model)
     if baseline_model is not None:
         blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, baseline_model.uri)
-        blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baseline_model.id)
+        _set_id(blessing, constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baseline_model)
+
+
+def _set_id(blessing, key, model):
+    """Names a model by its id, or by its resource name where the platform looks artifacts up by it."""
+    if model.name.startswith("projects/"):
+        blessing.set_string_custom_property(key, model.name)
+    else:
+        blessing.set_int_custom_property(key, model.id)
