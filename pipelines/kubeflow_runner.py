@@ -1,9 +1,11 @@
 """`python -m pipelines.kubeflow_runner`: the pipeline as a specification for Kubeflow Pipelines v2 and Vertex AI.
 
-It is compiled on this machine, without a connection. Steps of both trainings, shards, evaluation, sampling and gates
-are parameters that a run may set anew.
+It is compiled on this machine, without a connection: to JSON for Vertex AI, to YAML for Kubeflow Pipelines. Steps of
+both trainings, shards, evaluation, sampling and gates are parameters that a run may set anew. docs/runners.md says how
+to submit it, and what was not tried.
 """
 
+import json
 import os
 
 from pipelines import console, settings
@@ -11,7 +13,7 @@ from vim_tf import config as configs
 from vim_tf import flags
 from vim_tf.errors import InputError
 
-DESCRIPTION = "Compiles the pipeline for Kubeflow Pipelines v2 and Vertex AI: a JSON file to submit."
+DESCRIPTION = "Compiles the pipeline for Kubeflow Pipelines v2 and Vertex AI: a file to submit."
 
 
 def run(config):
@@ -37,8 +39,12 @@ def run(config):
 
     from pipelines import pipeline
 
+    defaults = {}
+
     def parameter(name, value):
-        return RuntimeParameter(name=name.replace("_", "-"), ptype=type(value), default=value)
+        name = name.replace("_", "-")
+        defaults[name] = value
+        return RuntimeParameter(name=name, ptype=type(value), default=value)
 
     machine = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec()
     machine.cpu_limit, machine.memory_limit = config.cpu_limit, config.memory_limit
@@ -58,15 +64,28 @@ def run(config):
         training_platform=machine,
         **settings.pipeline_arguments(config),
     )
-    folder, name = os.path.split(os.path.abspath(config.spec))
-    os.makedirs(folder, exist_ok=True)
-    # Written beside the file and moved there, so that it is there whole or not at all.
-    temporary = f"{name}.tmp-{os.getpid()}.json"
-    runner_config = KubeflowV2DagRunnerConfig(display_name=config.name, default_image=config.image)
-    job = KubeflowV2DagRunner(runner_config, output_dir=folder, output_filename=temporary).run(created)
-    os.replace(os.path.join(folder, temporary), os.path.join(folder, name))
-    console.say(f"Specification: {os.path.join(folder, name)}")
+    runner_config = KubeflowV2DagRunnerConfig(
+        display_name=config.name, default_image=config.image, use_pipeline_spec_2_1=True
+    )
+    job = KubeflowV2DagRunner(runner_config).run(created, parameter_values=defaults, write_out=False)
+    # TFX leaves them out, and a run would have to name every parameter.
+    for name, definition in job["pipelineSpec"]["root"]["inputDefinitions"]["parameters"].items():
+        definition["defaultValue"] = defaults[name]
+    _write(job, config.spec)
+    console.say(f"Specification: {os.path.abspath(config.spec)}")
     return job
+
+
+def _write(job, path):
+    """Writes the PipelineJob as JSON, for Vertex AI, or its PipelineSpec as YAML, for Kubeflow Pipelines."""
+    import yaml
+
+    from vim_tf.evaluation import results
+
+    if path.endswith(".json"):
+        results.write_whole(path, json.dumps(job, indent=2, sort_keys=True) + "\n")
+    else:
+        results.write_whole(path, yaml.safe_dump(job["pipelineSpec"], sort_keys=True))
 
 
 def main():

@@ -25,7 +25,7 @@ class KubeflowConfig(PipelineConfig):
 
     image: str = setting("vim_tf:0.1.0", "container image of every component, built from pipelines/Dockerfile")
     pipeline_root: str = setting("", "folder that every machine sees, such as gs://bucket/digits; it replaces --output")
-    spec: str = setting("pipeline.json", "JSON file to write")
+    spec: str = setting("pipeline.json", "file to write: .json for Vertex AI, .yaml for Kubeflow Pipelines")
     beam_pipeline_args: tuple[str, ...] = setting(
         ("--runner=DirectRunner",), "flags of Beam, separated by commas, such as --runner=DataflowRunner,--project=p"
     )
@@ -41,6 +41,6 @@ class KubeflowConfig(PipelineConfig):
         check_given(self, "image", "pipeline_root", "spec")
         check_positive(self, "accelerator_count")
         check_not_negative(self, "cpu_limit", "memory_limit")
-        check(self.spec.endswith(".json"), f"--spec={self.spec} must end in .json, the only form with parameters")
+        check(self.spec.endswith((".json", ".yaml")), f"--spec={self.spec} must end in .json or .yaml")
         for name in ("from_node", "to_node", "keep_runs"):
             check(not getattr(self, name), f"--{name} is the local runner's; Kubeflow and Vertex AI have their own")
