@@ -29,8 +29,10 @@ def train_tokenizer(fn_args):
     published = _config(fn_args, configs.TokenizerTrainConfig)
     inputs = [fingerprints.contents_digest(examples)]
     if fn_args.base_model:
-        # By its contents: a killed training's successor finds the folder, whatever execution hands the model over.
-        inputs.append(workdir.load_tokenizer(fn_args.base_model).checksum)
+        # By its contents: a killed training's successor finds the folder, whatever execution hands the model over. The
+        # model itself isn't loaded, since a cluster's strategy must come before TensorFlow's first operation.
+        trained_on = workdir.load_config(fn_args.base_model, "language_model").model.tokens
+        inputs.append(trained_on.tokenizer_checksum)
         published = dataclasses.replace(published, initialize_from=fn_args.base_model)
     folder = _training_folder(fn_args, published, inputs)
     # The workdir's config names the images' place, which must not change between the executions that continue it.

@@ -6,6 +6,7 @@ Everything is read from ML Metadata, which is opened for reading alone; it may r
 import datetime
 import json
 import os
+import sys
 
 from pipelines import console, settings
 from vim_tf import config as configs
@@ -32,7 +33,12 @@ def run(config):
 
     output = os.path.abspath(config.output)
     contents = store.read(store.open_store(output))
-    console.say("\n".join(explain(contents, config.model) if config.model else overview(contents, config.last_runs)))
+    lines = explain(contents, config.model) if config.model else overview(contents, config.last_runs)
+    try:
+        console.say("\n".join(lines))
+    except BrokenPipeError:
+        # Whoever reads, such as `head`, has seen enough; what is left to be flushed at the end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def overview(contents, last_runs=0):

@@ -389,10 +389,10 @@ def test_a_warm_start_begins_with_the_last_blessed_tokenizer(chain, warm):
     config = workdir.load_config(f"{output}/tokenizer")
     assert config.training.total_steps == 12
     contents = store.read(store.open_store(output))
-    first, second = [each for each in contents.artifacts.values() if each.key == "pushed_model" and
-                     each.properties["pushed"]]  # fmt: skip
+    pushed = [each for each in contents.artifacts.values() if each.key == "pushed_model"]
+    first, second = [each for each in pushed if each.properties["pushed"]]
     start = contents.maker(second.id, "TokenizerTrainer").earlier_models
-    assert start == (contents.executions[first.producer].inputs[0],) or start[0] in contents.ancestors(first.id)
+    assert start[0] in contents.ancestors(first.id)
     assert config.initialize_from.startswith(contents.artifacts[start[0]].uri)
     assert f"the tokenizer of model {start[0]}" in "\n".join(status.explain(contents, "last"))
 
