@@ -8,11 +8,15 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
-from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_runner
+from tfx.orchestration.portable import launcher, partial_run_utils, runtime_parameter_utils, tfx_runner
 from tfx.orchestration.portable.mlmd import execution_lib
+from tfx.types import artifact_utils
+
+from vim_tf.errors import InputError
 
 CACHED = metadata_store_pb2.Execution.CACHED
 COMPLETE = metadata_store_pb2.Execution.COMPLETE
+RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +26,7 @@ class ComponentRun:
     Attributes:
         cached: whether an earlier run's outputs were taken.
         seconds: time it took.
-        outputs: dict from output name to the one artifact under it.
+        outputs: dict from output name to the one artifact under it; a resolver that found none has none.
     """
 
     cached: bool
@@ -44,12 +48,20 @@ class ReportingRunner(tfx_runner.IrBasedRunner):
         self._say = say
 
     def run_with_ir(self, pipeline, run_options=None, **kwargs):
-        """Runs a compiled pipeline.
+        """Runs a compiled pipeline, or a part of it.
+
+        Args:
+            pipeline: pipeline_pb2.Pipeline.
+            run_options: pipeline_pb2.RunOptions; its `partial_run` names the components to run from and to. Those
+                before them keep the outputs of the last run that has them, and the first ones are not served from the
+                cache.
 
         Returns:
-            dict from component id to ComponentRun, in the order of the runs.
+            dict from component id to ComponentRun, in the order of the runs; a partial run leaves out the components
+            whose outputs it has none of.
 
         Raises:
+            InputError: a part that no earlier run prepared, or a component that the pipeline hasn't.
             RuntimeError: a component did not run since its inputs are missing.
             Exception: what a component raised.
         """
@@ -60,38 +72,134 @@ class ReportingRunner(tfx_runner.IrBasedRunner):
         connection = deployment.metadata_connection_config
         connection = getattr(connection, connection.WhichOneof("connection_config"))
         runs = {}
+        if run_options:
+            runs = self._reuse(pipeline, connection, run_options.partial_run)
         for number, node in enumerate(pipeline.nodes, start=1):
             name = node.pipeline_node.node_info.id
+            if node.pipeline_node.execution_options.HasField("skip"):
+                continue
             head = f"[{number}/{len(pipeline.nodes)}] {name}"
             self._say(f"{head} ...")
-            component_launcher = launcher.Launcher(
-                pipeline_node=node.pipeline_node,
-                mlmd_connection=metadata.Metadata(connection),
-                pipeline_info=pipeline.pipeline_info,
-                pipeline_runtime_spec=pipeline.runtime_spec,
-                executor_spec=runner_utils.extract_executor_spec(deployment, name),
-                custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
-            )
             start = time.monotonic()
             try:
-                execution = component_launcher.launch()
+                runs[name] = _launch(pipeline, node.pipeline_node, deployment, connection)
             except BaseException:
                 self._say(f"{head} failed after {time.monotonic() - start:.0f} s")
                 raise
-            runs[name] = _component_run(connection, name, execution.execution_id, time.monotonic() - start)
-            how = "taken from the cache" if runs[name].cached else "finished"
-            self._say(f"{head} {how} in {runs[name].seconds:.0f} s")
+            self._say(f"{head} {_outcome(node.pipeline_node, runs[name])} in {runs[name].seconds:.0f} s")
         return runs
 
+    def _reuse(self, pipeline, connection, partial_run):
+        """Marks what a partial run leaves out, and links the outputs of the base run to this one."""
+        _mark(pipeline, list(partial_run.from_nodes), list(partial_run.to_nodes))
+        skipped = {
+            node.pipeline_node.node_info.id: node.pipeline_node.execution_options.skip
+            for node in pipeline.nodes
+            if node.pipeline_node.execution_options.HasField("skip")
+        }
+        required = [name for name, skip in skipped.items() if skip.reuse_artifacts_mode == skip.REQUIRED]
+        if not required:
+            return {}
+        with metadata.Metadata(connection) as store:
+            base = _base_run(store.store, pipeline.pipeline_info.id, required)
+            self._say(f"Outputs of the run {base.name} are used for {', '.join(required)}.")
+            partial_run_utils.snapshot(store, pipeline, base_run_id=base.name)
+            executions = _executions_by_node(store.store, base)
+            return {
+                name: ComponentRun(True, 0.0, _outputs(store, executions[name].id))
+                for name in skipped
+                if name in executions
+            }
 
-def _component_run(connection, name, execution_id, seconds):
+
+def _launch(pipeline, node, deployment, connection):
+    name = node.node_info.id
+    start = time.monotonic()
+    execution = launcher.Launcher(
+        pipeline_node=node,
+        mlmd_connection=metadata.Metadata(connection),
+        pipeline_info=pipeline.pipeline_info,
+        pipeline_runtime_spec=pipeline.runtime_spec,
+        executor_spec=runner_utils.extract_executor_spec(deployment, name),
+        custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
+    ).launch()
     with metadata.Metadata(connection) as store:
-        executions = store.store.get_executions_by_id([execution_id]) if execution_id else []
+        executions = store.store.get_executions_by_id([execution.execution_id]) if execution.execution_id else []
         if not executions or executions[0].last_known_state not in (CACHED, COMPLETE):
             raise RuntimeError(f"component {name} did not run: its inputs could not be found in the metadata store")
-        outputs = execution_lib.get_output_artifacts(store, execution_id)
-    return ComponentRun(
-        cached=executions[0].last_known_state == CACHED,
-        seconds=seconds,
-        outputs={key: artifacts[0] for key, artifacts in outputs.items()},
+        if node.node_info.type.name == RESOLVER:
+            outputs = {key: artifacts[0] for key, artifacts in execution.output_dict.items() if artifacts}
+        else:
+            outputs = _outputs(store, execution.execution_id)
+    return ComponentRun(executions[0].last_known_state == CACHED, time.monotonic() - start, outputs)
+
+
+def _outcome(node, run):
+    if node.node_info.type.name == RESOLVER:
+        return f"found model {run.outputs['model'].id}" if "model" in run.outputs else "found no model"
+    return "taken from the cache" if run.cached else "finished"
+
+
+def _outputs(store, execution_id):
+    outputs = execution_lib.get_output_artifacts(store, execution_id)
+    return {key: artifacts[0] for key, artifacts in outputs.items()}
+
+
+def _mark(pipeline, from_nodes, to_nodes):
+    names = [node.pipeline_node.node_info.id for node in pipeline.nodes]
+    for flag, chosen in (("from_node", from_nodes), ("to_node", to_nodes)):
+        for name in chosen:
+            if name not in names:
+                raise InputError(f"--{flag}={name} is no component of the pipeline; they are {', '.join(names)}")
+    partial_run_utils.mark_pipeline(pipeline, from_nodes or None, to_nodes or None)
+    for node in pipeline.nodes:
+        # Who runs again from a component wants to see it run.
+        if node.pipeline_node.node_info.id in from_nodes:
+            node.pipeline_node.execution_options.caching_options.enable_cache = False
+    if not any(node.pipeline_node.execution_options.HasField("run") for node in pipeline.nodes):
+        raise InputError(f"--from_node={from_nodes[0]} does not lead to --to_node={to_nodes[0]}: nothing would run")
+
+
+def _base_run(store, pipeline_name, required):
+    """The last run that has, or took from the cache, the outputs of all required components.
+
+    Raises:
+        InputError: there is none.
+    """
+    runs = sorted(store.get_contexts_by_type("pipeline_run"), key=lambda run: run.id, reverse=True)
+    for run in runs:
+        executions = _executions_by_node(store, run)
+        if all(name in executions and _is_usable(store, executions[name]) for name in required):
+            return run
+    raise InputError(
+        f"no earlier run of pipeline {pipeline_name} has the outputs of {', '.join(required)}: run once without "
+        "--from_node, or from an earlier component"
     )
+
+
+def _executions_by_node(store, run):
+    """{component id: its successful execution} of a run."""
+    found = {}
+    for execution in store.get_executions_by_context(run.id):
+        if execution.last_known_state in (CACHED, COMPLETE):
+            for context in store.get_contexts_by_execution(execution.id):
+                if context.type == "node":
+                    found[context.name.partition(".")[2]] = execution
+    return found
+
+
+def _is_usable(store, execution):
+    """Whether an execution's outputs are still there."""
+    events = store.get_events_by_execution_ids([execution.id])
+    outputs = [each.artifact_id for each in events if each.type == metadata_store_pb2.Event.OUTPUT]
+    artifacts = store.get_artifacts_by_id(outputs)
+    if any(artifact.state != metadata_store_pb2.Artifact.LIVE for artifact in artifacts):
+        return False
+    types = store.get_artifact_types_by_id([artifact.type_id for artifact in artifacts])
+    try:
+        artifact_utils.verify_artifacts(
+            [artifact_utils.deserialize_artifact(*pair) for pair in zip(types, artifacts, strict=True)]
+        )
+    except RuntimeError:
+        return False
+    return True

@@ -1,15 +1,14 @@
 """`python -m pipelines.local_runner`: the whole chain in one process on this machine.
 
 Everything lies under --output: `artifacts/` and `metadata/` (the pipeline's own), `training/` (trainings, which the
-next run continues if one is killed), and of the last pushed run `serving/<version>/`, `report.html`, `metrics.json`,
-`tokenizer/`, `language_model/` and `tokens/`.
+next run continues if one is killed), and of the last pushed run `serving/<version>/`, `hub/<version>/` with its
+`.tar.gz`, `report.html`, `metrics.json`, `tokenizer/`, `language_model/` and `tokens/`. One run at a time works there.
 """
 
-import dataclasses
 import os
 import sys
 
-from pipelines import console
+from pipelines import console, lock, settings
 from vim_tf import config as configs
 from vim_tf import flags
 from vim_tf.errors import InputError
@@ -25,6 +24,8 @@ BEAM_PIPELINE_ARGS = [
     "--direct_running_mode=in_memory",
     "--sdk_container_image=none",
 ]
+# What a run must have the outputs of to be published.
+FINISHED_BY = ("GenerativeEvaluator", "Pusher", "HubPusher")
 
 
 def run(config):
@@ -37,58 +38,62 @@ def run(config):
         dict from metric name to float.
 
     Raises:
-        InputError: flags, flagfiles or images that can't be used.
-        SystemExit: status 1, the model missed a gate and was not pushed.
+        InputError: flags, flagfiles or images that can't be used, or another run works in the folder.
+        SystemExit: status 1, the model missed a gate or can't be served, and was not pushed.
     """
     output = _local_folder(config.output)
-    tokenizer, language_model = _stage_configs(config)
+    settings.stage_configs(config)
+    with lock.sole_run(output):
+        return _run(config, output)
+
+
+def _run(config, output):
     console.say("Loading TFX ...")
     console.quiet_tfx()
     # Beam reads the process's flags, and would take ours for its own.
     sys.argv = sys.argv[:1]
     from tfx.orchestration.metadata import sqlite_metadata_connection_config
+    from tfx.orchestration.pipeline import RunOptions
 
-    from pipelines import execution, fingerprints, pipeline, publish, spans
+    from pipelines import execution, housekeeping, pipeline, publish
 
-    data, span, version = spans.resolve(config.data, config.span, config.version)
-    tokenizer = dataclasses.replace(tokenizer, data=data)
     publish.check_free(output)
     serving_folder = os.path.join(output, "serving")
     publish.remove_unfinished_pushes(serving_folder)
-    runs = execution.ReportingRunner(console.say).run(
-        pipeline.create_pipeline(
-            name=config.name,
-            pipeline_root=os.path.join(output, "artifacts"),
-            metadata_connection_config=sqlite_metadata_connection_config(
-                os.path.join(output, "metadata", "metadata.sqlite")
-            ),
-            serving_folder=serving_folder,
-            training_folder=os.path.join(output, "training"),
-            data=configs.to_dict(data),
-            span=span,
-            version=version,
-            input_fingerprint=fingerprints.source_fingerprint(data.source, configs.SPLITS),
-            num_shards=config.num_shards,
-            min_image_side=config.min_image_side,
-            max_duplicates=config.max_duplicates,
-            views=config.views,
-            view_scale=config.view_scale,
-            tokenizer=configs.to_dict(tokenizer),
-            language_model=configs.to_dict(language_model),
-            evaluation=configs.to_dict(config.evaluation),
-            sampling=configs.to_dict(config.sampling),
-            gates=configs.to_dict(config.gates),
-            export_sampling_batch_size=config.export_sampling_batch_size,
-            code_version=fingerprints.code_version(),
-            beam_pipeline_args=BEAM_PIPELINE_ARGS,
-        )
+    for name in housekeeping.close_killed_executions(output):
+        console.say(f"An earlier run ended in {name}; this one goes on from there.")
+    created = pipeline.create_pipeline(
+        pipeline_root=os.path.join(output, "artifacts"),
+        metadata_connection_config=sqlite_metadata_connection_config(
+            os.path.join(output, "metadata", "metadata.sqlite")
+        ),
+        serving_folder=serving_folder,
+        hub_folder=os.path.join(output, "hub"),
+        training_folder=os.path.join(output, "training"),
+        beam_pipeline_args=BEAM_PIPELINE_ARGS,
+        **settings.pipeline_arguments(config),
     )
-    return _finish(output, runs)
+    part = None
+    if config.from_node or config.to_node:
+        part = RunOptions(
+            from_nodes=[config.from_node] if config.from_node else None,
+            to_nodes=[config.to_node] if config.to_node else None,
+        )
+    runs = execution.ReportingRunner(console.say).run(created, run_options=part)
+    if any(name not in runs for name in FINISHED_BY):
+        console.say(f"Ended after {config.to_node}, as --to_node asks; nothing was published.")
+        return {}
+    metrics = _finish(output, runs)
+    count, size = housekeeping.collect(output, config.keep_runs)
+    if count:
+        console.say(f"Removed {count} artifacts of older runs ({size / 1e6:.1f} MB), as --keep_runs asks.")
+    return metrics
 
 
 def _finish(output, runs):
     """Publishes a pushed model, or says why there is none."""
     from pipelines import publish
+    from pipelines.components import hub_pusher
     from vim_tf.evaluation import results
 
     evaluation_folder = runs["GenerativeEvaluator"].outputs["evaluation"].uri
@@ -96,13 +101,21 @@ def _finish(output, runs):
     pushed = runs["Pusher"].outputs["pushed_model"]
     console.say("\n".join(["", "Metrics:", *console.metric_table(metrics), ""]))
     if not pushed.get_int_custom_property("pushed"):
-        blessing = runs["GenerativeEvaluator"].outputs["blessing"]
+        verdicts = [runs[name].outputs["blessing"] for name in ("ServingCheck", "GenerativeEvaluator")]
+        reasons = [
+            verdict.get_string_custom_property("reason")
+            for verdict in verdicts
+            if not verdict.get_int_custom_property("blessed")
+        ]
         console.say(f"Report:       {os.path.join(evaluation_folder, 'report.html')}")
-        console.say(f"Not pushed: {blessing.get_string_custom_property('reason')}.")
+        console.say(f"Not pushed: {'; '.join(reasons)}.")
         console.say("Train longer or lower the limit (--gates.*); what an earlier run pushed stays as it is.")
         sys.exit(1)
     destination = pushed.get_string_custom_property("pushed_destination")
     publish.restore_pushed_model(pushed.uri, destination)
+    module = runs["HubPusher"].outputs["hub_module"]
+    module_folder = module.get_string_custom_property("pushed_destination")
+    hub_pusher.write_module(pushed.uri, hub_pusher.read_card(module.uri), module_folder)
     folders = {
         "tokenizer": runs["TokenizerTrainer"].outputs["model_run"].uri,
         "language_model": runs["LanguageModelTrainer"].outputs["model_run"].uri,
@@ -111,6 +124,7 @@ def _finish(output, runs):
     publish.publish(output, folders, evaluation_folder)
     console.say(f"Report:       {os.path.join(output, 'report.html')}")
     console.say(f"Metrics:      {os.path.join(output, 'metrics.json')}")
+    console.say(f"TF Hub:       {module_folder} and .tar.gz of it")
     console.say(f"Pushed model: {destination}")
     return metrics
 
@@ -119,18 +133,6 @@ def _local_folder(path):
     if "://" in path:
         raise InputError(f"--output={path}: the local runner keeps its metadata in SQLite; choose a local folder")
     return os.path.abspath(path)
-
-
-def _stage_configs(config):
-    """The configs of both trainings; which images, and where each reads and writes, is the pipeline's to say."""
-    tokenizer = flags.parse(
-        configs.TokenizerTrainConfig, [f"--flagfile={config.tokenizer_flagfile}", "--workdir=pipeline"]
-    )
-    language_model = flags.parse(
-        configs.LanguageModelTrainConfig,
-        [f"--flagfile={config.language_model_flagfile}", "--workdir=pipeline", "--tokens=pipeline"],
-    )
-    return dataclasses.replace(tokenizer, data=config.data), language_model
 
 
 def main():

@@ -2,14 +2,21 @@
 
 import json
 
+from google.protobuf import json_format
 from tfx.components import ExampleValidator, Pusher, StatisticsGen, Trainer
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2
+from tfx.types import Channel, standard_artifacts
 
+from pipelines import resolvers
 from pipelines.components.anomaly_check import AnomalyCheck
 from pipelines.components.generative_evaluator import GenerativeEvaluator
+from pipelines.components.hub_pusher import HubPusher
 from pipelines.components.image_example_gen import ImageExampleGen
 from pipelines.components.image_schema import FEATURES, ImageSchema
+from pipelines.components.serving_check import ServingCheck
 from pipelines.components.token_materializer import TokenMaterializer
 
 
@@ -31,11 +38,18 @@ def create_pipeline(
     tokenizer,
     language_model,
     evaluation,
+    linear_probe_flagfile,
     sampling,
     gates,
     export_sampling_batch_size,
     code_version,
     beam_pipeline_args,
+    hub_folder,
+    licence="",
+    warm_start=False,
+    own_resolvers=True,
+    parameter=lambda name, value: value,
+    training_platform=None,
 ):
     """The pipeline; everything it depends on is an argument.
 
@@ -53,10 +67,18 @@ def create_pipeline(
         max_duplicates: validation images that may be in the training split too.
         views, view_scale: what is kept of each image for the language model, as in an EncodeConfig.
         tokenizer, language_model: dicts of a TokenizerTrainConfig and a LanguageModelTrainConfig.
+        linear_probe_flagfile: str, flags of a linear probe for the evaluation; empty = the defaults.
         evaluation, sampling, gates: dicts of an EvaluationConfig, a SamplingConfig and a GateConfig.
         export_sampling_batch_size: samples that the served sampler draws at once.
         code_version: str; another version takes nothing from the cache.
         beam_pipeline_args: list of str, for Beam's runner.
+        hub_folder: folder that gets the pushed model as a TF Hub module.
+        licence: str, of the model, for its card.
+        warm_start: whether the tokenizer's training starts from the last blessed tokenizer.
+        own_resolvers: whether the last blessed model is looked up by the strategies of `pipelines.resolvers`, which
+            keep the cache; False where the platform knows TFX's alone.
+        parameter: function of a name and an int or str that may make a runtime parameter of it, with it as default.
+        training_platform: the platform's description of the machines of both trainings; None = its own choice.
 
     Returns:
         tfx.orchestration.pipeline.Pipeline.
@@ -65,7 +87,7 @@ def create_pipeline(
         data=_canonical(data),
         height=tokenizer["model"]["height"],
         width=tokenizer["model"]["width"],
-        num_shards=num_shards,
+        num_shards=parameter("num_shards", num_shards),
         span=span,
         version=version,
         input_fingerprint=input_fingerprint,
@@ -86,7 +108,20 @@ def create_pipeline(
     )
 
     training = {"training_folder": training_folder, "code_version": code_version}
-    tokenizer_trainer = _trainer("TokenizerTrainer", "train_tokenizer", tokenizer, training, examples=examples)
+    warm_start_resolver = None
+    if warm_start:
+        settings = _canonical({"config": tokenizer, **training})
+        warm_start_resolver = _warm_start_resolver(own_resolvers, examples, settings)
+    tokenizer_trainer = _trainer(
+        "TokenizerTrainer",
+        "train_tokenizer",
+        tokenizer,
+        training,
+        parameter,
+        training_platform,
+        examples=examples,
+        base_model=warm_start_resolver and warm_start_resolver.outputs["model"],
+    )
     tokenizer_trainer.add_upstream_node(anomaly_check)
     token_materializer = TokenMaterializer(
         examples=examples,
@@ -102,25 +137,44 @@ def create_pipeline(
         "train_language_model",
         language_model,
         training | {"sampling_batch_size": export_sampling_batch_size},
+        parameter,
+        training_platform,
         examples=token_materializer.outputs["tokens"],
         base_model=tokenizer_trainer.outputs["model"],
     )
+    serving_check = ServingCheck(model=language_model_trainer.outputs["model"], code_version=code_version)
+    baseline_resolver = _baseline_resolver(own_resolvers, language_model_trainer.outputs["model"])
     evaluator = GenerativeEvaluator(
         examples=examples,
         tokenizer=tokenizer_trainer.outputs["model_run"],
         language_model=language_model_trainer.outputs["model_run"],
         model=language_model_trainer.outputs["model"],
-        evaluation_config=_canonical(evaluation),
-        sampling_config=_canonical(sampling),
-        gates=_canonical(gates),
+        evaluation_config=parameter("evaluation", _canonical(evaluation)),
+        linear_probe_flagfile=linear_probe_flagfile,
+        sampling_config=parameter("sampling", _canonical(sampling)),
+        gates=parameter("gates", _canonical(gates)),
         code_version=code_version,
+        baseline_model=baseline_resolver.outputs["model"],
     )
     pusher = Pusher(
         model=language_model_trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=serving_check.outputs["blessing"],
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=serving_folder)
         ),
+    )
+    hub_pusher = HubPusher(
+        model=language_model_trainer.outputs["model"],
+        pushed_model=pusher.outputs["pushed_model"],
+        serving_blessing=serving_check.outputs["blessing"],
+        examples=examples,
+        evaluation=evaluator.outputs["evaluation"],
+        hub_folder=hub_folder,
+        name=name,
+        licence=licence,
+        input_fingerprint=input_fingerprint,
+        code_version=code_version,
     )
     return Pipeline(
         pipeline_name=name,
@@ -131,11 +185,15 @@ def create_pipeline(
             schema_gen,
             example_validator,
             anomaly_check,
+            *([warm_start_resolver] if warm_start_resolver else []),
             tokenizer_trainer,
             token_materializer,
             language_model_trainer,
+            serving_check,
+            baseline_resolver,
             evaluator,
             pusher,
+            hub_pusher,
         ],
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
@@ -143,14 +201,45 @@ def create_pipeline(
     )
 
 
-def _trainer(name, run_fn, config, settings, **inputs):
-    return Trainer(
+def _trainer(name, run_fn, config, settings, parameter, platform, **inputs):
+    train_args = trainer_pb2.TrainArgs(splits=["train"], num_steps=config["training"]["total_steps"])
+    text = json_format.MessageToJson(train_args, preserving_proto_field_name=True, indent=None)
+    adjustable = parameter(f"{config['task']}_train_args", text)
+    trainer = Trainer(
         run_fn=f"pipelines.run_fns.{run_fn}",
-        train_args=trainer_pb2.TrainArgs(splits=["train"], num_steps=config["training"]["total_steps"]),
+        train_args=train_args if adjustable is text else adjustable,
         eval_args=trainer_pb2.EvalArgs(splits=["validation"]),
         custom_config={"config": config, **settings},
         **inputs,
     ).with_id(name)
+    return trainer.with_platform_config(platform) if platform else trainer
+
+
+def _warm_start_resolver(own_resolvers, examples, trainer_settings):
+    if not own_resolvers:
+        return Resolver(strategy_class=LatestBlessedModelStrategy, **_blessed_channels()).with_id("WarmStartResolver")
+    return Resolver(
+        strategy_class=resolvers.LastBlessedModelOfOtherTraining,
+        config={"trainer": "TokenizerTrainer", "custom_config": trainer_settings},
+        examples=examples,
+        **_blessed_channels(),
+    ).with_id("WarmStartResolver")
+
+
+def _baseline_resolver(own_resolvers, candidate):
+    if not own_resolvers:
+        return Resolver(strategy_class=LatestBlessedModelStrategy, **_blessed_channels()).with_id("BaselineResolver")
+    return Resolver(strategy_class=resolvers.LastOtherBlessedModel, candidate=candidate, **_blessed_channels()).with_id(
+        "BaselineResolver"
+    )
+
+
+def _blessed_channels():
+    """Every model of the pipeline and every verdict, of all runs."""
+    return {
+        "model": Channel(type=standard_artifacts.Model),
+        "blessing": Channel(type=standard_artifacts.ModelBlessing),
+    }
 
 
 def _canonical(value):

@@ -10,6 +10,7 @@ from pipelines import fingerprints, publish
 from vim_tf import config as configs
 from vim_tf import train, workdir
 from vim_tf.serving import saved_model
+from vim_tf.training import strategies
 
 
 def train_tokenizer(fn_args):
@@ -17,18 +18,31 @@ def train_tokenizer(fn_args):
 
     Writes the SavedModel of the tokenizer to the Model artifact and the trained stage to the ModelRun artifact.
 
+    Of several workers, each of which calls this, only the chief writes them.
+
     Args:
         fn_args: tfx.components.trainer.fn_args_utils.FnArgs; its `custom_config` is that of `pipeline.create_pipeline`.
+            A `base_model`, if there is one, is an exported model from whose tokenizer the training starts; the
+            discriminator starts anew.
     """
     examples = _artifact_folder(fn_args.train_files)
-    published = configs.from_dict(configs.TokenizerTrainConfig, fn_args.custom_config["config"])
-    folder = _training_folder(fn_args, [fingerprints.contents_digest(examples)])
+    published = _config(fn_args, configs.TokenizerTrainConfig)
+    inputs = [fingerprints.contents_digest(examples)]
+    if fn_args.base_model:
+        # By its contents: a killed training's successor finds the folder, whatever execution hands the model over. The
+        # model itself isn't loaded, since a cluster's strategy must come before TensorFlow's first operation.
+        trained_on = workdir.load_config(fn_args.base_model, "language_model").model.tokens
+        inputs.append(trained_on.tokenizer_checksum)
+        published = dataclasses.replace(published, initialize_from=fn_args.base_model)
+    folder = _training_folder(fn_args, published, inputs)
     # The workdir's config names the images' place, which must not change between the executions that continue it.
     images = f"tfrecord:{_stable_path(folder, 'examples', examples)}/Split-{{split}}/*.gz"
     config = dataclasses.replace(
         published, workdir=f"{folder}/workdir", data=dataclasses.replace(published.data, source=images)
     )
     train.run(config)
+    if not strategies.is_chief_of_cluster(config.strategy):
+        return
     tokenizer = workdir.load_tokenizer(config.workdir)
     _keep_stage(tokenizer, dataclasses.replace(published, workdir=fn_args.model_run_dir), config.workdir)
     saved_model.export(fn_args.serving_model_dir, fn_args.model_run_dir)
@@ -44,10 +58,12 @@ def train_language_model(fn_args):
         fn_args: as for `train_tokenizer`; its `base_model` is the tokenizer's SavedModel.
     """
     tokens = _artifact_folder(fn_args.train_files)
-    config = configs.from_dict(configs.LanguageModelTrainConfig, fn_args.custom_config["config"])
-    folder = _training_folder(fn_args, [fingerprints.contents_digest(tokens)])
+    config = _config(fn_args, configs.LanguageModelTrainConfig)
+    folder = _training_folder(fn_args, config, [fingerprints.contents_digest(tokens)])
     config = dataclasses.replace(config, workdir=f"{folder}/workdir", tokens=tokens)
     train.run(config)
+    if not strategies.is_chief_of_cluster(config.strategy):
+        return
     tokenizer = workdir.load_tokenizer(fn_args.base_model)
     language_model = workdir.load_language_model(config.workdir, tokenizer)
     trained = dataclasses.replace(workdir.load_config(config.workdir), workdir=fn_args.model_run_dir)
@@ -60,18 +76,26 @@ def train_language_model(fn_args):
     )
 
 
+def _config(fn_args, config_class):
+    """The training's config, with as many steps as the Trainer's `train_args` say, which a run may set anew."""
+    config = configs.from_dict(config_class, fn_args.custom_config["config"])
+    steps = fn_args.train_steps or config.training.total_steps
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, total_steps=steps))
+
+
 def _artifact_folder(patterns):
     """Folder of the artifact, of which TFX tells the files of one split: `<folder>/Split-train/*`."""
     return os.path.dirname(os.path.dirname(patterns[0]))
 
 
-def _training_folder(fn_args, inputs):
+def _training_folder(fn_args, config, inputs):
     """Folder of the training with these inputs and this config, so that a killed execution's successor finds it."""
     settings = fn_args.custom_config
+    # Where a warm start's model lies says nothing of what it is, which is among the inputs.
+    published = configs.to_dict(dataclasses.replace(config, initialize_from=settings["config"]["initialize_from"]))
     # The place is part of the key since the workdir's config holds paths inside it.
-    place = [settings[name] for name in ("config", "code_version", "training_folder")]
-    key = fingerprints.digest([place, inputs])
-    folder = f"{settings['training_folder']}/{settings['config']['task']}-{key[:16]}"
+    key = fingerprints.digest([[published, settings["code_version"], settings["training_folder"]], inputs])
+    folder = f"{settings['training_folder']}/{config.task}-{key[:16]}"
     tf.io.gfile.makedirs(folder)
     return folder
 

@@ -39,6 +39,13 @@ GIVEN = {
     configs.ExportConfig: {"tokenizer": "t", "output": "o"},
     configs.ImportWeightsConfig: {"checkpoint": "c", "output": "o"},
     configs.PipelineConfig: {"output": "o", "tokenizer_flagfile": "t.flags", "language_model_flagfile": "l.flags"},
+    configs.KubeflowConfig: {
+        "output": "o",
+        "tokenizer_flagfile": "t.flags",
+        "language_model_flagfile": "l.flags",
+        "pipeline_root": "gs://b/p",
+    },
+    configs.StatusConfig: {"output": "o"},
 }
 
 
@@ -92,8 +99,12 @@ NOT_POSITIVE = {
     configs.ExportConfig: ["sampling_batch_size"],
     configs.ImportWeightsConfig: ["height", "width"],
     configs.PipelineConfig: ["export_sampling_batch_size", "num_shards"],
+    configs.KubeflowConfig: ["accelerator_count"],
 }
 NEGATIVE = {
+    configs.PipelineConfig: ["keep_runs"],
+    configs.KubeflowConfig: ["cpu_limit", "memory_limit"],
+    configs.StatusConfig: ["last_runs"],
     configs.ViTConfig: ["head_dim"],
     configs.QuantizerConfig: ["restart_unused_steps"],
     configs.TokenizerLossConfig: [

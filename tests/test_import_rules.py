@@ -47,7 +47,7 @@ LEVELS = [
 LEVEL = {unit: level for level, units in enumerate(LEVELS) for unit in units}
 # What answers before TensorFlow is loaded: every command's help and mistyped flags.
 LIGHT = ["vim_tf", *(f"vim_tf.{name}" for name in ("config", "errors", "flags", "terminal", *ENTRY_MODULES))]
-LIGHT += ["pipelines", "pipelines.local_runner", "pipelines.console"]
+LIGHT += [f"pipelines{name}" for name in ("", ".local_runner", ".kubeflow_runner", ".status", ".console")]
 HEAVY = {"tensorflow", "keras", "tfx", "apache_beam", "numpy", "tensorflow_datasets", "matplotlib", "sklearn"}
 
 
@@ -204,7 +204,9 @@ READERS = {
     configs.ExportConfig: ["vim_tf.export"],
     configs.ImportWeightsConfig: ["vim_tf.import_weights"],
     configs.GateConfig: ["pipelines.gates"],
-    configs.PipelineConfig: ["pipelines.local_runner"],
+    configs.PipelineConfig: ["pipelines.local_runner", "pipelines.settings"],
+    configs.KubeflowConfig: ["pipelines.kubeflow_runner", "pipelines.local_runner", "pipelines.settings"],
+    configs.StatusConfig: ["pipelines.status"],
 }
 # Generic readers: a loop over names with getattr, a dict by field name, a whole section passed as keyword arguments.
 READ_BY_STRING = {"vim_tf.models.tokenizer", "pipelines.gates"}

@@ -6,11 +6,13 @@ from vim_tf import config as configs
 from vim_tf import flags
 
 
-def run(config):
+def run(config, judge=None):
     """Writes `<output>/metrics.json` and `<output>/report.html`.
 
     Args:
         config: EvaluateConfig; not one that compares.
+        judge: function of metrics and conditions that returns the reasons, list of str, for which the model is refused;
+            the report says them. None = nobody judges.
 
     Returns:
         dict from metric name to float.
@@ -41,6 +43,7 @@ def run(config):
         result = result.merged(probe.measure(probe_config))
     source = splits[config.split]
     results.write_metrics(f"{config.output}/metrics.json", result.metrics, result.conditions)
+    refused = judge(*results.read_metrics(f"{config.output}/metrics.json")) if judge else None
     write_report(
         f"{config.output}/report.html",
         title=f"vim_tf on {source.name}",
@@ -49,6 +52,7 @@ def run(config):
         lineage=_lineage(config, stages, tokenizer),
         subtitle=f"{', '.join(config.evaluation.kind)} on the {config.split} split".capitalize(),
         paper_rows=paper_rows(source.name),
+        refused=refused,
     )
     return result.metrics
 

@@ -63,7 +63,7 @@ def choose(name, choices, default, argv):
     return values[name].value
 
 
-def main(run, select_config_class, description):
+def main(run, select_config_class, description, needs_tensorflow=True):
     """Runs a command and leaves the process with its status.
 
     Status 0: finished, or help was asked for. 1: failed while running. 2: unusable flags or input; one line and no
@@ -73,6 +73,7 @@ def main(run, select_config_class, description):
         run: function of the config.
         select_config_class: function of argv (without the program's name) that returns the config class.
         description: str, shown on top of the help.
+        needs_tensorflow: whether `run` uses it; it is then loaded first, without its chatter.
     """
     argv = sys.argv[1:]
     try:
@@ -86,7 +87,8 @@ def main(run, select_config_class, description):
     terminal.quiet_libraries()
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        terminal.load_tensorflow()
+        if needs_tensorflow:
+            terminal.load_tensorflow()
         run(config)
     except InputError as error:
         sys.exit(_refuse(error))

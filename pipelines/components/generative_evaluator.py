@@ -1,5 +1,6 @@
 """Measures a trained tokenizer and language model, and says whether they may be served."""
 
+import dataclasses
 import json
 import os
 
@@ -8,9 +9,10 @@ from tfx.components.evaluator import constants
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
+from tfx.utils import path_utils
 
 from pipelines import fingerprints
-from pipelines.gates import missed_gates
+from pipelines.gates import missed_gates, needs_baseline
 from vim_tf import config as configs
 from vim_tf import evaluate
 from vim_tf.evaluation import results
@@ -25,14 +27,16 @@ def GenerativeEvaluator(
     evaluation: OutputArtifact[standard_artifacts.ModelEvaluation],
     blessing: OutputArtifact[standard_artifacts.ModelBlessing],
     evaluation_config: Parameter[str],
+    linear_probe_flagfile: Parameter[str],
     sampling_config: Parameter[str],
     gates: Parameter[str],
     code_version: Parameter[str],
+    baseline_model: InputArtifact[standard_artifacts.Model] = None,
 ) -> None:
     """Writes metrics.json and report.html, and blesses the model if every gate is passed.
 
-    The blessing has the custom properties `blessed` (1 or 0) and `reason`, and a file BLESSED or NOT_BLESSED that says
-    the reason too.
+    The blessing has the custom properties `blessed` (1 or 0), `reason` and, where there is one, `baseline_model`, and a
+    file BLESSED or NOT_BLESSED that says the reason too. The evaluation has each metric as a custom property.
 
     Args:
         examples: images, as ImageExampleGen writes them; samples are compared with the validation split.
@@ -41,7 +45,10 @@ def GenerativeEvaluator(
         evaluation: gets metrics.json and report.html.
         blessing: gets the verdict.
         evaluation_config, sampling_config, gates: JSON of an EvaluationConfig, a SamplingConfig and a GateConfig.
+        linear_probe_flagfile: flags of a linear probe; empty = the defaults.
         code_version: another version takes nothing from the cache.
+        baseline_model: the blessed model before this one, which is measured again where a gate compares with it; None =
+            there is none.
     """
     config = configs.EvaluateConfig(
         evaluation=configs.from_dict(configs.EvaluationConfig, json.loads(evaluation_config)),
@@ -51,12 +58,25 @@ def GenerativeEvaluator(
             source=f"tfrecord:{examples.uri}/Split-{{split}}/*.gz",
             name=fingerprints.read_manifest(examples.uri)["source"],
         ),
+        linear_probe_flagfile=linear_probe_flagfile,
         sampling=configs.from_dict(configs.SamplingConfig, json.loads(sampling_config)),
+        reference_folder=os.path.join(evaluation.uri, "reference"),
         output=evaluation.uri,
     )
-    evaluate.run(config)
-    metrics, _ = results.read_metrics(os.path.join(evaluation.uri, "metrics.json"))
-    misses = missed_gates(metrics, json.loads(gates))
+    misses = []
+
+    def judge(metrics, conditions):
+        limits = json.loads(gates)
+        baseline = None
+        if baseline_model is not None and needs_baseline(limits):
+            baseline = _measured_again(config, path_utils.serving_model_path(baseline_model.uri))
+        misses.extend(missed_gates((metrics, conditions), limits, baseline))
+        return misses
+
+    metrics = evaluate.run(config, judge)
+    for metric, value in metrics.items():
+        if value is not None:
+            evaluation.set_float_custom_property(metric, value)
     reason = "; ".join(misses) if misses else "every gate is passed"
     name = constants.NOT_BLESSED_FILE_NAME if misses else constants.BLESSED_FILE_NAME
     with tf.io.gfile.GFile(os.path.join(blessing.uri, name), "w") as file:
@@ -64,4 +84,33 @@ def GenerativeEvaluator(
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, int(not misses))
     blessing.set_string_custom_property("reason", reason)
     blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
-    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
+    _set_id(blessing, constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model)
+    if baseline_model is not None:
+        blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, baseline_model.uri)
+        _set_id(blessing, constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baseline_model)
+
+
+def _measured_again(config, model):
+    """(metrics, conditions) of the last blessed model under the conditions of the new one, judged by its network."""
+    kinds = tuple(kind for kind in config.evaluation.kind if kind in ("reconstruction", "generation"))
+    place = config.evaluation.feature_network_path
+    trained = os.path.join(config.output, "feature_network")
+    if config.evaluation.feature_network == "classifier" and not place and tf.io.gfile.isdir(trained):
+        place = trained
+    baseline = dataclasses.replace(
+        config,
+        evaluation=dataclasses.replace(config.evaluation, kind=kinds, feature_network_path=place, nearest_images=0),
+        tokenizer=model,
+        language_model=model,
+        output=os.path.join(config.output, "last_blessed"),
+    )
+    evaluate.run(baseline)
+    return results.read_metrics(os.path.join(baseline.output, "metrics.json"))
+
+
+def _set_id(blessing, key, model):
+    """Names a model by its id, or by its resource name where the platform looks artifacts up by it."""
+    if model.name.startswith("projects/"):
+        blessing.set_string_custom_property(key, model.name)
+    else:
+        blessing.set_int_custom_property(key, model.id)

@@ -100,9 +100,17 @@ class Chain:
         """Output folder of that name."""
         return f"{self.folder}/{name}"
 
-    def run(self, output, *more_flags):
-        """Runs the pipeline; `output` is a name."""
-        arguments = [
+    @classmethod
+    def of(cls, folder):
+        """The chain of a folder that has its images and flagfiles already."""
+        chain = cls.__new__(cls)
+        chain.folder = str(folder)
+        chain.source = f"folder:{chain.folder}/images/{{split}}"
+        return chain
+
+    def arguments(self, output, *more_flags):
+        """Command line of a run; `output` is a name."""
+        return [
             f"--flagfile={self.folder}/pipeline.flags",
             f"--output={self.output(output)}",
             f"--data.source={self.source}",
@@ -110,10 +118,13 @@ class Chain:
             f"--language_model_flagfile={self.folder}/language_model.flags",
             *more_flags,
         ]
+
+    def run(self, output, *more_flags):
+        """Runs the pipeline; `output` is a name."""
         status, out, err = 0, io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                local_runner.run(flags.parse(configs.PipelineConfig, arguments))
+                local_runner.run(flags.parse(configs.PipelineConfig, self.arguments(output, *more_flags)))
             except SystemExit as stop:
                 status = stop.code
         return Outcome(status, out.getvalue(), err.getvalue())

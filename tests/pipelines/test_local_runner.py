@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pipelines import local_runner
+from pipelines import local_runner, settings
 from vim_tf import config as configs
 from vim_tf import flags
 from vim_tf.errors import InputError
@@ -56,6 +56,6 @@ def test_a_remote_output_is_refused():
 def test_the_digits_pipeline_trains_on_the_images_that_it_ingests(monkeypatch):
     monkeypatch.chdir(ROOT)
     config = pipeline_config("--data.source=folder:somewhere")
-    tokenizer, language_model = local_runner._stage_configs(config)
+    tokenizer, language_model = settings.stage_configs(config)
     assert tokenizer.data.source == "folder:somewhere"
     assert language_model.task == "language_model"

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import tarfile
 
 import numpy as np
 import pytest
@@ -21,8 +22,11 @@ COMPONENTS = [
     "TokenizerTrainer",
     "TokenMaterializer",
     "LanguageModelTrainer",
+    "ServingCheck",
+    "BaselineResolver",
     "GenerativeEvaluator",
     "Pusher",
+    "HubPusher",
 ]
 
 
@@ -60,9 +64,10 @@ def test_a_run_executes_every_component_and_ends_with_the_paths(chain):
     assert sorted(states) == sorted(COMPONENTS)
     assert {name: state[0] for name, state in states.items()} == dict.fromkeys(COMPONENTS, "COMPLETE")
     (version,) = versions(output)
-    assert chain.first.output.splitlines()[-3:] == [
+    assert chain.first.output.splitlines()[-4:] == [
         f"Report:       {output}/report.html",
         f"Metrics:      {output}/metrics.json",
+        f"TF Hub:       {output}/hub/{version} and .tar.gz of it",
         f"Pushed model: {output}/serving/{version}",
     ]
     assert "reconstruction/psnr" in chain.first.output
@@ -148,13 +153,18 @@ def test_a_second_run_is_taken_from_the_cache_and_leaves_the_pushed_model_as_it_
     output = chain.output("pushed")
     before = (versions(output), os.stat(f"{output}/serving/{versions(output)[0]}/saved_model.pb"))
     os.remove(f"{output}/report.html")
+    shutil.rmtree(f"{output}/hub")
     again = chain.run("pushed")
     assert again.status == 0
     states = chains.execution_states(output)
-    assert {name: state[-1] for name, state in states.items()} == dict.fromkeys(COMPONENTS, "CACHED")
+    # A resolver looks anew in every run.
+    assert {name: state[-1] for name, state in states.items()} == dict.fromkeys(COMPONENTS, "CACHED") | {
+        "BaselineResolver": "COMPLETE"
+    }
     assert (versions(output), os.stat(f"{output}/serving/{versions(output)[0]}/saved_model.pb")) == before
     assert os.path.exists(f"{output}/report.html")
-    assert again.output.splitlines()[-4:] == chain.first.output.splitlines()[-4:]
+    assert sorted(os.listdir(f"{output}/hub")) == [*versions(output), f"{versions(output)[0]}.tar.gz"]
+    assert again.output.splitlines()[-5:] == chain.first.output.splitlines()[-5:]
 
 
 def test_a_model_that_misses_a_gate_is_not_pushed(chain):
@@ -191,10 +201,11 @@ def test_a_killed_training_goes_on_and_gives_the_same_models(chain, monkeypatch)
         with pytest.raises(Killed):
             chain.run("killed")
     finished = chain.run("killed")
+    assert "An earlier run ended in LanguageModelTrainer" in finished.output
     assert f"going on from step {chains.CHECKPOINT_EVERY_STEPS} of {chains.TOTAL_STEPS}" in finished.errors
     states = chains.execution_states(chain.output("killed"))
-    assert states["TokenizerTrainer"] == ["RUNNING", "COMPLETE", "CACHED"]
-    assert states["LanguageModelTrainer"] == ["RUNNING", "COMPLETE"]
+    assert states["TokenizerTrainer"] == ["FAILED", "COMPLETE", "CACHED"]
+    assert states["LanguageModelTrainer"] == ["FAILED", "COMPLETE"]
     one, other = chain.output("pushed"), chain.output("killed")
     assert_same_weights(workdir.load_tokenizer(f"{one}/tokenizer"), workdir.load_tokenizer(f"{other}/tokenizer"))
     assert_same_weights(
@@ -300,3 +311,189 @@ def test_metrics_json_is_that_of_the_pushed_evaluation(chain):
     with open(f"{chain.output('pushed')}/metrics.json") as file:
         metrics = json.load(file)["metrics"]
     assert f"{metrics['reconstruction/psnr']:.4g}" in chain.first.output
+
+
+def test_the_hub_module_is_the_pushed_model_with_its_card(chain):
+    output = chain.output("pushed")
+    (version,) = versions(output)
+    module, pushed = f"{output}/hub/{version}", f"{output}/serving/{version}"
+    assert set(os.listdir(module)) == {*os.listdir(pushed), "model_card.md"}
+    for name in ("saved_model.pb", "variables/variables.data-00000-of-00001"):
+        with open(f"{module}/{name}", "rb") as one, open(f"{pushed}/{name}", "rb") as other:
+            assert one.read() == other.read()
+    with open(f"{module}/model_card.md") as file:
+        card = file.read()
+    with open(f"{output}/tokens/manifest.json") as file:
+        assert json.load(file)["tokenizer_checksum"] in card
+    assert "24 train, 12 validation" in card
+    with tarfile.open(f"{module}.tar.gz") as archive:
+        assert {"saved_model.pb", "model_card.md", "variables/variables.index"} <= set(archive.getnames())
+
+
+def test_status_says_what_made_the_pushed_model(chain):
+    from pipelines import status, store
+
+    output = chain.output("pushed")
+    contents = store.read(store.open_store(output))
+    (version,) = versions(output)
+    told = "\n".join(status.explain(contents, "last"))
+    with open(f"{output}/tokens/manifest.json") as file:
+        checksum = json.load(file)["tokenizer_checksum"]
+    for fact in (version, checksum, chain.source, "12 validation, 24 train, 8 x 8 pixels", "--model.patch_size=4"):
+        assert fact in told
+    overview = "\n".join(status.overview(contents))
+    assert f"pushed {version}, 0 of 13 from the cache" in overview
+    assert f"pushed {version}, 12 of 13 from the cache" in overview
+
+
+def test_metrics_are_in_the_metadata_store(chain):
+    from pipelines import store
+
+    contents = store.read(store.open_store(chain.output("pushed")))
+    with open(f"{chain.output('pushed')}/metrics.json") as file:
+        metrics = json.load(file)["metrics"]
+    evaluation = next(each for each in contents.artifacts.values() if each.type == "ModelEvaluation")
+    assert evaluation.properties["reconstruction/psnr"] == pytest.approx(metrics["reconstruction/psnr"], abs=1e-5)
+
+
+def test_a_run_from_a_component_on_takes_the_earlier_outputs_and_runs_it_again(chain, monkeypatch):
+    from pipelines.components import serving_check
+
+    output = chain.output("pushed")
+    before = versions(output)
+    monkeypatch.setattr(serving_check, "check", lambda folder, facts: ([], "signature decode fails: out of range"))
+    refused = chain.run("pushed", "--from_node=ServingCheck")
+    assert refused.status == 1
+    assert "Not pushed: the exported model can't be served: signature decode fails: out of range; " in refused.output
+    assert (versions(output), sorted(os.listdir(f"{output}/hub"))) == (before, [*before, f"{before[0]}.tar.gz"])
+    states = chains.execution_states(output)
+    assert [states[name][-1] for name in ("LanguageModelTrainer", "GenerativeEvaluator")] == ["CACHED", "CACHED"]
+    assert [states[name][-1] for name in ("ServingCheck", "Pusher", "HubPusher")] == ["COMPLETE"] * 3
+
+
+def test_a_run_to_a_component_ends_there(chain):
+    states = chains.execution_states(chain.output("pushed"))
+    ended = chain.run("pushed", "--to_node=SchemaGen")
+    assert ended.status == 0
+    assert ended.output.splitlines()[-1] == "Ended after SchemaGen, as --to_node asks; nothing was published."
+    after = chains.execution_states(chain.output("pushed"))
+    assert [name for name in after if len(after[name]) > len(states[name])] == [
+        "ImageExampleGen",
+        "StatisticsGen",
+        "SchemaGen",
+    ]
+
+
+def test_a_part_that_no_run_prepared_or_that_is_unknown_is_refused(chain):
+    from vim_tf.errors import InputError
+
+    with pytest.raises(InputError, match="no earlier run of pipeline tiny has the outputs of ImageExampleGen"):
+        chain.run("unprepared", "--from_node=StatisticsGen")
+    with pytest.raises(InputError, match="--to_node=Evaluator is no component of the pipeline; they are ImageExample"):
+        chain.run("pushed", "--to_node=Evaluator")
+    with pytest.raises(InputError, match="does not lead to"):
+        chain.run("pushed", "--from_node=Pusher", "--to_node=SchemaGen")
+
+
+def test_a_second_run_at_once_is_refused_and_the_first_is_not_disturbed(chain):
+    from pipelines import lock
+    from vim_tf.errors import InputError
+
+    output = chain.output("pushed")
+    before = chains.execution_states(output)
+    with lock.sole_run(output), pytest.raises(InputError, match=f"in use by another run .process {os.getpid()}."):
+        chain.run("pushed")
+    assert chains.execution_states(output) == before
+
+
+def test_a_pusher_that_is_killed_after_pushing_pushes_once(chain, monkeypatch):
+    from tfx.orchestration.portable import launcher
+
+    class Killed(BaseException):
+        """Like a kill, nothing in TFX handles it."""
+
+    run_executor = launcher.Launcher._run_executor
+
+    def run_and_die(self, execution):
+        run_executor(self, execution)
+        if execution.pipeline_node.node_info.id == "Pusher":
+            raise Killed
+
+    output = chain.output("killed")
+    mine = f"{output}/serving/7"
+    shutil.copytree(f"{output}/serving/{versions(output)[0]}", mine)
+    before = versions(output)
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(launcher.Launcher, "_run_executor", run_and_die)
+        chain.run("killed", "--from_node=Pusher")
+    assert len(versions(output)) == len(before) + 1
+    chain.run("killed")
+    assert sorted(versions(output)) == sorted(before)
+    assert not [state for states in chains.execution_states(output).values() for state in states if state == "RUNNING"]
+
+
+@pytest.fixture(scope="module")
+def warm(chain):
+    """A second training in `pushed`, which starts from the first one's tokenizer, and the same once more."""
+    more = ("--warm_start", "--tokenizer_overrides=training.total_steps=12,optimizer.learning_rate=1e-4")
+    return chain.run("pushed", *more), chain.run("pushed", *more, "--keep_runs=1")
+
+
+def test_a_warm_start_begins_with_the_last_blessed_tokenizer(chain, warm):
+    from pipelines import status, store
+    from vim_tf import workdir
+
+    output = chain.output("pushed")
+    assert [run.status for run in warm] == [0, 0]
+    config = workdir.load_config(f"{output}/tokenizer")
+    assert config.training.total_steps == 12
+    contents = store.read(store.open_store(output))
+    pushed = [each for each in contents.artifacts.values() if each.key == "pushed_model"]
+    first, second = [each for each in pushed if each.properties["pushed"]]
+    start = contents.maker(second.id, "TokenizerTrainer").earlier_models
+    assert start[0] in contents.ancestors(first.id)
+    assert config.initialize_from.startswith(contents.artifacts[start[0]].uri)
+    assert f"the tokenizer of model {start[0]}" in "\n".join(status.explain(contents, "last"))
+
+
+def test_the_evaluation_gets_the_last_blessed_model_to_compare_with(chain, warm):
+    from pipelines import store
+
+    contents = store.read(store.open_store(chain.output("pushed")))
+    blessings = [each for each in contents.artifacts.values() if each.type == "ModelBlessing"]
+    compared = [each for each in blessings if "baseline_model" in each.properties]
+    assert len(compared) == 1
+    (baseline,) = contents.executions[compared[0].producer].earlier_models
+    assert contents.artifacts[baseline].uri == compared[0].properties["baseline_model"]
+    # The model before it, not the one that is judged.
+    assert compared[0].properties["current_model_id"] > baseline
+
+
+def test_with_earlier_models_about_a_second_run_is_still_served_from_the_cache(chain, warm):
+    states = chains.execution_states(chain.output("pushed"))
+    resolvers = {"BaselineResolver": "COMPLETE", "WarmStartResolver": "COMPLETE"}
+    assert {name: state[-1] for name, state in states.items()} == dict.fromkeys(COMPONENTS, "CACHED") | resolvers
+
+
+def test_old_artifacts_are_removed_and_what_the_pushed_model_is_made_of_stays(chain, warm):
+    from pipelines import store
+
+    output = chain.output("pushed")
+    assert "as --keep_runs asks." in warm[1].output
+    contents = store.read(store.open_store(output))
+    pushed = [each for each in contents.artifacts.values() if each.key == "pushed_model" and each.state == "LIVE"][-1]
+    assert pushed.properties["pushed_version"] == max(versions(output))
+    for each in contents.ancestors(pushed.id):
+        assert contents.artifacts[each].state == "LIVE"
+        assert os.path.isdir(contents.artifacts[each].uri)
+    deleted = [each for each in contents.artifacts.values() if each.state == "DELETED"]
+    assert {"Examples", "ModelRun", "ModelEvaluation", "PushedModel"} <= {each.type for each in deleted}
+    assert not [each.uri for each in deleted if os.path.exists(each.uri)]
+
+
+def test_what_was_removed_is_not_served_from_the_cache_but_made_again(chain, warm):
+    again = chain.run("pushed")
+    assert again.status == 0
+    states = chains.execution_states(chain.output("pushed"))
+    # The images are the same in all runs; the first training's outputs are gone.
+    assert [states[name][-1] for name in ("ImageExampleGen", "TokenizerTrainer")] == ["CACHED", "COMPLETE"]

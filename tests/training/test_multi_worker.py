@@ -1,46 +1,11 @@
 """Two processes that train together over the loopback interface are one process with the whole batch."""
 
-import json
-import os
-import socket
-import subprocess
-import sys
-import time
-
 import pytest
 
 from tests.testing import assert_equal_weights
-from tests.training import multi_worker_training
+from tests.training import multi_worker_training, workers
 from vim_tf import train, workdir
 from vim_tf.training.recorder import read_records
-
-# Two processes that import TensorFlow and trace a step on busy cores.
-TIMEOUT = 300
-
-
-def run_workers(folder, *arguments):
-    """Exit status and standard error of two workers that run the script together on `<folder>/two`."""
-    with socket.socket() as one, socket.socket() as other:
-        for listener in (one, other):
-            listener.bind(("127.0.0.1", 0))
-        addresses = [f"127.0.0.1:{listener.getsockname()[1]}" for listener in (one, other)]
-    command = [sys.executable, multi_worker_training.__file__, str(folder / "two"), *arguments]
-    processes = []
-    # Files, since a worker that waits for its pipe to be read would make the other wait for it.
-    logs = [folder / f"worker{index}.log" for index in range(2)]
-    for index, log in enumerate(logs):
-        cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        with log.open("w") as file:
-            processes.append(
-                subprocess.Popen(command, env=os.environ | {"TF_CONFIG": json.dumps(cluster)}, stderr=file)
-            )
-    deadline = time.monotonic() + TIMEOUT
-    try:
-        statuses = [process.wait(max(deadline - time.monotonic(), 1)) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    return statuses, [log.read_text() for log in logs]
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +16,13 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def terminated(folder):
     """A run in which the second worker alone was told to stop at step 2."""
-    return run_workers(folder, "2")
+    return workers.run_two(multi_worker_training.__file__, folder, folder / "two", "2")
 
 
 @pytest.fixture(scope="module")
 def finished(folder, terminated):
     """The same command called again."""
-    return run_workers(folder)
+    return workers.run_two(multi_worker_training.__file__, folder, folder / "two")
 
 
 @pytest.mark.slow

@@ -36,6 +36,7 @@ from vim_tf.config.models import (
     ViTConfig,
 )
 from vim_tf.config.palette import ClusteringConfig, PaletteModelConfig, PaletteTrainConfig
+from vim_tf.config.pipelines import KubeflowConfig, StatusConfig
 from vim_tf.config.probe import LinearProbeTrainConfig, ProbeConfig, ProbeFacts
 from vim_tf.config.training import (
     AlarmConfig,
@@ -73,6 +74,7 @@ __all__ = [
     "ExportConfig",
     "GateConfig",
     "ImportWeightsConfig",
+    "KubeflowConfig",
     "LanguageModelAlarmConfig",
     "LanguageModelConfig",
     "LanguageModelTrainConfig",
@@ -90,6 +92,7 @@ __all__ = [
     "ReconstructConfig",
     "SampleConfig",
     "SamplingConfig",
+    "StatusConfig",
     "TokenFacts",
     "TokenizerLossConfig",
     "TokenizerModelConfig",

@@ -355,6 +355,9 @@ class PipelineConfig:
     tokenizer_flagfile: str = setting("", "flags of vim_tf.train --task=tokenizer")
     language_model_flagfile: str = setting("", "flags of vim_tf.train --task=language_model")
     evaluation: EvaluationConfig = setting(EvaluationConfig(), "what is measured")
+    linear_probe_flagfile: str = setting(
+        "", "flags of vim_tf.train --task=linear_probe, for evaluation.kind linear_probe; empty = the defaults"
+    )
     sampling: SamplingConfig = setting(SamplingConfig(), "how tokens are drawn for the evaluation")
     gates: GateConfig = setting(GateConfig(), "what a model must reach to be pushed")
     export_sampling_batch_size: int = setting(16, "samples that the served sampler draws at once")
@@ -367,6 +370,23 @@ class PipelineConfig:
         "center", "views kept of each image for the language model, as in vim_tf.encode_dataset"
     )
     view_scale: float = setting(1.125, "ten_crop: as in vim_tf.encode_dataset")
+    tokenizer_overrides: tuple[str, ...] = setting(
+        (), "flags for the tokenizer's training over its flagfile, as name=value, separated by commas"
+    )
+    language_model_overrides: tuple[str, ...] = setting(
+        (), "flags for the language model's training over its flagfile, as name=value, separated by commas"
+    )
+    strategy: Literal["auto", "one", "mirrored", "multi_worker", "tpu"] = setting(
+        "auto", "devices of both trainings, as in vim_tf.train; auto = what their flagfiles say"
+    )
+    tpu: str = setting("", "name or address of the TPU for strategy tpu; empty = what the flagfiles say")
+    warm_start: bool = setting(
+        False, "start the tokenizer's training from the last blessed tokenizer, where another training made it"
+    )
+    licence: str = setting("", "licence of the pushed model, for its model card")
+    from_node: str = setting("", "run again from this component on, with the earlier ones' outputs; empty = the first")
+    to_node: str = setting("", "end after this component; empty = the last")
+    keep_runs: int = setting(0, "runs whose artifacts are kept, besides what the last pushed model is made of; 0 = all")
 
     def __post_init__(self):
         check_choices(self)
@@ -376,3 +396,6 @@ class PipelineConfig:
         check(self.view_scale >= 1, f"--view_scale must be at least 1, not {self.view_scale:g}")
         check(self.span >= -1, f"--span must be -1 or more, not {self.span}")
         check(self.version >= -1, f"--version must be -1 or more, not {self.version}")
+        check_not_negative(self, "keep_runs")
+        for override in (*self.tokenizer_overrides, *self.language_model_overrides):
+            check("=" in override, f"{override!r} is no override: it must look like training.total_steps=1000")

@@ -109,6 +109,15 @@ def is_chief(strategy):
     return not _is_multi_worker(strategy) or strategy.extended.should_checkpoint
 
 
+def is_chief_of_cluster(name):
+    """`is_chief` for what is done after a training, by the name of its strategy.
+
+    Args:
+        name: str, `strategy` of the train config.
+    """
+    return name != "multi_worker" or is_chief(_multi_worker())
+
+
 def _is_multi_worker(strategy):
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 

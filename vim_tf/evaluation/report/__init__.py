@@ -11,6 +11,7 @@ from vim_tf.evaluation.report.sections import (
     metric_section,
     picture_section,
     rows_section,
+    verdict_section,
 )
 
 __all__ = ["format_value", "write_comparison", "write_report"]
@@ -21,7 +22,7 @@ _PAPER_NOTE = (
 )
 
 
-def write_report(path, title, result, curves, lineage=None, subtitle="", paper_rows=(), created=None):
+def write_report(path, title, result, curves, lineage=None, subtitle="", paper_rows=(), refused=None, created=None):
     """Writes the report.
 
     Args:
@@ -33,9 +34,11 @@ def write_report(path, title, result, curves, lineage=None, subtitle="", paper_r
         lineage: dict from what something is to where it came from, str or nested dict (folded); shown at the end.
         subtitle: str, what was measured, in a sentence.
         paper_rows: list of (model, dict from metric name to float), which stand beside ours.
+        refused: list of str, the gates that the model missed, empty if it passed them all; None = there were none.
         created: datetime; None = now.
     """
     sections = [
+        verdict_section(refused),
         metric_section(result.metrics, result.conditions),
         _paper_section(result.metrics, paper_rows),
         *(picture_section(picture) for picture in result.pictures.values()),

@@ -78,9 +78,9 @@ _PAGE = """<!DOCTYPE html>
 
 _STYLE = """
 :root { color-scheme: light dark; --page: #fbfbfa; --panel: #ffffff; --ink: #1d2126; --soft: #5b6470; --faint: #9aa2ac;
-  --line: #e3e5e8; --accent: #1f6feb; }
+  --line: #e3e5e8; --accent: #1f6feb; --good: #1a7f37; --bad: #c0262d; }
 @media (prefers-color-scheme: dark) { :root { --page: #14171a; --panel: #1b1f23; --ink: #e6e8ea; --soft: #9aa4af;
-  --faint: #6b7580; --line: #2d333a; --accent: #6cb2ff; } }
+  --faint: #6b7580; --line: #2d333a; --accent: #6cb2ff; --good: #56d364; --bad: #ff8182; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
@@ -112,6 +112,9 @@ dl dl { margin: 0; padding-left: .8rem; border-left: 2px solid var(--line); }
 dl > div { display: grid; grid-template-columns: minmax(6rem, 11rem) 1fr; gap: .1rem .8rem; padding: .1rem 0; }
 dl dl > div { grid-template-columns: minmax(5rem, 9rem) 1fr; }
 dd { margin: 0; overflow-wrap: anywhere; }
+.verdict { font-weight: 600; }
+.missed { color: var(--bad); }
+.passed { color: var(--good); }
 .rows { overflow-x: auto; }
 .rows td, .rows th { text-align: right; font-variant-numeric: tabular-nums; }
 .rows th:first-child { text-align: left; }

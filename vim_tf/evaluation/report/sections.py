@@ -27,6 +27,16 @@ def format_value(value):
     return f"{value:.{max(3 - math.floor(math.log10(abs(value))), 0)}f}"
 
 
+def verdict_section(refused):
+    """Whether the model passed its gates: list of those it missed; None = it had none."""
+    if refused is None:
+        return ""
+    if not refused:
+        return '<section><h2>Gates</h2><p class="verdict passed">Every gate is passed.</p></section>'
+    items = "".join(f"<li>{text(reason)}</li>" for reason in refused)
+    return f'<section><h2>Gates</h2><p class="verdict missed">Not to be pushed:</p><ul>{items}</ul></section>'
+
+
 def metric_section(metrics, conditions):
     if not metrics:
         return ""

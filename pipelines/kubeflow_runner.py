@@ -1,0 +1,97 @@
+"""`python -m pipelines.kubeflow_runner`: the pipeline as a specification for Kubeflow Pipelines v2 and Vertex AI.
+
+It is compiled on this machine, without a connection: to JSON for Vertex AI, to YAML for Kubeflow Pipelines. Steps of
+both trainings, shards, evaluation, sampling and gates are parameters that a run may set anew. docs/runners.md says how
+to submit it, and what was not tried.
+"""
+
+import json
+import os
+
+from pipelines import console, settings
+from vim_tf import config as configs
+from vim_tf import flags
+from vim_tf.errors import InputError
+
+DESCRIPTION = "Compiles the pipeline for Kubeflow Pipelines v2 and Vertex AI: a file to submit."
+
+
+def run(config):
+    """Writes the specification.
+
+    Args:
+        config: KubeflowConfig.
+
+    Returns:
+        dict, the PipelineJob.
+
+    Raises:
+        InputError: flags or flagfiles that can't be used, or a package that is missing.
+    """
+    settings.stage_configs(config)
+    console.quiet_tfx()
+    try:
+        from kfp.pipeline_spec import pipeline_spec_pb2
+        from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
+    except ImportError as error:
+        raise InputError(f"{error}: set the environment up from requirements.lock, which has all it takes") from error
+    from tfx.orchestration.data_types import RuntimeParameter
+
+    from pipelines import pipeline
+
+    defaults = {}
+
+    def parameter(name, value):
+        name = name.replace("_", "-")
+        defaults[name] = value
+        return RuntimeParameter(name=name, ptype=type(value), default=value)
+
+    machine = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec()
+    machine.cpu_limit, machine.memory_limit = config.cpu_limit, config.memory_limit
+    if config.accelerator:
+        machine.accelerator.type, machine.accelerator.count = config.accelerator, config.accelerator_count
+    root = config.pipeline_root.rstrip("/")
+    created = pipeline.create_pipeline(
+        pipeline_root=f"{root}/artifacts",
+        # The platform keeps its own.
+        metadata_connection_config=None,
+        serving_folder=f"{root}/serving",
+        hub_folder=f"{root}/hub",
+        training_folder=f"{root}/training",
+        beam_pipeline_args=list(config.beam_pipeline_args),
+        own_resolvers=False,
+        parameter=parameter,
+        training_platform=machine,
+        **settings.pipeline_arguments(config),
+    )
+    runner_config = KubeflowV2DagRunnerConfig(
+        display_name=config.name, default_image=config.image, use_pipeline_spec_2_1=True
+    )
+    job = KubeflowV2DagRunner(runner_config).run(created, parameter_values=defaults, write_out=False)
+    # TFX leaves them out, and a run would have to name every parameter.
+    for name, definition in job["pipelineSpec"]["root"]["inputDefinitions"]["parameters"].items():
+        definition["defaultValue"] = defaults[name]
+    _write(job, config.spec)
+    console.say(f"Specification: {os.path.abspath(config.spec)}")
+    return job
+
+
+def _write(job, path):
+    """Writes the PipelineJob as JSON, for Vertex AI, or its PipelineSpec as YAML, for Kubeflow Pipelines."""
+    import yaml
+
+    from vim_tf.evaluation import results
+
+    if path.endswith(".json"):
+        results.write_whole(path, json.dumps(job, indent=2, sort_keys=True) + "\n")
+    else:
+        results.write_whole(path, yaml.safe_dump(job["pipelineSpec"], sort_keys=True))
+
+
+def main():
+    """The command."""
+    flags.main(run, lambda argv: configs.KubeflowConfig, DESCRIPTION)
+
+
+if __name__ == "__main__":
+    main()

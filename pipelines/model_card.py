@@ -1,0 +1,96 @@
+"""The model card of a published module: what it does, how well, and what it was made of."""
+
+import json
+
+LICENCE_MISSING = "not stated: fill it in before you publish the module"
+
+
+def model_card(name, version, signatures, metrics, conditions, facts, licence=""):
+    """Markdown in the form of TF Hub's documentation files.
+
+    Args:
+        name: str, of the module.
+        version: str.
+        signatures: list of str.
+        metrics: dict from `stage/name` to float, or None where it was not finite.
+        conditions: dict from `stage/name` to a nested dict of JSON values: what the value depends on.
+        facts: dict from str to str, what the model was made of, in the order of the card.
+        licence: str.
+
+    Returns:
+        str.
+    """
+    lines = [
+        f"# Module {name}/{version}",
+        "Generates images and turns images to tokens and features: ViT-VQGAN and VIM "
+        "([arXiv 2110.04627](https://arxiv.org/abs/2110.04627)).",
+        "",
+        "<!-- task: image-generator -->",
+        "<!-- format: saved_model_2 -->",
+        "<!-- fine-tunable: false -->",
+        f"<!-- license: {licence or 'custom'} -->",
+        "",
+        "## Use",
+        "",
+        "```python",
+        "import tensorflow as tf",
+        "",
+        'model = tf.saved_model.load("<this folder>")',
+        *_use(signatures),
+        "```",
+        "",
+        f"Signatures: {', '.join(f'`{signature}`' for signature in signatures)}.",
+        "",
+        "## Licence",
+        "",
+        licence or LICENCE_MISSING,
+        "",
+        "## Metrics",
+        "",
+        "| metric | value | images |",
+        "|---|---|---|",
+        *(f"| {key} | {_number(value)} | {_images(conditions.get(key, {}))} |" for key, value in metrics.items()),
+        "",
+        "## Made of",
+        "",
+        "| what | which |",
+        "|---|---|",
+        *(f"| {what} | {which} |" for what, which in facts.items()),
+        "",
+        "## Limits",
+        "",
+        "Samples show what the images of the training had in common, their bias included. Metrics hold for the "
+        "conditions below alone.",
+        "",
+        "## Conditions of the metrics",
+        "",
+        "```json",
+        json.dumps(conditions, indent=1, sort_keys=True, ensure_ascii=False),
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _use(signatures):
+    if "generate" not in signatures:
+        return ['tokens = model.signatures["encode"](image_bytes=tf.constant([open("a.png", "rb").read()]))["tokens"]']
+    return [
+        'images = model.signatures["generate"](',
+        "    label=tf.constant([0]), seed=tf.constant([0]), temperature=tf.constant([1.0]), top_k=tf.constant([0]),",
+        "    top_p=tf.constant([1.0]), guidance_scale=tf.constant([1.0]),",
+        ')["images"]  # uint8 [1, height, width, 3]',
+    ]
+
+
+def _number(value):
+    return "not finite" if value is None else f"{value:.4g}"
+
+
+def _images(condition):
+    """What a metric was measured on, in short: number and split or kind, and what it was compared with."""
+    parts = []
+    for name in ("measured", "reference"):
+        values = condition.get(name, {})
+        if "num_images" in values:
+            parts.append(f"{values['num_images']} {values.get('what') or values.get('split', '')}".strip())
+    return " against ".join(parts)

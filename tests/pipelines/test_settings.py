@@ -1,0 +1,65 @@
+"""What the flags of a pipeline make of its trainings' flagfiles."""
+
+import pathlib
+
+import pytest
+
+from pipelines import settings
+from vim_tf import config as configs
+from vim_tf import flags
+from vim_tf.errors import InputError
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def in_the_top_folder(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def stages(*arguments):
+    config = flags.parse(configs.PipelineConfig, ["--flagfile=configs/digits/pipeline.flags", *arguments])
+    return settings.stage_configs(config)
+
+
+def test_overrides_win_over_the_flagfile_each_for_its_stage():
+    tokenizer, language_model = stages(
+        "--tokenizer_overrides=training.total_steps=100,--optimizer.learning_rate=2e-3",
+        "--language_model_overrides=training.total_steps=200",
+    )
+    assert (tokenizer.training.total_steps, tokenizer.optimizer.learning_rate) == (100, 2e-3)
+    assert (language_model.training.total_steps, language_model.optimizer.learning_rate) == (200, 1e-3)
+
+
+def test_a_mistyped_override_is_named():
+    with pytest.raises(InputError, match="training.total_step"):
+        stages("--tokenizer_overrides=training.total_step=100")
+
+
+def test_an_override_without_a_value_is_refused():
+    with pytest.raises(InputError, match="'training.total_steps' is no override"):
+        stages("--language_model_overrides=training.total_steps")
+
+
+def test_devices_reach_both_trainings():
+    for stage in stages("--strategy=tpu", "--tpu=pod"):
+        assert (stage.strategy, stage.tpu) == ("tpu", "pod")
+
+
+def test_without_a_choice_of_devices_the_flagfiles_say(tmp_path):
+    (tmp_path / "tokenizer.flags").write_text("--flagfile=configs/digits/tokenizer.flags\n--strategy=mirrored\n")
+    tokenizer, language_model = stages(f"--tokenizer_flagfile={tmp_path}/tokenizer.flags")
+    assert (tokenizer.strategy, language_model.strategy) == ("mirrored", "auto")
+
+
+def test_changed_flags_give_the_config_back():
+    tokenizer, _ = stages()
+    changed = settings.changed_flags(tokenizer)
+    assert "--model.height=16" in changed
+    assert not [flag for flag in changed if flag.startswith("--losses.commitment_weight")]
+    assert flags.parse(configs.TokenizerTrainConfig, changed) == tokenizer
+
+
+def test_changed_flags_name_what_differs_from_another_default_than_the_class_s():
+    changed = settings.changed_flags(configs.LanguageModelTrainConfig(workdir="w", tokens="t"))
+    assert changed == ["--workdir=w", "--tokens=t"]
