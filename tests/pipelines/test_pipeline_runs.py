@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -497,3 +498,17 @@ def test_what_was_removed_is_not_served_from_the_cache_but_made_again(chain, war
     states = chains.execution_states(chain.output("pushed"))
     # The images are the same in all runs; the first training's outputs are gone.
     assert [states[name][-1] for name in ("ImageExampleGen", "TokenizerTrainer")] == ["CACHED", "COMPLETE"]
+
+
+def test_a_model_worse_than_the_last_blessed_one_is_not_pushed_and_the_report_says_by_which_gate(chain, warm):
+    output = chain.output("pushed")
+    before = versions(output)
+    untrained = "--tokenizer_overrides=optimizer.learning_rate=1e-9,optimizer.final_learning_rate=1e-9"
+    refused = chain.run("pushed", untrained, "--gates.max_reconstruction_psnr_loss=0.01")
+    assert refused.status == 1
+    said = re.search(r"reconstruction/psnr is \S+ after \S+ of the last blessed model", refused.output)
+    path = next(line for line in refused.output.splitlines() if line.startswith("Report:")).split()[-1]
+    with open(path, encoding="utf-8") as file:
+        report = file.read()
+    assert f"{said[0]}, worse than --gates.max_reconstruction_psnr_loss=0.01" in report
+    assert versions(output) == before
