@@ -36,7 +36,7 @@ def TokenMaterializer(
     """Encodes every split; the artifact is a folder of token records that `vim_tf.train --tokens` takes.
 
     The unit of work is a shard: one file of images becomes one file of tokens, in one function call. The manifest is
-    written last.
+    written last. The custom properties `num_examples_<split>` and `num_dead_letters_<split>` count.
 
     Args:
         examples: images, as ImageExampleGen writes them.
@@ -67,6 +67,10 @@ def TokenMaterializer(
             max_unreadable_fraction,
         )
     jobs.check_finished(tokens.uri, folders.values())
+    for split, facts in fingerprints.read_manifest(tokens.uri)["splits"].items():
+        dead = sum(shard.get("num_dead_letters", 0) for shard in facts["shards"])
+        tokens.set_int_custom_property(f"num_examples_{split}", facts["num_examples"])
+        tokens.set_int_custom_property(f"num_dead_letters_{split}", dead)
 
 
 def plan_artifact(examples, splits):

@@ -1,14 +1,13 @@
 """Parquet files and WebDataset tars, as images and as what is wrong with them."""
 
-import io
 import itertools
-import tarfile
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from tests.data.container_files import write_parquet, write_shards, write_tar
 from vim_tf.data import containers, ingestion, sources
 from vim_tf.errors import InputError
 
@@ -19,39 +18,6 @@ KINDS = ("parquet", "webdataset")
 def encoded(pictures):
     """12 PNG files, of which file i is grey of level i."""
     return [pictures.encode(pictures.flat(i), "PNG") for i in range(12)]
-
-
-def write_parquet(path, images, labels=None, keys=None, as_struct=False):
-    columns = {"image": [{"bytes": image, "path": None} for image in images] if as_struct else list(images)}
-    columns |= {} if labels is None else {"label": pa.array(labels, pa.int64())}
-    columns |= {} if keys is None else {"key": keys}
-    parquet.write_table(pa.table(columns), str(path))
-
-
-def write_tar(path, members, mode="w"):
-    """Members are (name, bytes)."""
-    with tarfile.open(str(path), mode) as tar:
-        for name, content in members:
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-
-
-def write_shards(kind, folder, images, labels):
-    """Two files of a kind; returns the source's name."""
-    half = len(images) // 2
-    for number, part in enumerate((slice(0, half), slice(half, None))):
-        if kind == "parquet":
-            write_parquet(folder / f"part-{number}.parquet", images[part], labels[part])
-        else:
-            pairs = zip(images[part], labels[part], strict=True)
-            members = [
-                member
-                for row, (image, label) in enumerate(pairs)
-                for member in ((f"./{row:04d}.png", image), (f"./{row:04d}.cls", str(label).encode()))
-            ]
-            write_tar(folder / f"part-{number}.tar", members)
-    return f"{kind}:{folder}/part-*"
 
 
 def open_source(name, split="train", **options):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from tests.data.test_containers import write_shards
+from tests.data.container_files import write_shards
 from vim_tf.config import SPLITS, DataConfig
 from vim_tf.data import input_shards, preprocessing, sources
 from vim_tf.errors import InputError
