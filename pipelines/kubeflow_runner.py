@@ -80,12 +80,12 @@ def _write(job, path):
     """Writes the PipelineJob as JSON, for Vertex AI, or its PipelineSpec as YAML, for Kubeflow Pipelines."""
     import yaml
 
-    from vim_tf.evaluation import results
+    from vim_tf.data import files
 
     if path.endswith(".json"):
-        results.write_whole(path, json.dumps(job, indent=2, sort_keys=True) + "\n")
+        files.write_whole(path, json.dumps(job, indent=2, sort_keys=True) + "\n")
     else:
-        results.write_whole(path, yaml.safe_dump(job["pipelineSpec"], sort_keys=True))
+        files.write_whole(path, yaml.safe_dump(job["pipelineSpec"], sort_keys=True))
 
 
 def main():

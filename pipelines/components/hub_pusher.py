@@ -11,6 +11,7 @@ from tfx.utils import io_utils, path_utils
 from pipelines import fingerprints, settings
 from pipelines.model_card import model_card
 from vim_tf import workdir
+from vim_tf.data import files
 from vim_tf.evaluation import results
 from vim_tf.serving import hub
 
@@ -59,7 +60,7 @@ def HubPusher(
     facts = _facts(folder, fingerprints.read_manifest(examples.uri), input_fingerprint, code_version)
     signatures = serving_blessing.get_string_custom_property("signatures").split(",")
     card = model_card(name, version, signatures, metrics, conditions, facts, licence)
-    results.write_whole(os.path.join(hub_module.uri, CARD), card)
+    files.write_whole(os.path.join(hub_module.uri, CARD), card)
     destination = os.path.join(hub_folder, version)
     write_module(folder, card, destination)
     hub_module.set_string_custom_property("pushed_destination", destination)
@@ -79,7 +80,7 @@ def write_module(saved_model, card, destination):
         if tf.io.gfile.exists(temporary):
             tf.io.gfile.rmtree(temporary)
         io_utils.copy_dir(saved_model, temporary)
-        results.write_whole(os.path.join(temporary, CARD), card)
+        files.write_whole(os.path.join(temporary, CARD), card)
         tf.io.gfile.rename(temporary, destination)
     if not tf.io.gfile.exists(f"{destination}.tar.gz"):
         hub.write_archive(destination, f"{destination}.tar.gz")
@@ -96,7 +97,7 @@ def _facts(folder, images, input_fingerprint, code_version):
     counts = ", ".join(f"{split['num_examples']} {name}" for name, split in images["splits"].items())
     stages = {"tokenizer": tokenizer, "language model": language_model}
     return {
-        "images": f"{images['source']} ({counts}), {images['height']} x {images['width']} pixels",
+        "images": f"{images['source']} ({counts}), {tokenizer.model.height} x {tokenizer.model.width} pixels",
         "classes": ", ".join(images["class_names"]) or "none",
         "fingerprint of the images": input_fingerprint,
         "tokenizer checksum": language_model.model.tokens.tokenizer_checksum,
