@@ -54,6 +54,15 @@ def test_images_are_resized_bilinearly_without_antialiasing(folder):
     np.testing.assert_allclose(features[:, 0], tf.reduce_mean(expected, axis=[1, 2, 3]), atol=1e-5)
 
 
+def test_a_saved_model_that_cannot_be_called_is_taken_by_its_signature(folder, tmp_path):
+    module = tf.Module()
+    module.inner = StandIn()
+    tf.saved_model.save(module, str(tmp_path / "model"), signatures={"serving_default": module.inner.__call__})
+    images = np.full([2, 20, 30, 3], 255, np.uint8)
+    by_signature, called = (SavedModelNetwork(path, True).features(images) for path in (str(tmp_path / "model"), folder))
+    np.testing.assert_array_equal(by_signature, called)
+
+
 def test_only_the_inception_graph_gives_an_fid(folder):
     assert SavedModelNetwork(folder, is_inception=True).metric_names == ("fid", "inception_score", "kid")
     other = SavedModelNetwork(folder, is_inception=False)
