@@ -56,8 +56,8 @@ def test_the_second_half_of_the_larger_set_tells_the_rate_and_the_growth():
     }
     line = pipeline_scale._compared("ingest", results, 100)
     assert line == (
-        "ingest: 40.0 images/s without the start, 0.50 of decoding and encoding alone; peak memory 1.200 times as large "
-        "as the set doubles, NOT within 1.1"
+        "ingest: 40.0 images/s without the start, 0.50 of decoding and encoding alone; peak memory 1.200 times as "
+        "large as the set doubles, NOT within 1.1"
     )
     results["ingest", 200] = {"seconds": 14.0, "bytes": 1100}
     line = pipeline_scale._compared("ingest", results, 100)
