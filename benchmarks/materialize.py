@@ -32,6 +32,7 @@ class MaterializeBenchmarkConfig(synthetic.SyntheticConfig):
         super().__post_init__()
         check_choices(self)
         check(self.threads >= 0, f"--threads must be 0 or more, not {self.threads}")
+        check(self.images > _FEW_IMAGES, f"--images must be above {_FEW_IMAGES}, not {self.images}")
         check(bool(self.row) == bool(self.folder), "--folder goes with a single --row")
 
 
@@ -59,7 +60,7 @@ def run(config):
         config: MaterializeBenchmarkConfig.
 
     Returns:
-        dict from the name of a row to its images/s.
+        dict from the name of a row to its images/s; NaN where the images are too few to tell.
     """
     if config.row:
         return _run_row(config)
@@ -76,7 +77,7 @@ def run(config):
             print(f"{row:18} {value:8.1f} images/s", flush=True)
         for name, workers in WORKERS.items():
             few, whole = (_job_seconds(config, folder, images, workers) for images in ("few", "images"))
-            rates[name] = (config.images - _FEW_IMAGES) / max(whole - few, 1e-9)
+            rates[name] = synthetic.rate_between(config.images - _FEW_IMAGES, few, whole)
             share = rates[name] / rates["decode and encode"]
             print(
                 f"{name:18} {rates[name]:8.1f} images/s, {share:.2f} of decode and encode; start and end {few:.1f} s",

@@ -124,6 +124,16 @@ def bare_rate(tokenizer, paths, batch_size):
     return encode(paths) / (time.perf_counter() - begin)
 
 
+def rate_between(images, short, long):
+    """Images a second of what a longer job did beyond a shorter one: float; NaN where it took no longer.
+
+    Args:
+        images: int, by how many the jobs differ.
+        short, long: float, seconds of the jobs.
+    """
+    return images / (long - short) if long > short else float("nan")
+
+
 def good_paths(folder, count):
     """Paths of the readable ones of the images that `write_jpegs` wrote."""
     return [f"{folder}/{number % 10}/{number:06d}.jpg" for number in range(count) if not is_corrupt(number)]

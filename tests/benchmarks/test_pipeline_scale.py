@@ -48,6 +48,23 @@ def test_a_job_and_a_yardstick_of_the_workers_benchmark_run(tmp_path):
     assert (tmp_path / "tokens" / "manifest.json").exists()
 
 
+def test_the_second_half_of_the_larger_set_tells_the_rate_and_the_growth():
+    results = {
+        ("ingest", 100): {"seconds": 15.0, "bytes": 1000},
+        ("ingest", 200): {"seconds": 17.5, "bytes": 1200},
+        ("bare", 200): {"rate": 80.0},
+    }
+    line = pipeline_scale._compared("ingest", results, 100)
+    assert line == (
+        "ingest: 40.0 images/s without the start, 0.50 of decoding and encoding alone; peak memory 1.200 times as "
+        "large as the set doubles, NOT within 1.1"
+    )
+    results["ingest", 200] = {"seconds": 14.0, "bytes": 1100}
+    line = pipeline_scale._compared("ingest", results, 100)
+    assert "no rate without the start" in line
+    assert line.endswith("1.100 times as large as the set doubles, within 1.1")
+
+
 def test_counts_that_do_not_add_up_fail():
     results = {
         ("ingest", 200): {"examples": 198, "unreadable": 2},
