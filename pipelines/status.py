@@ -145,9 +145,12 @@ def _pushed_models(contents):
 
 
 def _verdict(contents, executions):
+    running = [each.node for each in executions if each.state == "RUNNING"]
+    if running:
+        return f"{', '.join(running)} runs, or was killed and no run came after it"
     broken = [each.node for each in executions if each.state not in ("COMPLETE", "CACHED")]
     if broken:
-        return f"{', '.join(broken)} did not end well"
+        return f"{', '.join(broken)} failed or was killed"
     outputs = [contents.artifacts[each] for execution in executions for each in execution.outputs]
     pushed = [each for each in outputs if each.key == "pushed_model"]
     cached = sum(each.state == "CACHED" for each in executions)

@@ -183,10 +183,16 @@ def test_a_warm_start_adds_its_resolver(tmp_path):
     assert source["producerTask"] == "WarmStartResolver-model-resolver"
 
 
-@pytest.mark.parametrize("flag", ["--from_node=Pusher", "--keep_runs=3"])
+@pytest.mark.parametrize("flag", ["--from_node=Pusher", "--to_node=Pusher"])
 def test_what_only_the_local_runner_does_is_refused(tmp_path, flag):
     with pytest.raises(InputError, match="is the local runner's"):
         config(tmp_path, flag)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("configs/*/pipeline.flags")), ids=lambda path: path.parent.name)
+def test_every_shipped_pipeline_is_taken(path):
+    parsed = flags.parse(configs.KubeflowConfig, [f"--flagfile={path}", "--pipeline_root=gs://bucket/p"])
+    assert parsed.name == path.parent.name
 
 
 def test_a_spec_of_another_form_is_refused(tmp_path):

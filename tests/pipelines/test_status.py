@@ -55,12 +55,19 @@ def test_a_version_that_was_not_pushed_is_refused_with_those_that_were():
         status.explain(store.Contents([], {}, {1: artifact}), "7")
 
 
-def test_a_store_in_which_nothing_was_pushed_says_so():
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("FAILED", "SchemaGen failed or was killed"),
+        ("RUNNING", "SchemaGen runs, or was killed and no run came after it"),
+    ],
+)
+def test_a_run_that_did_not_end_names_the_component(state, said):
     from pipelines import store
 
-    failed = store.Execution(1, "monday", "SchemaGen", "FAILED", 0.0, 1.5, (), (), (), {})
-    lines = status.overview(store.Contents(["monday"], {1: failed}, {}))
-    assert lines[0] == "Run monday: SchemaGen did not end well"
+    execution = store.Execution(1, "monday", "SchemaGen", state, 0.0, 1.5, (), (), (), {})
+    lines = status.overview(store.Contents(["monday"], {1: execution}, {}))
+    assert lines[0] == f"Run monday: {said}"
     assert lines[-1] == "No model was pushed."
 
 

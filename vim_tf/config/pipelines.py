@@ -42,5 +42,6 @@ class KubeflowConfig(PipelineConfig):
         check_positive(self, "accelerator_count")
         check_not_negative(self, "cpu_limit", "memory_limit")
         check(self.spec.endswith((".json", ".yaml")), f"--spec={self.spec} must end in .json or .yaml")
-        for name in ("from_node", "to_node", "keep_runs"):
+        # --keep_runs stands in flagfiles that serve both; the platforms keep what their own rules say.
+        for name in ("from_node", "to_node"):
             check(not getattr(self, name), f"--{name} is the local runner's; Kubeflow and Vertex AI have their own")
