@@ -62,9 +62,10 @@ def _measure(config, tokenizer, splits, strategy):
     from vim_tf.evaluation.generation import RealEvaluator
     from vim_tf.evaluation.results import EvaluationResult
 
-    source = splits[config.split]
+    source, result = splits[config.split], EvaluationResult()
+    if config.evaluation.kind == ("linear_probe",):
+        return result
     references = _reference_sets(config, splits["train"], strategy)
-    result = EvaluationResult()
     if "real" in config.evaluation.kind:
         (other,) = (splits[split] for split in splits if split != config.split)
         result = result.merged(RealEvaluator(source, other, references).run())

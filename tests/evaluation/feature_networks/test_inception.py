@@ -59,8 +59,8 @@ def test_a_saved_model_that_cannot_be_called_is_taken_by_its_signature(folder, t
     module.inner = StandIn()
     tf.saved_model.save(module, str(tmp_path / "model"), signatures={"serving_default": module.inner.__call__})
     images = np.full([2, 20, 30, 3], 255, np.uint8)
-    by_signature, called = (SavedModelNetwork(path, True).features(images) for path in (str(tmp_path / "model"), folder))
-    np.testing.assert_array_equal(by_signature, called)
+    found, expected = (SavedModelNetwork(path, True).features(images) for path in (str(tmp_path / "model"), folder))
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_only_the_inception_graph_gives_an_fid(folder):
