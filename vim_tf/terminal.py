@@ -22,8 +22,12 @@ _START_UP_CHATTER = (
     "This TensorFlow binary is optimized",
     "To enable the following instructions",
 )
-# A trace is kept for each model and data split of a process, where one command works on several of them.
-_NO_WARNING = "triggered tf.function retracing"
+_NO_WARNINGS = (
+    # A trace is kept for each model and data split of a process, where one command works on several of them.
+    "triggered tf.function retracing",
+    # TF-GAN calls functions of TensorFlow by older names.
+    "is deprecated and will be removed",
+)
 
 
 def quiet_libraries():
@@ -42,7 +46,7 @@ def quiet_libraries():
 
 def is_shown(record):
     """Whether a log record is shown: logging.LogRecord to bool."""
-    is_warning = record.levelno >= logging.WARNING and _NO_WARNING not in str(record.msg)
+    is_warning = record.levelno >= logging.WARNING and not any(text in str(record.msg) for text in _NO_WARNINGS)
     return is_warning or record.pathname.startswith(_OWN_FOLDERS)
 
 
