@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests.inception_stand_in import InceptionStandIn
 from vim_tf import complete, encode_dataset, evaluate, export, flags, reconstruct, sample, train
 from vim_tf import config as configs
 from vim_tf.data import token_records
@@ -224,6 +225,27 @@ def test_evaluate_writes_metrics_with_conditions_and_a_report(chain, tmp_path):
     assert written["conditions"]["generation/frechet_distance"]["measured"]["num_images"] == 30
     report = (tmp_path / "report.html").read_text()
     assert "data:image/png;base64," in report and "http://" not in report.replace("http://www.w3.org", "")
+
+
+def test_through_inception_the_metrics_are_called_fid_and_the_labels_are_not_judged(chain, tmp_path):
+    tf.saved_model.save(InceptionStandIn(), str(tmp_path / "inception"))
+    metrics = call(
+        evaluate,
+        configs.EvaluateConfig,
+        *stages(chain),
+        "--evaluation.kind=reconstruction,generation",
+        "--evaluation.samples_per_label=2",
+        "--evaluation.feature_network=inception",
+        "--evaluation.nearest_images=64",
+        f"--evaluation.feature_network_path={tmp_path}/inception",
+        f"--output={tmp_path}/o",
+    )
+    distributions = {name for name in metrics if name.startswith("generation/")}
+    assert distributions == {f"generation/{name}" for name in ("fid", "kid", "inception_score", "precision", "recall")}
+    assert {"reconstruction/fid", "reconstruction/kid", "reconstruction/inception_score"} <= metrics.keys()
+    _, conditions = read_metrics(f"{tmp_path}/o/metrics.json")
+    assert conditions["generation/fid"]["caution"].startswith("20 images for 2048 features")
+    assert len(conditions["generation/fid"]["feature_network"]["checksum"]) == 64
 
 
 def test_evaluations_are_put_side_by_side_and_what_differs_is_not_compared(chain, tmp_path, capsys):

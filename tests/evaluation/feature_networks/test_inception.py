@@ -5,36 +5,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.inception_stand_in import InceptionStandIn
 from vim_tf.errors import InputError
 from vim_tf.evaluation.feature_networks.inception import KerasInceptionNetwork, SavedModelNetwork
 from vim_tf.training.strategies import build_strategy
 
 
-class StandIn(tf.Module):
-    """Every feature is the mean of the image it is given, every logit the mean of its square."""
-
-    def __init__(self, num_features=2048, num_classes=1008, names=("pool_3", "logits")):
-        self.scale = tf.Variable(1.0)
-        self.num_features, self.num_classes, self.names = num_features, num_classes, names
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 299, 299, 3], tf.float32)])
-    def __call__(self, images):
-        mean = self.scale * tf.reduce_mean(images, axis=[1, 2, 3])
-        # As the original: a spatial average of 1 x 1 pixels.
-        features = tf.tile(mean[:, None, None, None], [1, 1, 1, self.num_features])
-        logits = tf.tile(tf.reduce_mean(images**2, axis=[1, 2, 3])[:, None], [1, self.num_classes])
-        return dict(zip(self.names, (features, logits), strict=True))
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = str(tmp_path_factory.mktemp("inception") / "model")
-    tf.saved_model.save(StandIn(), path)
+    tf.saved_model.save(InceptionStandIn(), path)
     return path
 
 
 def save(tmp_path, **settings):
-    tf.saved_model.save(StandIn(**settings), str(tmp_path / "model"))
+    tf.saved_model.save(InceptionStandIn(**settings), str(tmp_path / "model"))
     return str(tmp_path / "model")
 
 
@@ -56,7 +41,7 @@ def test_images_are_resized_bilinearly_without_antialiasing(folder):
 
 def test_a_saved_model_that_cannot_be_called_is_taken_by_its_signature(folder, tmp_path):
     module = tf.Module()
-    module.inner = StandIn()
+    module.inner = InceptionStandIn()
     tf.saved_model.save(module, str(tmp_path / "model"), signatures={"serving_default": module.inner.__call__})
     images = np.full([2, 20, 30, 3], 255, np.uint8)
     found, expected = (SavedModelNetwork(path, True).features(images) for path in (str(tmp_path / "model"), folder))
@@ -70,7 +55,7 @@ def test_only_the_inception_graph_gives_an_fid(folder):
 
 
 def test_its_checksum_is_that_of_its_weights(folder, tmp_path):
-    changed = StandIn()
+    changed = InceptionStandIn()
     changed.scale.assign(2.0)
     tf.saved_model.save(changed, str(tmp_path / "changed"))
     checksums = [SavedModelNetwork(path, False).checksum for path in (folder, folder, str(tmp_path / "changed"))]
