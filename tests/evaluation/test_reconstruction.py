@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from vim_tf.data import preprocessing
 from vim_tf.errors import InputError
 from vim_tf.evaluation.reconstruction import ReconstructionEvaluator
 from vim_tf.evaluation.results import METRICS
+from vim_tf.models.tokenizer import TokenizerOutputs
+from vim_tf.training.strategies import build_strategy
 
 
 @pytest.fixture
@@ -85,3 +88,45 @@ def test_the_reconstruction_picture_shows_images_above_their_reconstructions(fak
 def test_an_empty_split_is_refused(fakes):
     with pytest.raises(InputError, match="no images"):
         reconstruct(fakes, fakes.ArraySource(np.zeros([0, 16, 16, 3], np.uint8), []))
+
+
+def test_two_replicas_measure_what_one_does(fakes, source):
+    alone = ReconstructionEvaluator(source, 4, fakes.references()).run(fakes.LevelTokenizer())
+    with build_strategy("mirrored").scope():
+        references = fakes.references()
+        tokenizer = fakes.LevelTokenizer()
+    evaluator = ReconstructionEvaluator(source, 4, references, strategy=build_strategy("mirrored"))
+    assert evaluator.run(tokenizer).metrics == pytest.approx(alone.metrics)
+
+
+def test_lpips_is_the_mean_of_the_images_distances(fakes, source):
+    class Perceptual:
+        checksum = "abc"
+
+        def __call__(self, images, reconstructions):
+            return tf.reduce_mean(tf.abs(images - reconstructions), axis=[1, 2, 3]) + 0.25
+
+    result = ReconstructionEvaluator(source, 4, perceptual=Perceptual()).run(fakes.LevelTokenizer())
+    assert result.metrics["reconstruction/lpips"] == pytest.approx(0.25)
+    assert result.conditions["reconstruction/lpips"]["weights"] == "abc"
+
+
+def test_the_likelihood_of_pixels_is_that_of_the_decoder_s_distribution(fakes):
+    class Sure(fakes.LevelTokenizer):
+        """Predicts a logit of 0 with a scale of 1 for every pixel."""
+
+        def __call__(self, images):
+            return TokenizerOutputs(None, tf.zeros_like(images), tf.zeros_like(images), None, None)
+
+    source = fakes.ArraySource(fakes.flat_images([5]), [5])
+    laplace = {"min_log_scale": -2.0, "margin": 1e-3, "epsilon": 0.0}
+    result = ReconstructionEvaluator(source, 4, laplace=laplace).run(Sure())
+    pixel = 5 * 17 / 255
+    expected = abs(np.log(pixel / (1 - pixel))) + np.log(2 * pixel * (1 - pixel))
+    assert result.metrics["reconstruction/logit_laplace"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_histogram_counts_every_token(fakes, source):
+    counts = reconstruct(fakes, source).histograms["codebook/counts"]
+    tokens = (source.images[:, ::4, ::4, 0] // 17).ravel()
+    assert counts.tolist() == np.bincount(tokens, minlength=16).tolist()

@@ -111,3 +111,19 @@ def test_a_process_that_trains_alone_is_the_chief_and_agrees_with_itself(name, t
     strategies.check_same_step(strategy, 7)
     with strategies.output_folder(strategy, str(tmp_path)) as folder:
         assert folder == str(tmp_path)
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 5])
+def test_replicas_share_the_rows_of_a_batch_and_give_them_back_in_order(num_rows):
+    seen = []
+
+    @tf.function
+    def doubled(rows):
+        seen.append(tf.distribute.get_replica_context().num_replicas_in_sync)
+        return {"twice": 2 * rows, "sum": tf.reduce_sum(rows, axis=1)}
+
+    rows = tf.reshape(tf.range(3 * num_rows), [num_rows, 3])
+    results = strategies.replicated(build_strategy("mirrored"), doubled)(rows)
+    assert results["twice"].numpy().tolist() == (2 * rows).numpy().tolist()
+    assert results["sum"].numpy().tolist() == tf.reduce_sum(rows, axis=1).numpy().tolist()
+    assert set(seen) == {2}
