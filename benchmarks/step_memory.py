@@ -1,0 +1,88 @@
+"""Peak memory and rate of a tokenizer's training step, with and without rematerialisation.
+
+    python -m benchmarks.step_memory
+
+Each training runs in a process of its own, on random crops of two photographs, without the perceptual loss, whose
+weights nobody may ship. The process's peak holds TensorFlow, weights, both optimizers' moments, gradients and
+activations.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+from vim_tf import flags
+from vim_tf.config.fields import check_given, check_positive, setting
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+@dataclasses.dataclass(frozen=True)
+class StepMemoryConfig:
+    """`benchmarks.step_memory`: which model, how large a batch."""
+
+    model_flagfile: str = setting(
+        f"{_ROOT}/configs/imagenet256/vit_vqgan_bb.flags", "flags of vim_tf.train --task=tokenizer"
+    )
+    batch_size: int = setting(1, "images a step")
+    steps: int = setting(4, "steps; the rate is that of the second half")
+
+    def __post_init__(self):
+        check_given(self, "model_flagfile")
+        check_positive(self, "batch_size", "steps")
+
+
+def run(config):
+    """Prints a line for each.
+
+    Returns:
+        dict from whether blocks are rematerialized to (peak memory in MiB, images a second).
+    """
+    results = {}
+    for rematerialize in (False, True):
+        peak, rate = _trained(config, rematerialize)
+        results[rematerialize] = peak, rate
+        name = "with rematerialisation" if rematerialize else "as it is"
+        print(f"{name}: {peak:,.0f} MiB at the peak, {rate:.3f} images/s", flush=True)
+    print(f"rematerialisation: {results[True][0] / results[False][0]:.2f} of the memory")
+    return results
+
+
+def _trained(config, rematerialize):
+    """(peak memory in MiB, images a second) of a training in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "vim_tf.train", f"--flagfile={config.model_flagfile}", f"--workdir={folder}/w"),
+                "--data.source=photos",
+                "--losses.perceptual_weight=0",
+                "--model.discriminator.minibatch_stddev_group=1",
+                f"--training.batch_size={config.batch_size}",
+                f"--training.total_steps={config.steps}",
+                f"--training.log_every_steps={max(config.steps // 2, 1)}",
+                "--training.validate_every_steps=0",
+                "--training.keep_best_metric=",
+                f"--training.rematerialize={str(rematerialize).lower()}",
+            ],
+            stdout=subprocess.DEVNULL,
+            cwd=_ROOT,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise RuntimeError(f"the training ended with status {os.waitstatus_to_exitcode(status)}")
+        with open(f"{folder}/w/metrics.jsonl", encoding="utf-8") as file:
+            lines = [json.loads(line) for line in file]
+    rates = [line["tokenizer/images_per_second"] for line in lines if "tokenizer/images_per_second" in line]
+    return usage.ru_maxrss / 1024, rates[-1]
+
+
+def main():
+    """The command."""
+    flags.main(run, lambda argv: StepMemoryConfig, "Measures peak memory and rate of a tokenizer's training step.")
+
+
+if __name__ == "__main__":
+    main()
