@@ -122,11 +122,21 @@ def _finish(output, runs):
         "tokens": runs["TokenMaterializer"].outputs["tokens"].uri,
     }
     publish.publish(output, folders, evaluation_folder)
+    if "ClassEvaluator" in runs:
+        console.say("\n".join(["Linear probe, validation images:", *_class_table(runs), ""]))
     console.say(f"Report:       {os.path.join(output, 'report.html')}")
     console.say(f"Metrics:      {os.path.join(output, 'metrics.json')}")
     console.say(f"TF Hub:       {module_folder} and .tar.gz of it")
     console.say(f"Pushed model: {destination}")
     return metrics
+
+
+def _class_table(runs):
+    from pipelines import fingerprints
+    from pipelines.class_metrics import class_table
+
+    manifest = fingerprints.read_manifest(runs["ImageExampleGen"].outputs["examples"].uri)
+    return class_table(runs["ClassEvaluator"].outputs["evaluation"].uri, manifest["class_names"])
 
 
 def _local_folder(path):

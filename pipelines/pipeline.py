@@ -39,6 +39,7 @@ def create_pipeline(
     language_model,
     evaluation,
     linear_probe_flagfile,
+    linear_probe,
     sampling,
     gates,
     export_sampling_batch_size,
@@ -68,6 +69,7 @@ def create_pipeline(
         views, view_scale: what is kept of each image for the language model, as in an EncodeConfig.
         tokenizer, language_model: dicts of a TokenizerTrainConfig and a LanguageModelTrainConfig.
         linear_probe_flagfile: str, flags of a linear probe for the evaluation; empty = the defaults.
+        linear_probe: dict of a LinearProbeTrainConfig whose accuracy is measured for each class; None = no probe.
         evaluation, sampling, gates: dicts of an EvaluationConfig, a SamplingConfig and a GateConfig.
         export_sampling_batch_size: samples that the served sampler draws at once.
         code_version: str; another version takes nothing from the cache.
@@ -142,6 +144,11 @@ def create_pipeline(
         examples=token_materializer.outputs["tokens"],
         base_model=tokenizer_trainer.outputs["model"],
     )
+    probe_components = []
+    if linear_probe:
+        probe_components = _probe_components(
+            linear_probe, training, parameter, training_platform, examples, language_model_trainer
+        )
     serving_check = ServingCheck(model=language_model_trainer.outputs["model"], code_version=code_version)
     baseline_resolver = _baseline_resolver(own_resolvers, language_model_trainer.outputs["model"])
     evaluator = GenerativeEvaluator(
@@ -189,6 +196,7 @@ def create_pipeline(
             tokenizer_trainer,
             token_materializer,
             language_model_trainer,
+            *probe_components,
             serving_check,
             baseline_resolver,
             evaluator,
@@ -213,6 +221,38 @@ def _trainer(name, run_fn, config, settings, parameter, platform, **inputs):
         **inputs,
     ).with_id(name)
     return trainer.with_platform_config(platform) if platform else trainer
+
+
+def _probe_components(config, settings, parameter, platform, examples, language_model_trainer):
+    """Trainer of a linear probe, and TensorFlow Model Analysis of its classifier, each class a slice."""
+    # It takes long to import.
+    import tensorflow_model_analysis as tfma
+    from tfx.components import Evaluator
+
+    from vim_tf.serving.classifier import PREDICTION_KEY, SIGNATURE
+
+    trainer = _trainer(
+        "LinearProbeTrainer",
+        "train_linear_probe",
+        config,
+        settings,
+        parameter,
+        platform,
+        examples=examples,
+        base_model=language_model_trainer.outputs["model"],
+    )
+    metrics = [tfma.MetricConfig(class_name=name) for name in ("ExampleCount", "SparseCategoricalAccuracy")]
+    evaluator = Evaluator(
+        examples=examples,
+        model=trainer.outputs["model"],
+        example_splits=["validation"],
+        eval_config=tfma.EvalConfig(
+            model_specs=[tfma.ModelSpec(signature_name=SIGNATURE, label_key="label", prediction_key=PREDICTION_KEY)],
+            slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=["label"])],
+            metrics_specs=[tfma.MetricsSpec(metrics=metrics)],
+        ),
+    )
+    return trainer, evaluator.with_id("ClassEvaluator")
 
 
 def _warm_start_resolver(own_resolvers, examples, trainer_settings):

@@ -9,7 +9,9 @@ from tfx.utils import io_utils
 from pipelines import fingerprints, publish
 from vim_tf import config as configs
 from vim_tf import train, workdir
+from vim_tf.probe_inputs import open_probe_inputs
 from vim_tf.serving import saved_model
+from vim_tf.serving.classifier import export_classifier
 from vim_tf.training import strategies
 
 
@@ -76,6 +78,36 @@ def train_language_model(fn_args):
     )
 
 
+def train_linear_probe(fn_args):
+    """Trains linear heads on an Examples artifact of images, over the exported model of both stages.
+
+    Writes the SavedModel of the best block's classifier to the Model artifact.
+
+    Args:
+        fn_args: as for `train_tokenizer`; its `base_model` is the SavedModel of both stages.
+    """
+    examples = _artifact_folder(fn_args.train_files)
+    config = _config(fn_args, configs.LinearProbeTrainConfig)
+    checksum = workdir.checksum(workdir.load_language_model(fn_args.base_model))
+    folder = _training_folder(fn_args, config, [fingerprints.contents_digest(examples), checksum])
+    images = f"tfrecord:{_stable_path(folder, 'examples', examples)}/Split-{{split}}/*.gz"
+    config = dataclasses.replace(
+        config,
+        workdir=f"{folder}/workdir",
+        tokenizer=fn_args.base_model,
+        language_model=fn_args.base_model,
+        data=dataclasses.replace(config.data, source=images),
+    )
+    train.run(config)
+    inputs = open_probe_inputs(config)
+    probe = workdir.load_linear_probe(config.workdir, inputs.features.sizes)
+    best = int(inputs.evaluator.run(probe).metrics["linear_probe/best_block"])
+    export_classifier(fn_args.serving_model_dir, inputs, probe, inputs.features.block_names[best])
+    # The artifact of the training's records.
+    tf.io.gfile.makedirs(fn_args.model_run_dir)
+    tf.io.gfile.copy(f"{config.workdir}/metrics.jsonl", f"{fn_args.model_run_dir}/metrics.jsonl", overwrite=True)
+
+
 def _config(fn_args, config_class):
     """The training's config, with as many steps as the Trainer's `train_args` say, which a run may set anew."""
     config = configs.from_dict(config_class, fn_args.custom_config["config"])
@@ -92,7 +124,9 @@ def _training_folder(fn_args, config, inputs):
     """Folder of the training with these inputs and this config, so that a killed execution's successor finds it."""
     settings = fn_args.custom_config
     # Where a warm start's model lies says nothing of what it is, which is among the inputs.
-    published = configs.to_dict(dataclasses.replace(config, initialize_from=settings["config"]["initialize_from"]))
+    published = configs.to_dict(config) | {
+        name: settings["config"][name] for name in ("initialize_from",) if name in settings["config"]
+    }
     # The place is part of the key since the workdir's config holds paths inside it.
     key = fingerprints.digest([[published, settings["code_version"], settings["training_folder"]], inputs])
     folder = f"{settings['training_folder']}/{config.task}-{key[:16]}"

@@ -65,12 +65,20 @@ def pipeline_arguments(config):
         "evaluation": configs.to_dict(config.evaluation),
         "sampling": configs.to_dict(config.sampling),
         "linear_probe_flagfile": config.linear_probe_flagfile,
+        "linear_probe": configs.to_dict(_probe_config(config)) if config.probe_classes else None,
         "gates": configs.to_dict(config.gates),
         "export_sampling_batch_size": config.export_sampling_batch_size,
         "code_version": fingerprints.code_version(),
         "licence": config.licence,
         "warm_start": config.warm_start,
     }
+
+
+def _probe_config(config):
+    """LinearProbeTrainConfig; which stages and images, and where it is trained, is the pipeline's to say."""
+    argv = [f"--flagfile={config.linear_probe_flagfile}"] if config.linear_probe_flagfile else []
+    places = ["--workdir=pipeline", "--tokenizer=pipeline", "--language_model=pipeline"]
+    return dataclasses.replace(flags.parse(configs.LinearProbeTrainConfig, [*argv, *places]), data=config.data)
 
 
 def changed_flags(section, prefix=""):

@@ -19,6 +19,7 @@ class ProbeInputs:
     Attributes:
         config: the LinearProbeTrainConfig, completed by the facts of stages and images.
         features: ImageFeatures.
+        image_size: (height, width) in pixels.
         batches: function of the first step and the rows of each batch that are wanted, as in `pipeline`, that returns
             the endless training data: `image` and `label`.
         evaluator: LinearProbeEvaluator of the validation split.
@@ -26,6 +27,7 @@ class ProbeInputs:
 
     config: configs.LinearProbeTrainConfig
     features: ImageFeatures
+    image_size: tuple[int, int]
     batches: Callable
     evaluator: LinearProbeEvaluator
 
@@ -61,6 +63,7 @@ def open_probe_inputs(config):
     return ProbeInputs(
         config=config,
         features=features,
+        image_size=size,
         batches=lambda start, rows=None: pipeline.train_batches(
             train, settings.batch_size, settings.seed, start, augment=augment, rows=rows
         ),

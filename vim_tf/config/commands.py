@@ -356,7 +356,14 @@ class PipelineConfig:
     language_model_flagfile: str = setting("", "flags of vim_tf.train --task=language_model")
     evaluation: EvaluationConfig = setting(EvaluationConfig(), "what is measured")
     linear_probe_flagfile: str = setting(
-        "", "flags of vim_tf.train --task=linear_probe, for evaluation.kind linear_probe; empty = the defaults"
+        "",
+        "flags of vim_tf.train --task=linear_probe, for evaluation.kind linear_probe and probe_classes; empty = the "
+        "defaults",
+    )
+    probe_classes: bool = setting(
+        False,
+        "train a linear probe of the language model and measure its accuracy for each class with TensorFlow Model "
+        "Analysis",
     )
     sampling: SamplingConfig = setting(SamplingConfig(), "how tokens are drawn for the evaluation")
     gates: GateConfig = setting(GateConfig(), "what a model must reach to be pushed")

@@ -19,11 +19,13 @@ class ImageFeatures:
     Attributes:
         sizes: dict from name to length of the vector, in the order above.
         block_names: list of str.
+        models: list of the frozen models.
     """
 
     def __init__(self, tokenizer, language_model, kinds, latents="flattened"):
         self._tokenizer = tokenizer
         self._language_model = language_model
+        self.models = [tokenizer] if language_model is None else [tokenizer, language_model]
         self._average_latents = latents == "averaged"
         self.block_names, self.sizes = [], {}
         if "pixels" in kinds:

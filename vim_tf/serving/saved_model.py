@@ -29,13 +29,30 @@ def export(folder, tokenizer, language_model="", sampling_batch_size=16):
     module, signatures = build_signatures(
         *(model for _, model in stages.values()), sampling_batch_size=sampling_batch_size
     )
+
+    def add_stages(written):
+        for name, (path, model) in stages.items():
+            workdir.save_stage(model, workdir.load_config(path, name), f"{written}/{workdir.EXPORTED_STAGES}/{name}")
+
+    write(folder, module, signatures, add_stages)
+
+
+def write(folder, module, signatures, add=None):
+    """Writes a SavedModel that appears whole or not at all.
+
+    Args:
+        folder: str; what is there already is replaced.
+        module: tf.Module that holds the weights.
+        signatures: dict from name to function.
+        add: function of a folder that puts further files into it; None = none.
+    """
     folder = folder.rstrip("/")
     temporary = f"{folder}.tmp"
     if tf.io.gfile.exists(temporary):
         tf.io.gfile.rmtree(temporary)
     tf.saved_model.save(module, temporary, signatures=signatures)
-    for name, (path, model) in stages.items():
-        workdir.save_stage(model, workdir.load_config(path, name), f"{temporary}/{workdir.EXPORTED_STAGES}/{name}")
+    if add:
+        add(temporary)
     if tf.io.gfile.isdir(folder):
         tf.io.gfile.rmtree(folder)
     tf.io.gfile.rename(temporary, folder)

@@ -124,13 +124,18 @@ def _function(function, specs):
     return tf.function(function, input_signature=specs, autograph=False)
 
 
-def _encode(tokenizer, image_bytes):
+def read_images(image_bytes, height, width):
+    """float32 [batch, height, width, 3] in [0, 1] of encoded files, string [batch]."""
     images = tf.map_fn(
-        lambda data: preprocessing.decode_and_fit(data, tokenizer.height, tokenizer.width),
+        lambda data: preprocessing.decode_and_fit(data, height, width),
         image_bytes,
-        fn_output_signature=tf.TensorSpec([tokenizer.height, tokenizer.width, 3], tf.uint8),
+        fn_output_signature=tf.TensorSpec([height, width, 3], tf.uint8),
     )
-    return tokenizer.encode(preprocessing.to_float(images))
+    return preprocessing.to_float(images)
+
+
+def _encode(tokenizer, image_bytes):
+    return tokenizer.encode(read_images(image_bytes, tokenizer.height, tokenizer.width))
 
 
 def _decode(tokenizer, tokens):
