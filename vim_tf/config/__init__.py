@@ -8,22 +8,17 @@ differs.
 """
 
 from vim_tf.config.commands import (
-    EVALUATION_KINDS,
     CompleteConfig,
     EncodeConfig,
-    EvaluateConfig,
-    EvaluationConfig,
     ExportConfig,
-    GateConfig,
     ImportWeightsConfig,
     MaterializeConfig,
-    MeasureReferenceConfig,
-    PipelineConfig,
     ReconstructConfig,
     SampleConfig,
     SamplingConfig,
 )
 from vim_tf.config.data import SPLITS, AugmentationConfig, DataConfig
+from vim_tf.config.evaluation import EVALUATION_KINDS, EvaluateConfig, EvaluationConfig, MeasureReferenceConfig
 from vim_tf.config.fields import from_dict, get, leaves, to_dict
 from vim_tf.config.models import (
     CNNConfig,
@@ -36,7 +31,7 @@ from vim_tf.config.models import (
     ViTConfig,
 )
 from vim_tf.config.palette import ClusteringConfig, PaletteModelConfig, PaletteTrainConfig
-from vim_tf.config.pipelines import KubeflowConfig, StatusConfig
+from vim_tf.config.pipelines import GateConfig, KubeflowConfig, PipelineConfig, StatusConfig
 from vim_tf.config.probe import LinearProbeTrainConfig, ProbeConfig, ProbeFacts
 from vim_tf.config.training import (
     AlarmConfig,
