@@ -106,9 +106,11 @@ def _conditions(rows, seconds_of_this_call):
     model, training = first.model.model, first.model.training
     bits = ", ".join(f"{name} {row.bits_per_token:.3f}" for name, row in rows.items() if row.bits_per_token is not None)
     labels = "with" if condition["language_model"]["trained_with_labels"] else "without"
+    # A palette's row is named after its grid, as in "iGPT 4 x 4".
+    grids = ",".join(name.split()[1] for name, row in rows.items() if row.tokenizer == "palette")
     facts = {
-        "Command": "`python -m benchmarks.linear_probe --tokenizer=<trained image tokenizer>`; settings: "
-        "`configs/digits/language_model.flags` and `configs/digits/linear_probe.flags`.",
+        "Command": f"`python -m benchmarks.linear_probe --tokenizer=<trained image tokenizer> --grids={grids}`; "
+        "settings: `configs/digits/language_model.flags` and `configs/digits/linear_probe.flags`.",
         "Images": f"{measured['source']}: heads are trained on {trained_on['num_images']} images and measured on "
         f"{measured['num_images']} others.",
         "Language models": f"{model.num_layers} blocks of {model.hidden_dim} dimensions, trained {labels} labels for "
