@@ -181,7 +181,7 @@ def test_every_flagfile_of_the_paper_is_counted():
     folders = ("imagenet256", "celebahq256", "ffhq256")
     assert {
         f"{path.parent.name}/{path.stem}" for folder in folders for path in (ROOT / "configs" / folder).iterdir()
-    } == set(COUNTS) | set(LANGUAGE_MODELS) | PROBES
+    } == set(COUNTS) | set(LANGUAGE_MODELS) | PROBES | {f"{folder}/pipeline" for folder in folders}
 
 
 @pytest.mark.parametrize("name", COUNTS)

@@ -21,10 +21,12 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def examples(folder):
     """Folder of an Examples artifact of digits at 8 x 8."""
+    import apache_beam as beam
     from tfx.types import standard_artifacts
 
     from pipelines.components.image_example_gen import ImageExampleGen
     from vim_tf import config as configs
+    from vim_tf.beam import jobs
 
     artifact = standard_artifacts.Examples()
     artifact.uri = str(folder / "examples")
@@ -34,8 +36,11 @@ def examples(folder):
         height=8,
         width=8,
         num_shards=1,
+        span=0,
+        version=0,
         input_fingerprint="",
         code_version="",
+        beam_pipeline=beam.Pipeline(options=jobs.parse_options([])),
     )
     return artifact.uri
 
