@@ -2,9 +2,8 @@
 
     python -m benchmarks.step_memory
 
-Each training runs in a process of its own, on random crops of two photographs, without the perceptual loss, whose
-weights nobody may ship. The process's peak holds TensorFlow, weights, both optimizers' moments, gradients and
-activations.
+Each training runs in a process of its own, on a few pictures of noise, without the perceptual loss, whose weights
+nobody may ship. The process's peak holds TensorFlow, weights, both optimizers' moments, gradients and activations.
 """
 
 import dataclasses
@@ -17,6 +16,7 @@ import tempfile
 from vim_tf import flags
 from vim_tf.config.fields import check_given, check_positive, setting
 
+_SIDE = 300
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -54,10 +54,13 @@ def run(config):
 def _trained(config, rematerialize):
     """(peak memory in MiB, images a second) of a training in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
+        # The last step is followed by a validation, which must not take longer than the steps.
+        _write_noise(f"{folder}/images/train", 2 * config.batch_size)
+        _write_noise(f"{folder}/images/validation", 1)
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "vim_tf.train", f"--flagfile={config.model_flagfile}", f"--workdir={folder}/w"),
-                "--data.source=photos",
+                f"--data.source=folder:{folder}/images",
                 "--losses.perceptual_weight=0",
                 "--model.discriminator.minibatch_stddev_group=1",
                 f"--training.batch_size={config.batch_size}",
@@ -77,6 +80,17 @@ def _trained(config, rematerialize):
             lines = [json.loads(line) for line in file]
     rates = [line["tokenizer/images_per_second"] for line in lines if "tokenizer/images_per_second" in line]
     return usage.ru_maxrss / 1024, rates[-1]
+
+
+def _write_noise(folder, count):
+    import numpy as np
+    from PIL import Image
+
+    os.makedirs(folder)
+    random = np.random.default_rng(0)
+    for index in range(count):
+        pixels = random.integers(0, 256, [_SIDE, _SIDE, 3], np.uint8)
+        Image.fromarray(pixels).save(f"{folder}/{index}.png")
 
 
 def main():

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from vim_tf.evaluation.pictures import Picture
 from vim_tf.evaluation.report import format_value, write_report
+from vim_tf.evaluation.report.sections import metric_order
 from vim_tf.evaluation.results import EvaluationResult
 
 VOID = {"meta", "link", "img", "br", "wbr"}
@@ -152,3 +153,16 @@ def test_empty_parts_are_left_out(write):
 )
 def test_values_have_four_significant_digits(value, text):
     assert format_value(value) == text
+
+
+def test_metrics_stand_stage_by_stage_and_the_real_images_come_last():
+    names = ["real/recall", "generation/recall", "linear_probe/block_00_top1", "codebook/usage", "generation/fid"]
+    assert sorted([*names, "other/x", "reconstruction/psnr"], key=metric_order) == [
+        "reconstruction/psnr",
+        "codebook/usage",
+        "generation/recall",
+        "generation/fid",
+        "linear_probe/block_00_top1",
+        "real/recall",
+        "other/x",
+    ]

@@ -12,6 +12,7 @@ from vim_tf.evaluation.report.page import breakable, definitions, text, words
 from vim_tf.evaluation.results import METRICS, metric_info
 
 _BETTER = {"higher": "higher is better", "lower": "lower is better", "": "for comparison"}
+_STAGES = ("reconstruction", "codebook", "language_model", "generation", "linear_probe", "real")
 # Curves that come after all others of their stage.
 _MINOR_CURVES = ("learning_rate", "steps_per_second")
 
@@ -61,9 +62,10 @@ def metric_section(metrics, conditions):
 
 
 def metric_order(name):
-    """Known metrics in the order of `METRICS`, others after them by name."""
-    known = list(METRICS)
-    return (known.index(name) if name in METRICS else len(known), name)
+    """Stage by stage, the real images last; within a stage as in `METRICS`, and others after them by name."""
+    stage, known = name.partition("/")[0], list(METRICS)
+    place = _STAGES.index(stage) if stage in _STAGES else len(_STAGES)
+    return (place, known.index(name) if name in METRICS else len(known), name)
 
 
 def picture_section(picture):
