@@ -1,5 +1,6 @@
 """The chain from images to a pushed model, as a TFX pipeline."""
 
+import functools
 import json
 
 from google.protobuf import json_format
@@ -38,7 +39,7 @@ def create_pipeline(
     tokenizer,
     language_model,
     evaluation,
-    linear_probe_flagfile,
+    linear_probe_flags,
     linear_probe,
     sampling,
     gates,
@@ -68,7 +69,7 @@ def create_pipeline(
         max_duplicates: validation images that may be in the training split too.
         views, view_scale: what is kept of each image for the language model, as in an EncodeConfig.
         tokenizer, language_model: dicts of a TokenizerTrainConfig and a LanguageModelTrainConfig.
-        linear_probe_flagfile: str, flags of a linear probe for the evaluation; empty = the defaults.
+        linear_probe_flags: str, flags of a linear probe for the evaluation, a line each; empty = none.
         linear_probe: dict of a LinearProbeTrainConfig whose accuracy is measured for each class; None = no probe.
         evaluation, sampling, gates: dicts of an EvaluationConfig, a SamplingConfig and a GateConfig.
         export_sampling_batch_size: samples that the served sampler draws at once.
@@ -85,15 +86,86 @@ def create_pipeline(
     Returns:
         tfx.orchestration.pipeline.Pipeline.
     """
-    example_gen = ImageExampleGen(
-        data=_canonical(data),
-        height=tokenizer["model"]["height"],
-        width=tokenizer["model"]["width"],
-        num_shards=parameter("num_shards", num_shards),
-        span=span,
-        version=version,
-        input_fingerprint=input_fingerprint,
+    size = {name: tokenizer["model"][name] for name in ("height", "width")}
+    source = {"data": data, "span": span, "version": version, "input_fingerprint": input_fingerprint, **size}
+    ingestion = _ingestion(source, parameter("num_shards", num_shards), min_image_side, max_duplicates, code_version)
+    example_gen, *_, anomaly_check = ingestion
+    examples = example_gen.outputs["examples"]
+
+    training = {"training_folder": training_folder, "code_version": code_version}
+    trainer = functools.partial(_trainer, settings=training, parameter=parameter, platform=training_platform)
+    warm_start_resolver = None
+    if warm_start:
+        warm_start_resolver = _warm_start_resolver(
+            own_resolvers, examples, _canonical({"config": tokenizer, **training})
+        )
+    tokenizer_trainer = trainer(
+        "TokenizerTrainer",
+        "train_tokenizer",
+        tokenizer,
+        examples=examples,
+        base_model=warm_start_resolver and warm_start_resolver.outputs["model"],
+    )
+    tokenizer_trainer.add_upstream_node(anomaly_check)
+    token_materializer = TokenMaterializer(
+        examples=examples,
+        tokenizer=tokenizer_trainer.outputs["model"],
+        batch_size=evaluation["batch_size"],
+        views=views,
+        view_scale=view_scale,
+        max_unreadable_fraction=data["max_unreadable_fraction"],
         code_version=code_version,
+    )
+    language_model_trainer = trainer(
+        "LanguageModelTrainer",
+        "train_language_model",
+        language_model,
+        more_settings={"sampling_batch_size": export_sampling_batch_size},
+        examples=token_materializer.outputs["tokens"],
+        base_model=tokenizer_trainer.outputs["model"],
+    )
+    model = language_model_trainer.outputs["model"]
+
+    baseline_resolver = _baseline_resolver(own_resolvers, model)
+    evaluator = GenerativeEvaluator(
+        examples=examples,
+        tokenizer=tokenizer_trainer.outputs["model_run"],
+        language_model=language_model_trainer.outputs["model_run"],
+        model=model,
+        evaluation_config=parameter("evaluation", _canonical(evaluation)),
+        linear_probe_flags=linear_probe_flags,
+        sampling_config=parameter("sampling", _canonical(sampling)),
+        gates=parameter("gates", _canonical(gates)),
+        code_version=code_version,
+        baseline_model=baseline_resolver.outputs["model"],
+    )
+    card = {"name": name, "licence": licence, "input_fingerprint": input_fingerprint, "code_version": code_version}
+    serving_check, *pushers = _release(model, examples, evaluator, serving_folder, hub_folder, card)
+    return Pipeline(
+        pipeline_name=name,
+        pipeline_root=pipeline_root,
+        components=[
+            *ingestion,
+            *([warm_start_resolver] if warm_start_resolver else []),
+            tokenizer_trainer,
+            token_materializer,
+            language_model_trainer,
+            *(_probe_components(linear_probe, trainer, examples, model) if linear_probe else []),
+            serving_check,
+            baseline_resolver,
+            evaluator,
+            *pushers,
+        ],
+        enable_cache=True,
+        metadata_connection_config=metadata_connection_config,
+        beam_pipeline_args=beam_pipeline_args,
+    )
+
+
+def _ingestion(source, num_shards, min_image_side, max_duplicates, code_version):
+    """From images to examples that nothing is known against: ImageExampleGen first, AnomalyCheck last."""
+    example_gen = ImageExampleGen(
+        **source | {"data": _canonical(source["data"])}, num_shards=num_shards, code_version=code_version
     )
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(examples=examples, stats_options=_statistics_options())
@@ -108,63 +180,14 @@ def create_pipeline(
         max_duplicates=max_duplicates,
         code_version=code_version,
     )
+    return [example_gen, statistics_gen, schema_gen, example_validator, anomaly_check]
 
-    training = {"training_folder": training_folder, "code_version": code_version}
-    warm_start_resolver = None
-    if warm_start:
-        settings = _canonical({"config": tokenizer, **training})
-        warm_start_resolver = _warm_start_resolver(own_resolvers, examples, settings)
-    tokenizer_trainer = _trainer(
-        "TokenizerTrainer",
-        "train_tokenizer",
-        tokenizer,
-        training,
-        parameter,
-        training_platform,
-        examples=examples,
-        base_model=warm_start_resolver and warm_start_resolver.outputs["model"],
-    )
-    tokenizer_trainer.add_upstream_node(anomaly_check)
-    token_materializer = TokenMaterializer(
-        examples=examples,
-        tokenizer=tokenizer_trainer.outputs["model"],
-        batch_size=evaluation["batch_size"],
-        views=views,
-        view_scale=view_scale,
-        max_unreadable_fraction=data["max_unreadable_fraction"],
-        code_version=code_version,
-    )
-    language_model_trainer = _trainer(
-        "LanguageModelTrainer",
-        "train_language_model",
-        language_model,
-        training | {"sampling_batch_size": export_sampling_batch_size},
-        parameter,
-        training_platform,
-        examples=token_materializer.outputs["tokens"],
-        base_model=tokenizer_trainer.outputs["model"],
-    )
-    probe_components = []
-    if linear_probe:
-        probe_components = _probe_components(
-            linear_probe, training, parameter, training_platform, examples, language_model_trainer
-        )
-    serving_check = ServingCheck(model=language_model_trainer.outputs["model"], code_version=code_version)
-    baseline_resolver = _baseline_resolver(own_resolvers, language_model_trainer.outputs["model"])
-    evaluator = GenerativeEvaluator(
-        examples=examples,
-        tokenizer=tokenizer_trainer.outputs["model_run"],
-        language_model=language_model_trainer.outputs["model_run"],
-        model=language_model_trainer.outputs["model"],
-        evaluation_config=parameter("evaluation", _canonical(evaluation)),
-        linear_probe_flagfile=linear_probe_flagfile,
-        sampling_config=parameter("sampling", _canonical(sampling)),
-        gates=parameter("gates", _canonical(gates)),
-        code_version=code_version,
-        baseline_model=baseline_resolver.outputs["model"],
-    )
+
+def _release(model, examples, evaluator, serving_folder, hub_folder, card):
+    """What stands between a measured model and its users: ServingCheck, Pusher, HubPusher."""
+    serving_check = ServingCheck(model=model, code_version=card["code_version"])
     pusher = Pusher(
-        model=language_model_trainer.outputs["model"],
+        model=model,
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=serving_check.outputs["blessing"],
         push_destination=pusher_pb2.PushDestination(
@@ -172,44 +195,18 @@ def create_pipeline(
         ),
     )
     hub_pusher = HubPusher(
-        model=language_model_trainer.outputs["model"],
+        model=model,
         pushed_model=pusher.outputs["pushed_model"],
         serving_blessing=serving_check.outputs["blessing"],
         examples=examples,
         evaluation=evaluator.outputs["evaluation"],
         hub_folder=hub_folder,
-        name=name,
-        licence=licence,
-        input_fingerprint=input_fingerprint,
-        code_version=code_version,
+        **card,
     )
-    return Pipeline(
-        pipeline_name=name,
-        pipeline_root=pipeline_root,
-        components=[
-            example_gen,
-            statistics_gen,
-            schema_gen,
-            example_validator,
-            anomaly_check,
-            *([warm_start_resolver] if warm_start_resolver else []),
-            tokenizer_trainer,
-            token_materializer,
-            language_model_trainer,
-            *probe_components,
-            serving_check,
-            baseline_resolver,
-            evaluator,
-            pusher,
-            hub_pusher,
-        ],
-        enable_cache=True,
-        metadata_connection_config=metadata_connection_config,
-        beam_pipeline_args=beam_pipeline_args,
-    )
+    return [serving_check, pusher, hub_pusher]
 
 
-def _trainer(name, run_fn, config, settings, parameter, platform, **inputs):
+def _trainer(name, run_fn, config, settings, parameter, platform, more_settings=None, **inputs):
     train_args = trainer_pb2.TrainArgs(splits=["train"], num_steps=config["training"]["total_steps"])
     text = json_format.MessageToJson(train_args, preserving_proto_field_name=True, indent=None)
     adjustable = parameter(f"{config['task']}_train_args", text)
@@ -217,13 +214,13 @@ def _trainer(name, run_fn, config, settings, parameter, platform, **inputs):
         run_fn=f"pipelines.run_fns.{run_fn}",
         train_args=train_args if adjustable is text else adjustable,
         eval_args=trainer_pb2.EvalArgs(splits=["validation"]),
-        custom_config={"config": config, **settings},
+        custom_config={"config": config, **settings, **(more_settings or {})},
         **inputs,
     ).with_id(name)
     return trainer.with_platform_config(platform) if platform else trainer
 
 
-def _probe_components(config, settings, parameter, platform, examples, language_model_trainer):
+def _probe_components(config, trainer, examples, model):
     """Trainer of a linear probe, and TensorFlow Model Analysis of its classifier, each class a slice."""
     # It takes long to import.
     import tensorflow_model_analysis as tfma
@@ -231,20 +228,11 @@ def _probe_components(config, settings, parameter, platform, examples, language_
 
     from vim_tf.serving.classifier import PREDICTION_KEY, SIGNATURE
 
-    trainer = _trainer(
-        "LinearProbeTrainer",
-        "train_linear_probe",
-        config,
-        settings,
-        parameter,
-        platform,
-        examples=examples,
-        base_model=language_model_trainer.outputs["model"],
-    )
+    probe_trainer = trainer("LinearProbeTrainer", "train_linear_probe", config, examples=examples, base_model=model)
     metrics = [tfma.MetricConfig(class_name=name) for name in ("ExampleCount", "SparseCategoricalAccuracy")]
     evaluator = Evaluator(
         examples=examples,
-        model=trainer.outputs["model"],
+        model=probe_trainer.outputs["model"],
         example_splits=["validation"],
         eval_config=tfma.EvalConfig(
             model_specs=[tfma.ModelSpec(signature_name=SIGNATURE, label_key="label", prediction_key=PREDICTION_KEY)],
@@ -252,7 +240,7 @@ def _probe_components(config, settings, parameter, platform, examples, language_
             metrics_specs=[tfma.MetricsSpec(metrics=metrics)],
         ),
     )
-    return trainer, evaluator.with_id("ClassEvaluator")
+    return probe_trainer, evaluator.with_id("ClassEvaluator")
 
 
 def _warm_start_resolver(own_resolvers, examples, trainer_settings):

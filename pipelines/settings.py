@@ -49,6 +49,7 @@ def pipeline_arguments(config):
 
     data, span, version = spans.resolve(config.data, config.span, config.version)
     tokenizer, language_model = stage_configs(dataclasses.replace(config, data=data))
+    probe = _probe_config(config, data)
     return {
         "name": config.name,
         "data": configs.to_dict(data),
@@ -64,8 +65,8 @@ def pipeline_arguments(config):
         "language_model": configs.to_dict(language_model),
         "evaluation": configs.to_dict(config.evaluation),
         "sampling": configs.to_dict(config.sampling),
-        "linear_probe_flagfile": config.linear_probe_flagfile,
-        "linear_probe": configs.to_dict(_probe_config(config)) if config.probe_classes else None,
+        "linear_probe_flags": "\n".join(changed_flags(probe)) if "linear_probe" in config.evaluation.kind else "",
+        "linear_probe": configs.to_dict(probe) if config.probe_classes else None,
         "gates": configs.to_dict(config.gates),
         "export_sampling_batch_size": config.export_sampling_batch_size,
         "code_version": fingerprints.code_version(),
@@ -74,11 +75,11 @@ def pipeline_arguments(config):
     }
 
 
-def _probe_config(config):
+def _probe_config(config, data):
     """LinearProbeTrainConfig; which stages and images, and where it is trained, is the pipeline's to say."""
     argv = [f"--flagfile={config.linear_probe_flagfile}"] if config.linear_probe_flagfile else []
     places = ["--workdir=pipeline", "--tokenizer=pipeline", "--language_model=pipeline"]
-    return dataclasses.replace(flags.parse(configs.LinearProbeTrainConfig, [*argv, *places]), data=config.data)
+    return dataclasses.replace(flags.parse(configs.LinearProbeTrainConfig, [*argv, *places]), data=data)
 
 
 def changed_flags(section, prefix=""):

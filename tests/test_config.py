@@ -1,59 +1,13 @@
-"""Hyperparameters: their checks, their way to JSON and back, and the shipped files."""
+"""Hyperparameters: which values are refused, and with what words."""
 
 import dataclasses
-import json
-import pathlib
-import re
-import shlex
 
-import keras
 import pytest
 
+from tests.config_sections import GIVEN, make, name_of
 from vim_tf import config as configs
 from vim_tf import flags
 from vim_tf.errors import InputError
-
-ROOT = pathlib.Path(__file__).parents[1]
-FLAGFILES = sorted((ROOT / "configs").glob("**/*.flags"))
-SECTIONS = [
-    value
-    for value in vars(configs).values()
-    if dataclasses.is_dataclass(value) and value.__module__.startswith(f"{configs.__name__}.")
-]
-# What a class needs besides its defaults.
-GIVEN = {
-    configs.TokenizerTrainConfig: {"workdir": "w"},
-    configs.LanguageModelTrainConfig: {"workdir": "w", "tokens": "t"},
-    configs.PaletteTrainConfig: {"workdir": "w"},
-    configs.LinearProbeTrainConfig: {"workdir": "w", "tokenizer": "t", "language_model": "l"},
-    configs.EncodeConfig: {"tokenizer": "t", "output": "o"},
-    configs.MaterializeConfig: {"tokenizer": "t", "output": "o"},
-    configs.MeasureReferenceConfig: {
-        "evaluation": configs.EvaluationConfig(feature_network="inception"),
-        "output": "o",
-    },
-    configs.ReconstructConfig: {"tokenizer": "t", "images": ("a.png", "b.png"), "output": "o"},
-    configs.SampleConfig: {"tokenizer": "t", "language_model": "l", "output": "o", "labels": (1, 2)},
-    configs.CompleteConfig: {"tokenizer": "t", "language_model": "l", "images": ("a.png",), "output": "o"},
-    configs.EvaluateConfig: {"tokenizer": "t", "language_model": "l", "output": "o"},
-    configs.ExportConfig: {"tokenizer": "t", "output": "o"},
-    configs.ImportWeightsConfig: {"checkpoint": "c", "output": "o"},
-    configs.PipelineConfig: {"output": "o", "tokenizer_flagfile": "t.flags", "language_model_flagfile": "l.flags"},
-    configs.KubeflowConfig: {
-        "output": "o",
-        "tokenizer_flagfile": "t.flags",
-        "language_model_flagfile": "l.flags",
-        "pipeline_root": "gs://b/p",
-    },
-    configs.StatusConfig: {"output": "o"},
-}
-
-
-def make(config_class, **values):
-    return config_class(**{**GIVEN.get(config_class, {}), **values})
-
-
-# ----------------------------------------------------------------------------------------------------------- checks
 
 NOT_POSITIVE = {
     configs.DataConfig: ["shuffle_buffer"],
@@ -203,10 +157,6 @@ MISSING = [
 # Without labels every label is drawn; without a language model the tokenizer is exported or measured alone.
 MISSING.remove((configs.SampleConfig, "labels", ()))
 MISSING.remove((configs.LinearProbeTrainConfig, "language_model", ""))
-
-
-def name_of(value):
-    return value.__name__ if isinstance(value, type) else None
 
 
 @pytest.mark.parametrize(("section", "name", "value"), OUT_OF_RANGE, ids=name_of)
@@ -367,165 +317,3 @@ def test_messages_are_one_line():
 def test_a_config_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         make(configs.ExportConfig).output = "elsewhere"
-
-
-# ----------------------------------------------------------------------------------------------------------- fields
-
-
-@pytest.mark.parametrize("section", SECTIONS, ids=name_of)
-def test_every_field_has_a_default_and_a_help_text(section):
-    for field in dataclasses.fields(section):
-        assert field.metadata["help"], field.name
-        assert (field.default, field.default_factory) != (dataclasses.MISSING, dataclasses.MISSING), field.name
-
-
-def test_what_a_resume_may_change_is_run_length_places_records_and_devices():
-    for config_class in configs.TRAIN_CONFIGS.values():
-        resumable = {name for name, field in configs.leaves(config_class) if field.metadata["resumable"]}
-        training = {
-            "total_steps",
-            "log_every_steps",
-            "validate_every_steps",
-            "checkpoint_every_steps",
-            "keep_checkpoints",
-            "keep_best_metric",
-            "keep_freed_memory",
-        }
-        fields = {field.name for field in dataclasses.fields(config_class)}
-        places = {"workdir", "tokens", "tokenizer", "language_model", "initialize_from"} & fields
-        shown = {name for name, _ in configs.leaves(config_class) if name.startswith(("alarms.", "validation."))}
-        devices = {"strategy", "tpu"} & fields
-        loop = {f"training.{name}" for name in training} if "training" in fields else set()
-        assert resumable == loop | shown | places | devices
-
-
-def test_the_defaults_are_the_papers():
-    """arXiv 2110.04627, table 2 and sections 3.3 and 5."""
-    tokenizer = make(configs.TokenizerTrainConfig)
-    assert (tokenizer.model.height, tokenizer.model.width, tokenizer.model.patch_size) == (256, 256, 8)
-    assert (tokenizer.model.quantizer.codebook_size, tokenizer.model.quantizer.codebook_dim) == (8192, 32)
-    assert (tokenizer.training.batch_size, tokenizer.training.total_steps) == (256, 500_000)
-    language_model = make(configs.LanguageModelTrainConfig)
-    sizes = ("num_layers", "num_heads", "hidden_dim", "mlp_dim")
-    assert [getattr(language_model.model, name) for name in sizes] == [24, 16, 1536, 6144]
-    assert (language_model.training.batch_size, language_model.training.total_steps) == (1024, 450_000)
-
-
-# ------------------------------------------------------------------------------------------------- to and from JSON
-
-
-@pytest.mark.parametrize("section", SECTIONS, ids=name_of)
-def test_a_config_comes_back_from_json(section):
-    config = make(section)
-    assert configs.from_dict(section, json.loads(json.dumps(configs.to_dict(config)))) == config
-
-
-def test_values_that_are_no_defaults_come_back_from_json():
-    config = make(
-        configs.LanguageModelTrainConfig,
-        model=configs.LanguageModelConfig(class_conditional=False, tokens=configs.TokenFacts("abc", 2, 3, 1, 64, 10)),
-        optimizer=configs.OptimizerConfig(schedule="constant"),
-    )
-    values = configs.to_dict(config)
-    assert values["model"]["tokens"]["grid_width"] == 3
-    assert configs.from_dict(configs.LanguageModelTrainConfig, values) == config
-
-
-def test_fields_that_json_lacks_take_their_defaults():
-    config = configs.from_dict(configs.ExportConfig, {"tokenizer": "t", "output": "o"})
-    assert config == make(configs.ExportConfig)
-
-
-def test_an_unknown_field_is_refused_by_name():
-    with pytest.raises(InputError, match="TrainingConfig has no field epochs"):
-        configs.from_dict(configs.TokenizerTrainConfig, {"workdir": "w", "training": {"epochs": 3}})
-
-
-def test_leaves_and_get_reach_every_value():
-    config = make(configs.TokenizerTrainConfig)
-    values = {name: configs.get(config, name) for name, _ in configs.leaves(configs.TokenizerTrainConfig)}
-    assert values["model.quantizer.codebook_size"] == 8192
-    assert values["data.source"] == "digits"
-    assert all(not dataclasses.is_dataclass(value) for value in values.values())
-
-
-# ------------------------------------------------------------------------------------------------------ shipped files
-
-
-def class_and_arguments(path):
-    """Config class of a flagfile, and the flags that its users give themselves."""
-    task = re.search(r"^--task=(\w+)", path.read_text(), re.MULTILINE)
-    if not task:
-        return configs.PipelineConfig, []
-    config_class = configs.TRAIN_CONFIGS[task[1]]
-    return config_class, [f"--{name}={value}" for name, value in GIVEN[config_class].items()]
-
-
-def relative(path):
-    return str(path.relative_to(ROOT / "configs"))
-
-
-def parsed(path):
-    config_class, arguments = class_and_arguments(path)
-    return flags.parse(config_class, [f"--flagfile={path}", *arguments])
-
-
-def build_abstractly(config):
-    """The models of a train config, without memory for their weights."""
-    from vim_tf.models.discriminators import build_discriminator
-    from vim_tf.models.language_model import build_language_model
-    from vim_tf.models.linear_probe import build_linear_probe
-    from vim_tf.models.palette import build_palette_tokenizer
-    from vim_tf.models.tokenizer import build_tokenizer
-
-    with keras.StatelessScope(initialize_variables=False):
-        if isinstance(config, configs.TokenizerTrainConfig):
-            models = build_tokenizer(config.model), build_discriminator(config.model)
-        elif isinstance(config, configs.PaletteTrainConfig):
-            models = (build_palette_tokenizer(config.model),)
-        elif isinstance(config, configs.LinearProbeTrainConfig):
-            # Their sizes are those of the stages under them.
-            models = (build_linear_probe(dict.fromkeys(config.probe.features, 8), num_classes=10),)
-        else:
-            facts = configs.TokenFacts("abc", grid_height=4, grid_width=4, codebook_size=256, num_classes=10)
-            models = (build_language_model(dataclasses.replace(config.model, tokens=facts)),)
-    # Else the next scope of this kind would fill the weights.
-    keras.utils.clear_session()
-    return models
-
-
-def test_there_are_shipped_files():
-    assert {"digits/tokenizer.flags", "digits/language_model.flags", "digits/pipeline.flags"} <= set(
-        map(relative, FLAGFILES)
-    )
-
-
-@pytest.mark.parametrize("path", FLAGFILES, ids=relative)
-def test_a_shipped_file_parses_and_its_models_build(path, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    config = parsed(path)
-    if isinstance(config, configs.PipelineConfig):
-        for stage in (config.tokenizer_flagfile, config.language_model_flagfile):
-            assert pathlib.Path(stage).exists(), stage
-        return
-    for model in build_abstractly(config):
-        assert model.built
-        assert all(None not in weight.shape for weight in model.weights)
-
-
-@pytest.mark.parametrize("path", FLAGFILES, ids=relative)
-def test_a_shipped_file_says_nothing_twice(path):
-    names = re.findall(r"^--([\w.]+)", path.read_text(), re.MULTILINE)
-    assert sorted(set(names)) == sorted(names)
-
-
-@pytest.mark.parametrize("path", FLAGFILES, ids=relative)
-def test_the_command_on_top_of_a_shipped_file_is_valid(path, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    command = re.search(r"^# Command:\s+python -m (\S+) (.*?)(\s{2,}|$)", path.read_text(), re.MULTILINE)
-    assert command, "the header says no command"
-    assert command[1] in ("vim_tf.train", "pipelines.local_runner")
-    arguments = shlex.split(command[2])
-    assert f"--flagfile={path.relative_to(ROOT)}" in arguments
-    config_class, _ = class_and_arguments(path)
-    assert isinstance(flags.parse(config_class, arguments), config_class)

@@ -15,6 +15,7 @@ from pipelines import fingerprints
 from pipelines.gates import missed_gates, needs_baseline
 from vim_tf import config as configs
 from vim_tf import evaluate
+from vim_tf.data import files
 from vim_tf.evaluation import results
 
 
@@ -27,7 +28,7 @@ def GenerativeEvaluator(
     evaluation: OutputArtifact[standard_artifacts.ModelEvaluation],
     blessing: OutputArtifact[standard_artifacts.ModelBlessing],
     evaluation_config: Parameter[str],
-    linear_probe_flagfile: Parameter[str],
+    linear_probe_flags: Parameter[str],
     sampling_config: Parameter[str],
     gates: Parameter[str],
     code_version: Parameter[str],
@@ -45,11 +46,15 @@ def GenerativeEvaluator(
         evaluation: gets metrics.json and report.html.
         blessing: gets the verdict.
         evaluation_config, sampling_config, gates: JSON of an EvaluationConfig, a SamplingConfig and a GateConfig.
-        linear_probe_flagfile: flags of a linear probe; empty = the defaults.
+        linear_probe_flags: flags of a linear probe, a line each; empty = none is wanted.
         code_version: another version takes nothing from the cache.
         baseline_model: the blessed model before this one, which is measured again where a gate compares with it; None =
             there is none.
     """
+    flagfile = ""
+    if linear_probe_flags:
+        flagfile = os.path.join(evaluation.uri, "linear_probe.flags")
+        files.write_whole(flagfile, linear_probe_flags + "\n")
     config = configs.EvaluateConfig(
         evaluation=configs.from_dict(configs.EvaluationConfig, json.loads(evaluation_config)),
         tokenizer=tokenizer.uri,
@@ -58,7 +63,7 @@ def GenerativeEvaluator(
             source=f"tfrecord:{examples.uri}/Split-{{split}}/*.gz",
             name=fingerprints.read_manifest(examples.uri)["source"],
         ),
-        linear_probe_flagfile=linear_probe_flagfile,
+        linear_probe_flagfile=flagfile,
         sampling=configs.from_dict(configs.SamplingConfig, json.loads(sampling_config)),
         reference_folder=os.path.join(evaluation.uri, "reference"),
         output=evaluation.uri,
@@ -93,6 +98,8 @@ def GenerativeEvaluator(
 def _measured_again(config, model):
     """(metrics, conditions) of the last blessed model under the conditions of the new one, judged by its network."""
     kinds = tuple(kind for kind in config.evaluation.kind if kind in ("reconstruction", "generation"))
+    if not kinds:
+        return {}, {}
     place = config.evaluation.feature_network_path
     trained = os.path.join(config.output, "feature_network")
     if config.evaluation.feature_network == "classifier" and not place and tf.io.gfile.isdir(trained):

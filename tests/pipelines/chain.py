@@ -12,6 +12,22 @@ from pipelines import local_runner
 from vim_tf import config as configs
 from vim_tf import flags
 
+# In the order in which they run.
+COMPONENTS = [
+    "ImageExampleGen",
+    "StatisticsGen",
+    "SchemaGen",
+    "ExampleValidator",
+    "AnomalyCheck",
+    "TokenizerTrainer",
+    "TokenMaterializer",
+    "LanguageModelTrainer",
+    "ServingCheck",
+    "BaselineResolver",
+    "GenerativeEvaluator",
+    "Pusher",
+    "HubPusher",
+]
 TOTAL_STEPS = 8
 CHECKPOINT_EVERY_STEPS = 4
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from pipelines import kubeflow_runner
+from tests.pipelines import chain
 from vim_tf import config as configs
 from vim_tf import flags
 from vim_tf.errors import InputError
@@ -16,20 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 IMAGE = "repository/vim_tf:0.1.0"
 # TFX makes two tasks of a resolver of the last blessed model.
 RESOLVERS = {f"BaselineResolver-{kind}-resolver" for kind in ("model", "model-blessing")}
-COMPONENTS = {
-    "ImageExampleGen",
-    "StatisticsGen",
-    "SchemaGen",
-    "ExampleValidator",
-    "AnomalyCheck",
-    "TokenizerTrainer",
-    "TokenMaterializer",
-    "LanguageModelTrainer",
-    "ServingCheck",
-    "GenerativeEvaluator",
-    "Pusher",
-    "HubPusher",
-}
+COMPONENTS = {*chain.COMPONENTS} - {"BaselineResolver"}
 
 
 def config(folder, *more, spec="pipeline.json"):

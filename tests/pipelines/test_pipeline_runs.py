@@ -14,22 +14,6 @@ from tests.pipelines import chain as chains
 
 pytestmark = pytest.mark.slow
 
-COMPONENTS = [
-    "ImageExampleGen",
-    "StatisticsGen",
-    "SchemaGen",
-    "ExampleValidator",
-    "AnomalyCheck",
-    "TokenizerTrainer",
-    "TokenMaterializer",
-    "LanguageModelTrainer",
-    "ServingCheck",
-    "BaselineResolver",
-    "GenerativeEvaluator",
-    "Pusher",
-    "HubPusher",
-]
-
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory):
@@ -62,8 +46,8 @@ def test_a_run_executes_every_component_and_ends_with_the_paths(chain):
     output = chain.output("pushed")
     assert chain.first.status == 0
     states = chains.execution_states(output)
-    assert sorted(states) == sorted(COMPONENTS)
-    assert {name: state[0] for name, state in states.items()} == dict.fromkeys(COMPONENTS, "COMPLETE")
+    assert sorted(states) == sorted(chains.COMPONENTS)
+    assert {name: state[0] for name, state in states.items()} == dict.fromkeys(chains.COMPONENTS, "COMPLETE")
     (version,) = versions(output)
     assert chain.first.output.splitlines()[-4:] == [
         f"Report:       {output}/report.html",
@@ -159,7 +143,7 @@ def test_a_second_run_is_taken_from_the_cache_and_leaves_the_pushed_model_as_it_
     assert again.status == 0
     states = chains.execution_states(output)
     # A resolver looks anew in every run.
-    assert {name: state[-1] for name, state in states.items()} == dict.fromkeys(COMPONENTS, "CACHED") | {
+    assert {name: state[-1] for name, state in states.items()} == dict.fromkeys(chains.COMPONENTS, "CACHED") | {
         "BaselineResolver": "COMPLETE"
     }
     assert (versions(output), os.stat(f"{output}/serving/{versions(output)[0]}/saved_model.pb")) == before
@@ -225,87 +209,6 @@ def test_another_image_in_the_folder_is_seen(chain):
     changed = fingerprints.source_fingerprint(chain.source, ("train", "validation"))
     os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     assert changed != before
-
-
-def write_records(folder, labels, side=8):
-    """TFRecord files of noise, one a split, with the labels of each; returns the source's name."""
-    import tensorflow as tf
-
-    random = np.random.default_rng(3)
-    for split, numbers in labels.items():
-        with tf.io.TFRecordWriter(f"{folder}/{split}.tfrecord") as writer:
-            for number in numbers:
-                pixels = random.integers(0, 256, (side, 8, 3), dtype=np.uint8)
-                features = {
-                    "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[tf.io.encode_png(pixels).numpy()])),
-                    "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[number])),
-                }
-                writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
-    return f"tfrecord:{folder}/{{split}}.tfrecord"
-
-
-def stopped(chain, name, *flags):
-    """The line with which a run stops before anything is trained."""
-    from vim_tf.errors import InputError
-
-    with pytest.raises(InputError) as caught:
-        chain.run(name, *flags)
-    assert "\n" not in str(caught.value)
-    states = chains.execution_states(chain.output(name))
-    assert "TokenizerTrainer" not in states
-    assert states["AnomalyCheck"] == ["FAILED"]
-    return str(caught.value)
-
-
-def test_missing_labels_and_labels_unseen_in_training_stop_the_pipeline(chain, tmp_path):
-    source = write_records(tmp_path, {"train": [0, 1, 0, 1, -1], "validation": [0, 1, 5]})
-    message = stopped(chain, "labels", f"--data.source={source}")
-    assert "train split: 1 of 5 images have no label" in message
-    assert "validation split: no training image has the label 5" in message
-    assert "train split, feature label: Out-of-range values (Unexpectedly small value: -1.)" in message
-    assert "validation split, feature label: Out-of-range values (Unexpectedly large value: 5.)" in message
-
-
-def test_images_that_are_too_small_stop_the_pipeline(chain, tmp_path):
-    source = write_records(tmp_path, {"train": [0, 1, 0, 1], "validation": [0, 1]}, side=7)
-    message = stopped(chain, "small", f"--data.source={source}")
-    assert "train split, feature height: Out-of-range values (Unexpectedly small value: 7.)" in message
-    assert "feature width" not in message
-
-
-def test_images_in_both_splits_stop_the_pipeline_and_the_line_names_a_pair(chain, tmp_path):
-    shutil.copytree(f"{chain.folder}/images", tmp_path / "images")
-    shutil.copy(tmp_path / "images/train/dark/3.png", tmp_path / "images/validation/light/copy.png")
-    message = stopped(chain, "doubles", f"--data.source=folder:{tmp_path}/images/{{split}}")
-    assert (
-        "validation split: 1 images are in the training split too, such as light/copy.png, there dark/3.png" in message
-    )
-
-
-def test_a_later_span_is_ingested_under_its_number_and_its_views_are_learned_from(chain, tmp_path):
-    from ml_metadata.metadata_store import metadata_store
-    from ml_metadata.proto import metadata_store_pb2
-
-    from vim_tf import workdir
-    from vim_tf.data import token_records
-
-    chains.write_images(f"{tmp_path}/span-07/version-1/train", 4, seed=0)
-    shutil.copytree(f"{chain.folder}/images", f"{tmp_path}/span-12/version-3")
-    source = f"folder:{tmp_path}/span-{{SPAN:2}}/version-{{VERSION}}/{{split}}"
-    finished = chain.run("spans", f"--data.source={source}", "--views=flips")
-    assert finished.status == 0
-    connection = metadata_store_pb2.ConnectionConfig()
-    connection.sqlite.filename_uri = f"{chain.output('spans')}/metadata/metadata.sqlite"
-    artifacts = metadata_store.MetadataStore(connection).get_artifacts_by_type("Examples")
-    assert [(each.properties["span"].int_value, each.properties["version"].int_value) for each in artifacts] == [
-        (12, 3),
-        (12, 3),
-    ]
-    output = chain.output("spans")
-    resolved = f"folder:{tmp_path}/span-12/version-3/{{split}}"
-    assert workdir.load_config(f"{output}/tokenizer").data.source == resolved
-    tokens = token_records.load_tokens(f"{output}/tokens", "train")
-    assert (tokens.tokens.shape, tokens.manifest.source) == ((24, 2, 4), resolved)
 
 
 def test_metrics_json_is_that_of_the_pushed_evaluation(chain):
@@ -469,7 +372,7 @@ def test_the_evaluation_gets_the_last_blessed_model_to_compare_with(chain, warm)
 def test_with_earlier_models_about_a_second_run_is_still_served_from_the_cache(chain, warm):
     states = chains.execution_states(chain.output("pushed"))
     resolvers = {"BaselineResolver": "COMPLETE", "WarmStartResolver": "COMPLETE"}
-    assert {name: state[-1] for name, state in states.items()} == dict.fromkeys(COMPONENTS, "CACHED") | resolvers
+    assert {name: state[-1] for name, state in states.items()} == dict.fromkeys(chains.COMPONENTS, "CACHED") | resolvers
 
 
 def test_old_artifacts_are_removed_and_what_the_pushed_model_is_made_of_stays(chain, warm):

@@ -63,3 +63,29 @@ def test_changed_flags_give_the_config_back():
 def test_changed_flags_name_what_differs_from_another_default_than_the_class_s():
     changed = settings.changed_flags(configs.LanguageModelTrainConfig(workdir="w", tokens="t"))
     assert changed == ["--workdir=w", "--tokens=t"]
+
+
+def test_another_content_of_the_probe_s_flagfile_makes_another_pipeline(tmp_path):
+    # Parameters are the cache's key: a file's name alone would serve what the file said before.
+    path = tmp_path / "probe.flags"
+
+    def arguments(text):
+        path.write_text(text)
+        given = ["--evaluation.kind=linear_probe", f"--linear_probe_flagfile={path}"]
+        config = flags.parse(configs.PipelineConfig, ["--flagfile=configs/digits/pipeline.flags", *given])
+        return settings.pipeline_arguments(config)
+
+    assert arguments("--training.total_steps=5\n") != arguments("--training.total_steps=6\n")
+
+
+def test_the_probe_s_flags_give_its_config_back(tmp_path):
+    given = ["--evaluation.kind=linear_probe", "--linear_probe_flagfile=configs/digits/linear_probe.flags"]
+    config = flags.parse(configs.PipelineConfig, ["--flagfile=configs/digits/pipeline.flags", *given])
+    (tmp_path / "probe.flags").write_text(settings.pipeline_arguments(config)["linear_probe_flags"])
+    parsed = flags.parse(configs.LinearProbeTrainConfig, [f"--flagfile={tmp_path}/probe.flags"])
+    expected = flags.parse(
+        configs.LinearProbeTrainConfig,
+        ["--flagfile=configs/digits/linear_probe.flags", "--workdir=w", "--tokenizer=t", "--language_model=l"],
+    )
+    for name in ("training", "optimizer", "probe", "augmentation"):
+        assert getattr(parsed, name) == getattr(expected, name)

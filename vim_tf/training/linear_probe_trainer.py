@@ -79,5 +79,6 @@ class LinearProbeTrainer(StepModel):
         features = self._features.of(images, tokens)
         with tf.GradientTape() as tape:
             losses = [classification_loss(labels, logits) for logits in self.probe(features).values()]
-            loss = self.mean_share(tf.add_n(losses))
+            # In this order: tf.add_n would add in the order in which they are ready.
+            loss = self.mean_share(sum(losses))
         return loss, self.gradients(tape, loss, self.probe.trainable_variables)

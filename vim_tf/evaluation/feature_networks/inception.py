@@ -1,6 +1,7 @@
 """Inception networks as feature networks: TF-GAN's graph, any SavedModel with its outputs, Keras Applications' one."""
 
 import hashlib
+import math
 import os
 
 import keras
@@ -68,7 +69,7 @@ class SavedModelNetwork(FeatureNetwork):
             raise InputError(f"the feature network {place} must have the outputs pool_3 and logits; it has {found}")
         rows = tf.shape(images)[0]
         return tuple(
-            tf.reshape(tf.cast(outputs[name], tf.float32), [rows, _flat(outputs[name])])
+            tf.reshape(tf.cast(outputs[name], tf.float32), [rows, math.prod(outputs[name].shape[1:])])
             for name in ("pool_3", "logits")
         )
 
@@ -118,13 +119,6 @@ class KerasInceptionNetwork(FeatureNetwork):
 def _resized(images):
     """float32 [batch, 299, 299, 3] in [0, 255]."""
     return tf.image.resize(images, [_SIDE, _SIDE])
-
-
-def _flat(value):
-    size = 1
-    for side in value.shape[1:]:
-        size *= side
-    return size
 
 
 def _load(place):

@@ -1,0 +1,48 @@
+"""Every config class, with what each needs besides its defaults."""
+
+import dataclasses
+
+from vim_tf import config as configs
+
+SECTIONS = [
+    value
+    for value in vars(configs).values()
+    if dataclasses.is_dataclass(value) and value.__module__.startswith(f"{configs.__name__}.")
+]
+# What a class needs besides its defaults.
+GIVEN = {
+    configs.TokenizerTrainConfig: {"workdir": "w"},
+    configs.LanguageModelTrainConfig: {"workdir": "w", "tokens": "t"},
+    configs.PaletteTrainConfig: {"workdir": "w"},
+    configs.LinearProbeTrainConfig: {"workdir": "w", "tokenizer": "t", "language_model": "l"},
+    configs.EncodeConfig: {"tokenizer": "t", "output": "o"},
+    configs.MaterializeConfig: {"tokenizer": "t", "output": "o"},
+    configs.MeasureReferenceConfig: {
+        "evaluation": configs.EvaluationConfig(feature_network="inception"),
+        "output": "o",
+    },
+    configs.ReconstructConfig: {"tokenizer": "t", "images": ("a.png", "b.png"), "output": "o"},
+    configs.SampleConfig: {"tokenizer": "t", "language_model": "l", "output": "o", "labels": (1, 2)},
+    configs.CompleteConfig: {"tokenizer": "t", "language_model": "l", "images": ("a.png",), "output": "o"},
+    configs.EvaluateConfig: {"tokenizer": "t", "language_model": "l", "output": "o"},
+    configs.ExportConfig: {"tokenizer": "t", "output": "o"},
+    configs.ImportWeightsConfig: {"checkpoint": "c", "output": "o"},
+    configs.PipelineConfig: {"output": "o", "tokenizer_flagfile": "t.flags", "language_model_flagfile": "l.flags"},
+    configs.KubeflowConfig: {
+        "output": "o",
+        "tokenizer_flagfile": "t.flags",
+        "language_model_flagfile": "l.flags",
+        "pipeline_root": "gs://b/p",
+    },
+    configs.StatusConfig: {"output": "o"},
+}
+
+
+def make(config_class, **values):
+    """A config of a class with these values."""
+    return config_class(**{**GIVEN.get(config_class, {}), **values})
+
+
+def name_of(value):
+    """What a test's parameter is called: a class by its name."""
+    return value.__name__ if isinstance(value, type) else None
