@@ -77,8 +77,8 @@ class EvaluateConfig:
     split: Literal["train", "validation"] = setting("validation", "split that is compared with")
     reference: str = setting(
         "",
-        "generation: .npz file to compare samples with instead of the split: images arr_0, or moments mu and sigma of "
-        "the same feature network",
+        "generation: .npz file to compare samples with instead of the split: one of vim_tf.measure_reference, images "
+        "arr_0, or moments mu and sigma of the same feature network",
     )
     reference_folder: str = setting(
         "", "folder that keeps the statistics of real images for later evaluations; empty = <output>/reference"
