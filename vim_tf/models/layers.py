@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from vim_tf.models.gradients import Dense, attend, gelu, softmax
+
 LAYER_NORM_EPSILON = 1e-6
 
 
@@ -150,19 +152,16 @@ class SelfAttention(keras.layers.Layer):
         *leading, width = input_shape
         self._head_width = self.head_dim or width // self.num_heads
         inner = self.num_heads * self._head_width
-        self.query_key_value = keras.layers.Dense(
-            3 * inner, use_bias=self.qkv_bias, dtype=self.dtype_policy, name="query_key_value"
-        )
+        self.query_key_value = Dense(3 * inner, use_bias=self.qkv_bias, dtype=self.dtype_policy, name="query_key_value")
         self.query_key_value.build(input_shape)
-        self.output_projection = keras.layers.Dense(width, dtype=self.dtype_policy, name="output_projection")
+        self.output_projection = Dense(width, dtype=self.dtype_policy, name="output_projection")
         self.output_projection.build((*leading, inner))
         self.built = True
 
     def call(self, inputs):
-        query, key, value = self._project(inputs)
         length = inputs.shape[1]
         mask = ops.tril(ops.ones((length, length), dtype="bool")) if self.causal else None
-        return self._attend(query, key, value, mask)
+        return self.output_projection(attend(self.query_key_value(inputs), self.num_heads, mask))
 
     def step(self, inputs, cache, position):
         """Attention of one further position over itself and the cached ones.
@@ -175,28 +174,16 @@ class SelfAttention(keras.layers.Layer):
         Returns:
             float [batch, 1, channels], and the cache with this position filled in.
         """
-        query, key, value = self._project(inputs)
+        projected = ops.reshape(self.query_key_value(inputs), (-1, 3, self.num_heads, 1, self._head_width))
+        query, key, value = projected[:, 0], projected[:, 1], projected[:, 2]  # [B, heads, 1, head_dim]
         keys = ops.slice_update(cache[0], (0, 0, position, 0), key)
         values = ops.slice_update(cache[1], (0, 0, position, 0), value)
-        mask = (ops.arange(cache[0].shape[2]) <= position)[None]
-        return self._attend(query, keys, values, mask), (keys, values)
-
-    def _project(self, inputs):
-        length = inputs.shape[1]
-        projected = ops.reshape(self.query_key_value(inputs), (-1, length, 3, self.num_heads, self._head_width))
-        projected = ops.transpose(projected, (2, 0, 3, 1, 4))  # [3, B, heads, L, head_dim]
-        return projected[0], projected[1], projected[2]
-
-    def _attend(self, query, key, value, mask):
-        scores = ops.matmul(query * self._head_width**-0.5, ops.swapaxes(key, 2, 3))  # [B, heads, L, L]
-        scores = ops.cast(scores, "float32")
-        if mask is not None:
-            scores = ops.where(mask, scores, -1e9)
-        mixed = ops.matmul(ops.cast(ops.softmax(scores, axis=-1), value.dtype), value)
-        length = query.shape[2]
-        return self.output_projection(
-            ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, length, self.num_heads * self._head_width))
+        scores = ops.matmul(query * self._head_width**-0.5, ops.swapaxes(keys, 2, 3))  # [B, heads, 1, length]
+        weights = softmax(scores, ops.arange(keys.shape[2]) <= position)
+        mixed = ops.reshape(
+            ops.matmul(ops.cast(weights, values.dtype), values), (-1, 1, self.num_heads * self._head_width)
         )
+        return self.output_projection(mixed), (keys, values)
 
     def get_config(self):
         return {
@@ -259,11 +246,12 @@ class TransformerBlock(keras.layers.Layer):
         )
         self.attention = SelfAttention(num_heads, causal, qkv_bias, head_dim, dtype=policy, name="attention")
         self.mlp_norm = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, dtype=policy, name="mlp_norm")
-        self.mlp_in = keras.layers.Dense(mlp_dim, activation=mlp_activation, dtype=policy, name="mlp_in")
+        activation = gelu if mlp_activation == "gelu" else mlp_activation
+        self.mlp_in = Dense(mlp_dim, activation=activation, dtype=policy, name="mlp_in")
         self.seeded_dropout = SeededDropout(dropout, dtype=policy)
 
     def build(self, input_shape):
-        self.mlp_out = keras.layers.Dense(input_shape[-1], dtype=self.dtype_policy, name="mlp_out")
+        self.mlp_out = Dense(input_shape[-1], dtype=self.dtype_policy, name="mlp_out")
         for layer in (self.attention_norm, self.attention, self.mlp_norm, self.mlp_in):
             layer.build(input_shape)
         self.mlp_out.build((*input_shape[:-1], self.mlp_dim))

@@ -14,7 +14,7 @@ class LanguageModelTrainer(StepModel):
     Args:
         language_model: LanguageModel.
         optimizer: built optimizer.
-        jit_compile: whether XLA compiles the forward and backward pass.
+        jit_compile: whether XLA compiles the forward and backward pass, and the update.
         seed: int.
         encode: function of a frozen tokenizer from images, float32 [batch, height, width, 3] in [0, 1], to tokens,
             int32 [batch, num_tokens]; batches then hold `image` instead of `tokens`. None = they hold tokens. The
@@ -23,7 +23,7 @@ class LanguageModelTrainer(StepModel):
 
     def __init__(self, language_model, optimizer, jit_compile, seed, encode=None, **kwargs):
         names = ("language_model/loss", "language_model/bits_per_token", "language_model/gradient_norm")
-        super().__init__(language_model, seed, names, **kwargs)
+        super().__init__(language_model, seed, names, compile_updates=jit_compile, **kwargs)
         self.language_model = language_model
         # A function and no layer: the tokenizer's weights belong to no checkpoint of the language model.
         self._encode = encode

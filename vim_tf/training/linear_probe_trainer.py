@@ -22,7 +22,8 @@ class LinearProbeTrainer(StepModel):
     """
 
     def __init__(self, probe, features, optimizer, jit_compile, seed, **kwargs):
-        super().__init__(probe, seed, ("linear_probe/loss", "linear_probe/gradient_norm"), **kwargs)
+        names = ("linear_probe/loss", "linear_probe/gradient_norm")
+        super().__init__(probe, seed, names, compile_updates=jit_compile, **kwargs)
         self.probe = probe
         self._features = features
         self._compiled_gradients = tf.function(self._gradients, jit_compile=jit_compile, autograph=False)

@@ -25,13 +25,24 @@ class StepModel(keras.Model):
         ema_model: a second model like `trained`, built with the same weights, that holds the moving average of them;
             None = none.
         ema_decay: float in [0, 1), decay of that average.
+        compile_updates: whether XLA compiles the optimizers' updates, where a single replica makes them.
     """
 
     def __init__(
-        self, trained, seed, metric_names, num_microbatches=1, clip_norm=0.0, ema_model=None, ema_decay=0.0, **kwargs
+        self,
+        trained,
+        seed,
+        metric_names,
+        num_microbatches=1,
+        clip_norm=0.0,
+        ema_model=None,
+        ema_decay=0.0,
+        compile_updates=False,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.trained = trained
+        self._compile_updates = compile_updates
         self.seed = seed
         self.num_microbatches = num_microbatches
         self.clip_norm = clip_norm
@@ -127,6 +138,15 @@ class StepModel(keras.Model):
         Returns:
             float32 [], norm of all gradients together before clipping.
         """
+        # Several replicas meet in an update, which they can't inside a compiled function.
+        if not self._compile_updates or self.num_replicas > 1:
+            return self._update(optimizer, gradients, weights)
+        update = tf.function(
+            lambda gradients: self._update(optimizer, gradients, weights), jit_compile=True, autograph=False
+        )
+        return update(gradients)
+
+    def _update(self, optimizer, gradients, weights):
         scale = loss_scale(optimizer)
         norm = tf.linalg.global_norm(gradients) / scale
         factor = 1 / self.num_replicas  # optimizers add up the replicas' gradients

@@ -53,7 +53,7 @@ class TokenizerTrainer(StepModel):
         if discriminator:
             names += ["tokenizer/generator_loss", "tokenizer/discriminator_loss", "tokenizer/adversarial_weight"]
             names += ["tokenizer/discriminator_gradient_norm"]
-        super().__init__(tokenizer, seed, names, **kwargs)
+        super().__init__(tokenizer, seed, names, compile_updates=jit_compile, **kwargs)
         self.tokenizer = tokenizer
         self.discriminator = discriminator
         self._loss_weights = loss_weights
@@ -65,6 +65,7 @@ class TokenizerTrainer(StepModel):
         # Moving averages of the logits of real and generated images.
         self.lecam_means = self.state("lecam_means", (2,))
         self._compiled_reconstruct = tf.function(self._reconstruct, jit_compile=jit_compile, autograph=False)
+        self._compiled_gradients = tf.function(self._gradients, jit_compile=jit_compile, autograph=False)
         self.built = True
         self.compile(optimizer=optimizer)
 
@@ -97,6 +98,27 @@ class TokenizerTrainer(StepModel):
 
     def _microbatch(self, images, index):
         """Parts of everything that the step sums over microbatches and replicas."""
+        if self.perceptual or self.discriminator:
+            outputs, sums = self._judged_gradients(images, index)
+        else:
+            scale = loss_scale(self.optimizer)
+            outputs, sums = self._compiled_gradients(images, self.step_seed(index), self._temperature(), scale)
+        return sums | {
+            "counts": self.codebook_monitor.counts(outputs.quantized.tokens),
+            "statistics": self.tokenizer.quantizer.statistics(outputs.latents, outputs.quantized.tokens),
+            "candidates": self.codebook_monitor.candidates(outputs.latents, index),
+        }
+
+    def _gradients(self, images, seed, temperature, scale):
+        """The tokenizer's outputs, and terms and gradients where no other network takes part."""
+        with tf.GradientTape() as tape:
+            total, terms, outputs = self._reconstruct(images, seed, temperature)
+            scaled_total = scale * self.mean_share(total)
+        gradients = self.gradients(tape, scaled_total, self.tokenizer.trainable_variables)
+        return outputs, {"terms": self.mean_share(terms | {"tokenizer/loss": total}), "generator": gradients}
+
+    def _judged_gradients(self, images, index):
+        """The same with perceptual distance and discriminator, which has gradients of its own."""
         generator_scale = loss_scale(self.optimizer)
         adaptive = self.losses_config.adaptive_weight
         with tf.GradientTape(persistent=True) as tape:
@@ -116,13 +138,7 @@ class TokenizerTrainer(StepModel):
                 scaled_judge = loss_scale(self.discriminator_optimizer) * self.mean_share(judge_total)
             scaled_total = generator_scale * self.mean_share(total)
         weights = self.tokenizer.trainable_variables
-        sums = {
-            "terms": self.mean_share(terms),
-            "generator": self.gradients(tape, scaled_total, weights),
-            "counts": self.codebook_monitor.counts(outputs.quantized.tokens),
-            "statistics": self.tokenizer.quantizer.statistics(outputs.latents, outputs.quantized.tokens),
-            "candidates": self.codebook_monitor.candidates(outputs.latents, index),
-        }
+        sums = {"terms": self.mean_share(terms), "generator": self.gradients(tape, scaled_total, weights)}
         if self.discriminator:
             sums["logit_means"] = self.mean_share(logit_means)
             judge_weights = self.discriminator.trainable_variables
@@ -131,7 +147,7 @@ class TokenizerTrainer(StepModel):
             )
             if adaptive:
                 sums["adversarial"] = self.gradients(tape, scaled_adversarial, weights)
-        return sums
+        return outputs, sums
 
     def _reconstruct(self, images, seed, temperature):
         """Weighted sum of the terms that need no other network, the terms, and the tokenizer's outputs."""
