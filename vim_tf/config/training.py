@@ -111,7 +111,7 @@ class TrainingConfig:
         "float32", "type of the activations; weights, distances, softmax and losses are float32 in any case"
     )
     rematerialize: bool = setting(False, "compute the blocks' activations anew in the backward pass, to save memory")
-    jit_compile: bool = setting(True, "compile the Transformers' forward and backward pass with XLA")
+    jit_compile: bool = setting(True, "compile the Transformers' forward and backward pass, and the update, with XLA")
     keep_freed_memory: bool = setting(
         True, "keep the memory that a step frees for the next one, which is faster on CPUs", resumable=True
     )

@@ -4,7 +4,10 @@ The derived gradients compute the same, but keep more of the forward pass, and m
 that XLA is slowest at on CPUs. `benchmarks.tokenizer_speed` says what a step takes.
 """
 
+import functools
 import math
+import operator
+from typing import NamedTuple
 
 import keras
 from keras import ops
@@ -74,15 +77,16 @@ def gelu(inputs):
     return function(inputs)
 
 
-def attend(projected, num_heads, mask=None):
+def attend(projected, num_heads, causal=False):
     """Multi-head scaled dot-product attention.
 
-    Its gradient multiplies the matrices [length, length] without transposing them. The softmax is float32.
+    Its gradient multiplies the matrices [length, length] without transposing them. Causal attention goes block by block
+    of queries, so that most of what lies above the diagonal is never computed. The softmax is float32.
 
     Args:
         projected: float [batch, length, 3 * num_heads * head_dim]: queries, keys and values, each head after head.
         num_heads: int.
-        mask: bool [length, length], which positions (second axis) each position sees; None = all.
+        causal: whether a position sees only itself and earlier ones.
 
     Returns:
         float [batch, length, num_heads * head_dim].
@@ -92,6 +96,8 @@ def attend(projected, num_heads, mask=None):
     """
     length, width = projected.shape[1], projected.shape[2] // 3
     scale = (width // num_heads) ** -0.5
+    mask = ops.tril(ops.ones((length, length), dtype="bool")) if causal else None
+    blocks = _query_blocks(length, causal)
 
     @ops.custom_gradient
     def function(projected):
@@ -100,30 +106,70 @@ def attend(projected, num_heads, mask=None):
             split = ops.reshape(projected, (-1, length, 3, num_heads, width // num_heads))
             return split[:, :, 0] * scale, split[:, :, 1], split[:, :, 2]
 
+        def block_weights(query, key, block):
+            scores = ops.matmul(_rows(query)[:, :, block.queries], _columns(key)[..., block.keys])
+            return softmax(scores, mask[block.queries, block.keys] if causal else None)
+
         query, key, value = heads()
-        weights = softmax(ops.matmul(_rows(query), _columns(key)), mask)
-        mixed = ops.matmul(ops.cast(weights, value.dtype), _rows(value))
+        weights = [block_weights(query, key, block) for block in blocks]
+        mixed = [
+            ops.matmul(ops.cast(part, value.dtype), _rows(value)[:, :, block.keys])
+            for block, part in zip(blocks, weights, strict=True)
+        ]
 
         def gradient(upstream):
             # Cut out again: what a gradient takes from outside is kept from the forward pass to the backward pass.
             query, key, value = heads()
             upstream = ops.reshape(upstream, ops.shape(query))
-            by_weights = ops.cast(ops.matmul(_rows(upstream), _columns(value)), "float32")
-            # The softmax' gradient needs the mean of by_weights under the weights, which is cheaper from the outputs.
-            mean = ops.sum(ops.cast(_rows(upstream) * mixed, "float32"), axis=-1, keepdims=True)
-            by_scores = ops.cast(weights * (by_weights - mean), query.dtype)
-            by_query = ops.matmul(by_scores, _rows(key * scale))
-            by_key = ops.matmul(_columns(query), by_scores)
-            by_value = ops.matmul(_columns(upstream), ops.cast(weights, value.dtype))
+            by_query, by_key, by_value = [], [], []
+            for block, weight, output in zip(blocks, weights, mixed, strict=True):
+                above = _rows(upstream)[:, :, block.queries]
+                by_weight = ops.cast(ops.matmul(above, _columns(value)[..., block.keys]), "float32")
+                # The mean of by_weight under the weights, which is cheaper from the outputs.
+                mean = ops.sum(ops.cast(above * output, "float32"), axis=-1, keepdims=True)
+                by_score = ops.cast(weight * (by_weight - mean), query.dtype)
+                by_query.append(ops.matmul(by_score, _rows(key * scale)[:, :, block.keys]))
+                by_key.append(ops.matmul(_columns(query)[..., block.queries], by_score))
+                by_value.append(ops.matmul(_columns(upstream)[..., block.queries], ops.cast(weight, value.dtype)))
             parts = (
-                ops.transpose(by_query, (0, 2, 1, 3)),
-                *(ops.transpose(each, (0, 3, 1, 2)) for each in (by_key, by_value)),
+                ops.transpose(_join(by_query, axis=2), (0, 2, 1, 3)),
+                ops.transpose(_add_prefixes(by_key, blocks), (0, 3, 1, 2)),
+                ops.transpose(_add_prefixes(by_value, blocks), (0, 3, 1, 2)),
             )
             return ops.concatenate([ops.reshape(part, (-1, length, width)) for part in parts], axis=-1)
 
-        return ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, length, width)), gradient
+        outputs = ops.transpose(_join(mixed, axis=2), (0, 2, 1, 3))
+        return ops.reshape(outputs, (-1, length, width)), gradient
 
     return function(projected)
+
+
+class _Block(NamedTuple):
+    """Neighbouring queries and all keys that any of them sees."""
+
+    queries: slice
+    keys: slice
+
+
+def _query_blocks(length, causal):
+    """The blocks that attention is computed in: one, or four where that leaves out enough work to be worth it."""
+    count = 4 if causal and length % 4 == 0 and length >= 128 else 1
+    ends = [length * (i + 1) // count for i in range(count)]
+    return [_Block(slice(end - length // count, end), slice(0, end)) for end in ends]
+
+
+def _join(parts, axis):
+    return ops.concatenate(parts, axis=axis) if len(parts) > 1 else parts[0]
+
+
+def _add_prefixes(parts, blocks):
+    """Sum over blocks of [..., number of keys], where a key that a block doesn't see gets nothing from it."""
+    sums = []
+    for index, block in enumerate(blocks):
+        # Its queries' places are the keys that the blocks before don't see.
+        terms = [part[..., block.queries] for part in parts[index:]]
+        sums.append(functools.reduce(operator.add, terms))
+    return _join(sums, axis=-1)
 
 
 def softmax(scores, mask=None):

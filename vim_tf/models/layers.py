@@ -159,9 +159,7 @@ class SelfAttention(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs):
-        length = inputs.shape[1]
-        mask = ops.tril(ops.ones((length, length), dtype="bool")) if self.causal else None
-        return self.output_projection(attend(self.query_key_value(inputs), self.num_heads, mask))
+        return self.output_projection(attend(self.query_key_value(inputs), self.num_heads, self.causal))
 
     def step(self, inputs, cache, position):
         """Attention of one further position over itself and the cached ones.
