@@ -164,6 +164,30 @@ def test_codes_unused_for_the_limit_become_latents_of_the_batch(images):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("precision_name", ["float32", "mixed_float16"])
+def test_a_step_without_judges_is_one_with_a_judge_that_counts_for_nothing(images, precision_name):
+    config = replace(without_restart(tokenizer_config("unused")), losses={"adversarial_weight": 0.0})
+    config = replace(config, training={"precision": precision_name}, optimizer={"clip_norm": 0.5})
+
+    def train(perceptual, jit_compile):
+        def make_optimizer(variables):
+            return build_optimizer(config.optimizer, 10, variables, scale_loss=precision_name == "mixed_float16")
+
+        settings = replace(config, training={"jit_compile": jit_compile})
+        trainer = build_trainer(settings, make_optimizer, perceptual=perceptual)
+        return trainer, fit(trainer, images, 3)
+
+    judged, judged_metrics = train(lambda images, reconstructions: 0 * reconstructions[:, 0, 0, 0], False)
+    assert judged_metrics.pop("tokenizer/perceptual_loss") == 0
+    for jit_compile in (False, True):
+        trainer, metrics = train(None, jit_compile)
+        # Half precision rounds differently where XLA fuses.
+        tolerance = 1e-5 if precision_name == "float32" else 5e-3
+        assert_equal_weights(judged.tokenizer, trainer.tokenizer, tolerance=tolerance)
+        assert metrics.keys() == judged_metrics.keys()
+        np.testing.assert_allclose(metrics["tokenizer/loss"], judged_metrics["tokenizer/loss"], rtol=tolerance * 10)
+
+
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_two_replicas_train_like_one_with_the_whole_batch(images, jit_compile):
     config = tokenizer_config("unused", jit_compile=jit_compile)
