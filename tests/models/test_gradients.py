@@ -84,6 +84,13 @@ class TestGelu:
         expected = x * stats.norm.cdf(x)
         np.testing.assert_allclose(gelu(tf.constant(x, tf.float32)), expected, atol=1e-6)
 
+    def test_half_precision_rounds_only_the_result(self):
+        x = tf.cast(np.linspace(-6, 6, 49), tf.bfloat16)
+        outputs = gelu(x)
+        assert outputs.dtype == tf.bfloat16
+        wide = tf.cast(x, tf.float32).numpy()
+        np.testing.assert_allclose(tf.cast(outputs, tf.float32), wide * stats.norm.cdf(wide), rtol=2**-8, atol=1e-6)
+
     def test_gradient_is_the_derivative(self):
         x = tf.constant(np.linspace(-6, 6, 49), tf.float32)
         _, gradient = value_and_gradients(gelu, x)

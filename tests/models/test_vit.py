@@ -194,6 +194,8 @@ def test_fixed_positions_need_channels_for_both_directions():
 
 
 def built(num_layers=2, **options):
+    # The same weights each time: half precision is compared by tolerances.
+    keras.utils.set_random_seed(0)
     encoder = ViTEncoder(**{**SIZES, "num_layers": num_layers}, output_dim=4, name="encoder", **options)
     encoder.build()
     return encoder
@@ -276,9 +278,9 @@ def test_rematerialization_leaves_every_gradient_as_it_is(policy, jit_compile):
         other.assign(weight)
     expected, found = (gradients(encoder, images, jit_compile=jit_compile) for encoder in (plain, lean))
     for weight, one, other in zip(["images", *paths(plain)], expected, found, strict=True):
-        # The compiler may fuse, and so round, in another order.
+        # The compiler may fuse, and so round, in another order; bfloat16 rounds to 0.4 %.
         scale = np.abs(one).max()
-        tolerance = 1e-6 if policy == "float32" else 2e-2
+        tolerance = {"float32": 1e-6, "mixed_float16": 1e-2, "mixed_bfloat16": 5e-2}[policy]
         np.testing.assert_allclose(other, one, rtol=0, atol=tolerance * scale, err_msg=weight)
         assert scale > 0
 

@@ -64,15 +64,19 @@ def gelu(inputs):
 
     @ops.custom_gradient
     def function(inputs):
+        # Whatever the type: 1 + erf is all rounding error where half precision has few digits left.
+        wide = ops.cast(inputs, "float32")
+
         def probability():
-            return 0.5 * (1 + ops.erf(inputs * math.sqrt(0.5)))
+            return 0.5 * (1 + ops.erf(wide * math.sqrt(0.5)))
 
         def gradient(upstream):
-            density = ops.exp(-0.5 * inputs * inputs) / math.sqrt(2 * math.pi)
+            density = ops.exp(-0.5 * wide * wide) / math.sqrt(2 * math.pi)
+            above = ops.cast(upstream, "float32")
             # A sum at the end: XLA adds up the rows of a product, as for the bias before, several times as slowly.
-            return upstream * probability() + upstream * inputs * density
+            return ops.cast(above * probability() + above * wide * density, inputs.dtype)
 
-        return inputs * probability(), gradient
+        return ops.cast(wide * probability(), inputs.dtype), gradient
 
     return function(inputs)
 
