@@ -1,12 +1,11 @@
 """Operations with gradients of their own, beside the plain formula that TensorFlow differentiates."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import stats
 
-from vim_tf.models.gradients import Dense, attend, dense, gelu, softmax
+from vim_tf.models.gradients import attend, gelu, softmax
 
 
 def value_and_gradients(function, *inputs):
@@ -96,31 +95,3 @@ class TestGelu:
         _, gradient = value_and_gradients(gelu, x)
         expected = stats.norm.cdf(x) + x.numpy() * stats.norm.pdf(x)
         np.testing.assert_allclose(gradient, expected * np.cos(np.arange(49)), atol=2e-6)
-
-
-class TestDense:
-    @pytest.mark.parametrize("shape", [(3, 5), (2, 3, 5), (2, 2, 3, 5)])
-    def test_values_and_gradients_are_those_of_the_plain_formula(self, shape):
-        inputs, kernel, bias = normal(*shape), normal(5, 4), normal(4)
-        plain = value_and_gradients(lambda x, k, b: tf.tensordot(x, k, 1) + b, inputs, kernel, bias)
-        assert_close(value_and_gradients(dense, inputs, kernel, bias), plain)
-        assert_close(value_and_gradients(dense, inputs, kernel)[1:], plain[1:3])
-
-    @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-    @pytest.mark.parametrize("use_bias", [True, False])
-    def test_layer_is_keras_own_by_values_and_gradients(self, policy, use_bias):
-        options = {"use_bias": use_bias, "activation": "tanh", "dtype": policy}
-        ours, theirs = Dense(4, **options), keras.layers.Dense(4, **options)
-        for layer in (ours, theirs):
-            layer.build((None, 5))
-        theirs.set_weights(ours.get_weights())
-        inputs = tf.constant(normal(2, 3, 5))
-        gradients = []
-        for layer in (ours, theirs):
-            with tf.GradientTape() as tape:
-                outputs = layer(inputs)
-                total = tf.reduce_sum(tf.cast(outputs, tf.float32) ** 2)
-            gradients.append([tf.cast(outputs, tf.float32), *tape.gradient(total, layer.trainable_variables)])
-        # Sums of half precision may be rounded once more or less.
-        assert_close(*gradients, tolerance=1e-6 if policy == "float32" else 0.02)
-        assert Dense.from_config(ours.get_config()).get_config() == ours.get_config()

@@ -1,7 +1,7 @@
 """Operations of a Transformer block that bring their own gradients.
 
-The derived gradients compute the same, but keep more of the forward pass, and multiply large matrices in the orders
-that XLA is slowest at on CPUs. `benchmarks.tokenizer_speed` says what a step takes.
+The derived gradients compute the same, but in orders that XLA is slow at on CPUs. `benchmarks.tokenizer_speed` says
+what a step takes.
 """
 
 import functools
@@ -9,41 +9,7 @@ import math
 import operator
 from typing import NamedTuple
 
-import keras
 from keras import ops
-
-
-def dense(inputs, kernel, bias=None):
-    """inputs @ kernel + bias.
-
-    Args:
-        inputs: float [..., input_dim].
-        kernel: float [input_dim, output_dim], tensor or Keras variable.
-        bias: float [output_dim], or None.
-
-    Returns:
-        float [..., output_dim].
-    """
-
-    @ops.custom_gradient
-    def product(inputs, kernel, *bias):
-        outputs = ops.matmul(inputs, kernel)
-
-        def gradient(upstream):
-            leading = tuple(range(len(upstream.shape) - 1))
-            by_bias = [ops.cast(ops.sum(ops.cast(upstream, "float32"), axis=leading), each.dtype) for each in bias]
-            by_kernel = ops.matmul(ops.transpose(_flat(inputs)), _flat(upstream))
-            return (ops.matmul(upstream, ops.transpose(kernel)), by_kernel, *by_bias)
-
-        return outputs + bias[0] if bias else outputs, gradient
-
-    # Copies, since a custom gradient takes tensors and no variables; compiled, they cost nothing.
-    return product(inputs, *(ops.copy(weight) for weight in (kernel, bias) if weight is not None))
-
-
-def _flat(inputs):
-    """[..., width] to [rows, width]."""
-    return ops.reshape(inputs, (-1, inputs.shape[-1]))
 
 
 def gelu(inputs):
@@ -130,7 +96,7 @@ def attend(projected, num_heads, causal=False):
                 above = _rows(upstream)[:, :, block.queries]
                 by_weight = ops.cast(ops.matmul(above, _columns(value)[..., block.keys]), "float32")
                 # The mean of by_weight under the weights, which is cheaper from the outputs.
-                mean = ops.sum(ops.cast(above * output, "float32"), axis=-1, keepdims=True)
+                mean = ops.sum(ops.cast(above, "float32") * ops.cast(output, "float32"), axis=-1, keepdims=True)
                 by_score = ops.cast(weight * (by_weight - mean), query.dtype)
                 by_query.append(ops.matmul(by_score, _rows(key * scale)[:, :, block.keys]))
                 by_key.append(ops.matmul(_columns(query)[..., block.queries], by_score))
@@ -200,12 +166,3 @@ def _rows(heads):
 def _columns(heads):
     """[batch, length, heads, head_dim] to [batch, heads, head_dim, length]."""
     return ops.transpose(heads, (0, 2, 3, 1))
-
-
-@keras.saving.register_keras_serializable(package="vim_tf")
-class Dense(keras.layers.Dense):
-    """Keras' Dense with the gradient of `dense`."""
-
-    def call(self, inputs, training=None):
-        outputs = dense(inputs, self.kernel, self.bias)
-        return self.activation(outputs) if self.activation is not None else outputs

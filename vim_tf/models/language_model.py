@@ -3,7 +3,6 @@
 import keras
 from keras import ops
 
-from vim_tf.models.gradients import Dense
 from vim_tf.models.layers import LAYER_NORM_EPSILON, SeededDropout, TransformerBlock, seed_for, stateless_uniform
 
 
@@ -78,7 +77,7 @@ class LanguageModel(keras.Model):
             for i in range(num_layers)
         ]
         self.final_norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="final_norm")
-        self.output_projection = Dense(codebook_size, dtype="float32", name="output_projection")
+        self.output_projection = keras.layers.Dense(codebook_size, dtype="float32", name="output_projection")
 
     def build(self, input_shape=None):
         self.token_embedding.build()

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from vim_tf.models.gradients import Dense, attend, gelu, softmax
+from vim_tf.models.gradients import attend, gelu, softmax
 
 LAYER_NORM_EPSILON = 1e-6
 
@@ -152,9 +152,11 @@ class SelfAttention(keras.layers.Layer):
         *leading, width = input_shape
         self._head_width = self.head_dim or width // self.num_heads
         inner = self.num_heads * self._head_width
-        self.query_key_value = Dense(3 * inner, use_bias=self.qkv_bias, dtype=self.dtype_policy, name="query_key_value")
+        self.query_key_value = keras.layers.Dense(
+            3 * inner, use_bias=self.qkv_bias, dtype=self.dtype_policy, name="query_key_value"
+        )
         self.query_key_value.build(input_shape)
-        self.output_projection = Dense(width, dtype=self.dtype_policy, name="output_projection")
+        self.output_projection = keras.layers.Dense(width, dtype=self.dtype_policy, name="output_projection")
         self.output_projection.build((*leading, inner))
         self.built = True
 
@@ -245,11 +247,11 @@ class TransformerBlock(keras.layers.Layer):
         self.attention = SelfAttention(num_heads, causal, qkv_bias, head_dim, dtype=policy, name="attention")
         self.mlp_norm = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, dtype=policy, name="mlp_norm")
         activation = gelu if mlp_activation == "gelu" else mlp_activation
-        self.mlp_in = Dense(mlp_dim, activation=activation, dtype=policy, name="mlp_in")
+        self.mlp_in = keras.layers.Dense(mlp_dim, activation=activation, dtype=policy, name="mlp_in")
         self.seeded_dropout = SeededDropout(dropout, dtype=policy)
 
     def build(self, input_shape):
-        self.mlp_out = Dense(input_shape[-1], dtype=self.dtype_policy, name="mlp_out")
+        self.mlp_out = keras.layers.Dense(input_shape[-1], dtype=self.dtype_policy, name="mlp_out")
         for layer in (self.attention_norm, self.attention, self.mlp_norm, self.mlp_in):
             layer.build(input_shape)
         self.mlp_out.build((*input_shape[:-1], self.mlp_dim))

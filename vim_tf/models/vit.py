@@ -5,7 +5,6 @@ import numpy as np
 from keras import ops
 
 from vim_tf.errors import InputError
-from vim_tf.models.gradients import Dense
 from vim_tf.models.layers import LAYER_NORM_EPSILON, TransformerBlock, in_sequence
 
 
@@ -89,7 +88,7 @@ class _VisionTransformer(keras.layers.Layer):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.rematerialize = rematerialize
         policy = self.dtype_policy
-        self.embedding = Dense(hidden_dim, dtype=policy, name="embedding")
+        self.embedding = keras.layers.Dense(hidden_dim, dtype=policy, name="embedding")
         self.blocks = [
             TransformerBlock(
                 num_heads,
@@ -105,8 +104,8 @@ class _VisionTransformer(keras.layers.Layer):
         ]
         self.final_norm = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, dtype=policy, name="final_norm")
         if head == "tanh":
-            self.head_hidden = Dense(hidden_dim, activation="tanh", dtype=policy, name="head_hidden")
-        self.head_output = Dense(output_dim, dtype="float32", name="head_output")
+            self.head_hidden = keras.layers.Dense(hidden_dim, activation="tanh", dtype=policy, name="head_hidden")
+        self.head_output = keras.layers.Dense(output_dim, dtype="float32", name="head_output")
 
     def _build_transformer(self, input_dim):
         length = self.grid_height * self.grid_width

@@ -29,8 +29,8 @@ class TokenizerTrainer(StepModel):
         discriminator_optimizer: built optimizer of the discriminator, or None.
         quantizer_settings: QuantizerConfig; what of it is of training: restarts and the annealing of temperatures.
         window_steps: int, steps over which the codebook's usage is watched.
-        jit_compile: whether XLA compiles the tokenizer's part. Convolutions that judge stay out of it: XLA's are
-            slower than TensorFlow's on CPUs.
+        jit_compile: whether XLA compiles the tokenizer's part and the updates. Convolutions that judge stay out of it:
+            XLA's are slower than TensorFlow's on CPUs.
         seed: int; the other arguments are those of `StepModel`.
     """
 
