@@ -91,6 +91,16 @@ class TestCache:
             np.testing.assert_allclose(step_logits, logits[:, position], rtol=1e-5, atol=1e-5)
             previous = tokens[:, position]
 
+    def test_steps_with_packed_kernels_equal_the_full_pass(self, tokens):
+        model = model_with(hidden_dim=64, mlp_dim=128)
+        cache, project = model.empty_cache(4), model.packed_kernels()
+        previous, logits = np.zeros(4, "int32"), model(tokens, LABELS).numpy()
+        for position in range(NUM_TOKENS):
+            arguments = (tf.constant(previous), tf.constant(LABELS), cache, tf.constant(position))
+            step_logits, cache = model.step(*arguments, project)
+            np.testing.assert_allclose(step_logits, logits[:, position], rtol=1e-5, atol=1e-5 * np.abs(logits).max())
+            previous = tokens[:, position]
+
     def test_the_first_step_does_not_look_at_the_token_before(self, model):
         steps = [
             model.step(tf.fill([4], token), tf.constant(LABELS), model.empty_cache(4), tf.constant(0))[0]

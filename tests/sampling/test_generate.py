@@ -172,6 +172,34 @@ class TestCacheLengths:
         assert sampler._generate.experimental_get_tracing_count() == 1
 
 
+class TestPackedKernels:
+    @pytest.fixture
+    def model(self):
+        return model_with(hidden_dim=64, mlp_dim=128)
+
+    def refuse(self, monkeypatch):
+        def packed_kernels(model):
+            raise AssertionError("kernels are packed")
+
+        monkeypatch.setattr(LanguageModel, "packed_kernels", packed_kernels)
+
+    def test_few_samples_are_drawn_with_them(self, model, monkeypatch):
+        labels = np.array([0, 2], "int32")
+        tokens = Sampler(model, 2, jit_compile=True).sample(labels, [1, 2], top_k=1)
+        np.testing.assert_array_equal(tokens, np.argmax(model(tokens, labels), axis=-1))
+        self.refuse(monkeypatch)
+        with pytest.raises(AssertionError, match="packed"):
+            Sampler(model, 2, jit_compile=True).sample(labels, [1, 2])
+
+    @pytest.mark.parametrize(("batch_size", "jit_compile"), [(2, False), (17, True)])
+    def test_without_xla_or_with_many_samples_they_are_not_packed(self, model, monkeypatch, batch_size, jit_compile):
+        labels, seeds = np.zeros(2, "int32"), [1, 2]
+        self.refuse(monkeypatch)
+        sampler = Sampler(model, batch_size, jit_compile=jit_compile)
+        tokens = sampler.sample(labels, seeds, top_k=1)
+        np.testing.assert_array_equal(tokens, np.argmax(model(tokens, labels), axis=-1))
+
+
 class TestGuidanceSchedule:
     def test_a_linear_one_guides_the_last_token_only_of_two(self):
         """Greedy tokens of a model of two tokens: the first one without guidance, the second one with all of it."""

@@ -3,7 +3,15 @@
 import keras
 from keras import ops
 
-from vim_tf.models.layers import LAYER_NORM_EPSILON, SeededDropout, TransformerBlock, seed_for, stateless_uniform
+from vim_tf.models.layers import (
+    LAYER_NORM_EPSILON,
+    SeededDropout,
+    TransformerBlock,
+    call_layer,
+    seed_for,
+    stateless_uniform,
+)
+from vim_tf.models.packed_kernels import PackedKernels
 
 
 @keras.saving.register_keras_serializable(package="vim_tf")
@@ -148,7 +156,12 @@ class LanguageModel(keras.Model):
         shape = (batch_size, self.num_heads, length or self.num_tokens, self.hidden_dim // self.num_heads)
         return [(ops.zeros(shape, self.compute_dtype), ops.zeros(shape, self.compute_dtype)) for _ in self.blocks]
 
-    def step(self, previous, labels, cache, position):
+    def packed_kernels(self):
+        """The kernels that `step` multiplies, in the order that is fast where a loop takes many steps on a CPU."""
+        in_blocks = [layer for block in self.blocks for layer in block.dense_layers]
+        return PackedKernels([*in_blocks, self.output_projection])
+
+    def step(self, previous, labels, cache, position, project=call_layer):
         """Logits of one token, from the token before it and the cache.
 
         Args:
@@ -156,6 +169,7 @@ class LanguageModel(keras.Model):
             labels: int32 [batch] in [0, num_classes].
             cache: as from `empty_cache`, filled up to position - 1.
             position: int32 [].
+            project: function of a Dense layer and its inputs to its outputs, such as `packed_kernels()`.
 
         Returns:
             float32 [batch, codebook_size], and the cache with this position filled in.
@@ -165,9 +179,9 @@ class LanguageModel(keras.Model):
         hidden = (embedded + ops.cast(ops.take(self.positions, position, axis=0), embedded.dtype))[:, None]
         filled = []
         for block, block_cache in zip(self.blocks, cache, strict=True):
-            hidden, block_cache = block.step(hidden, block_cache, position)
+            hidden, block_cache = block.step(hidden, block_cache, position, project)
             filled.append(block_cache)
-        return self.output_projection(self.final_norm(hidden))[:, 0], filled
+        return project(self.output_projection, self.final_norm(hidden))[:, 0], filled
 
     def _hide_labels(self, labels, seed):
         if seed is None or not self.can_be_guided:

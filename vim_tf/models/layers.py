@@ -122,6 +122,11 @@ def seed_for(seed, site):
     return None if seed is None else seed + ops.convert_to_tensor([7919 * (site + 1), 0], dtype="int32")
 
 
+def call_layer(layer, inputs):
+    """The layer's outputs."""
+    return layer(inputs)
+
+
 @keras.saving.register_keras_serializable(package="vim_tf")
 class SelfAttention(keras.layers.Layer):
     """Multi-head scaled dot-product self-attention.
@@ -163,18 +168,20 @@ class SelfAttention(keras.layers.Layer):
     def call(self, inputs):
         return self.output_projection(attend(self.query_key_value(inputs), self.num_heads, self.causal))
 
-    def step(self, inputs, cache, position):
+    def step(self, inputs, cache, position, project=call_layer):
         """Attention of one further position over itself and the cached ones.
 
         Args:
             inputs: float [batch, 1, channels], the position's input.
             cache: pair of float [batch, heads, length, head_dim]: keys and values of the positions before.
             position: int32 [].
+            project: function of a Dense layer and its inputs to its outputs, such as PackedKernels.
 
         Returns:
             float [batch, 1, channels], and the cache with this position filled in.
         """
-        projected = ops.reshape(self.query_key_value(inputs), (-1, 3, self.num_heads, 1, self._head_width))
+        projected = project(self.query_key_value, inputs)
+        projected = ops.reshape(projected, (-1, 3, self.num_heads, 1, self._head_width))
         query, key, value = projected[:, 0], projected[:, 1], projected[:, 2]  # [B, heads, 1, head_dim]
         keys = ops.slice_update(cache[0], (0, 0, position, 0), key)
         values = ops.slice_update(cache[1], (0, 0, position, 0), value)
@@ -183,7 +190,7 @@ class SelfAttention(keras.layers.Layer):
         mixed = ops.reshape(
             ops.matmul(ops.cast(weights, values.dtype), values), (-1, 1, self.num_heads * self._head_width)
         )
-        return self.output_projection(mixed), (keys, values)
+        return project(self.output_projection, mixed), (keys, values)
 
     def get_config(self):
         return {
@@ -262,15 +269,20 @@ class TransformerBlock(keras.layers.Layer):
         hidden = inputs + self.seeded_dropout(attended, seed=seed_for(seed, 0))
         return hidden + self._mlp(hidden, seed)
 
-    def step(self, inputs, cache, position):
+    def step(self, inputs, cache, position, project=call_layer):
         """The block at one further position; arguments and results as in `SelfAttention.step`."""
-        attended, cache = self.attention.step(self.attention_norm(inputs), cache, position)
+        attended, cache = self.attention.step(self.attention_norm(inputs), cache, position, project)
         hidden = inputs + attended
-        return hidden + self._mlp(hidden, None), cache
+        return hidden + self._mlp(hidden, None, project), cache
 
-    def _mlp(self, hidden, seed):
-        activations = self.seeded_dropout(self.mlp_in(self.mlp_norm(hidden)), seed=seed_for(seed, 1))
-        return self.seeded_dropout(self.mlp_out(activations), seed=seed_for(seed, 2))
+    @property
+    def dense_layers(self):
+        """The layers whose kernels a step multiplies."""
+        return [self.attention.query_key_value, self.attention.output_projection, self.mlp_in, self.mlp_out]
+
+    def _mlp(self, hidden, seed, project=call_layer):
+        activations = self.seeded_dropout(project(self.mlp_in, self.mlp_norm(hidden)), seed=seed_for(seed, 1))
+        return self.seeded_dropout(project(self.mlp_out, activations), seed=seed_for(seed, 2))
 
     def get_config(self):
         return {

@@ -6,10 +6,13 @@ import numpy as np
 import tensorflow as tf
 
 from vim_tf.errors import InputError
+from vim_tf.models.layers import call_layer
 from vim_tf.sampling.logits import draw, guidance_at, guide, keep_likeliest
 
 # The cache has at most so many lengths, and none that is shorter: a further one is a further loop to compile.
 _MAX_CACHE_LENGTHS, _SHORTEST_CACHE = 4, 128
+# Samples up to which packed kernels are faster: with more, a product is as slow as its arithmetic.
+_MAX_PACKED_ROWS = 16
 
 
 def generate_tokens(
@@ -63,7 +66,7 @@ def generate_tokens(
         return tf.reshape(padded, [batches, batch_size, *values.shape[1:]])
 
     generate = tf.function(
-        lambda *batch: _generate_batch(language_model, guidance_schedule, *batch),
+        lambda *batch: _generate_batch(language_model, guidance_schedule, jit_compile, *batch),
         jit_compile=jit_compile,
         autograph=False,
     )
@@ -94,6 +97,7 @@ def _uniform(seeds, num_tokens):
 def _generate_batch(
     language_model,
     guidance_schedule,
+    jit_compile,
     labels,
     uniform,
     temperature,
@@ -113,7 +117,7 @@ def _generate_batch(
         return tf.where(known[:, position], known_tokens[:, position], tokens)
 
     def plain():
-        return _loop(language_model, labels, choose)
+        return _loop(language_model, labels, choose, jit_compile)
 
     def guided():
         # Both halves draw the same tokens; the second one doesn't know the label.
@@ -123,7 +127,7 @@ def _generate_batch(
             return tf.concat([tokens, tokens], axis=0)
 
         both = tf.concat([labels, tf.fill(tf.shape(labels), language_model.null_label)], axis=0)
-        return _loop(language_model, both, choose_for_both)[: labels.shape[0]]
+        return _loop(language_model, both, choose_for_both, jit_compile)[: labels.shape[0]]
 
     if not language_model.can_be_guided:
         return plain()
@@ -143,12 +147,21 @@ def cache_lengths(num_tokens):
     return [min(start + step, num_tokens) for start in range(0, num_tokens, step)]
 
 
-def _loop(language_model, labels, choose):
+def _projection(language_model, batch_size, jit_compile):
+    """How a step computes its Dense layers: a function of layer and inputs."""
+    on_cpu = all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
+    # TensorFlow's own products, other than XLA's, are slower at packed kernels.
+    packs = on_cpu and jit_compile and batch_size <= _MAX_PACKED_ROWS
+    return language_model.packed_kernels() if packs else call_layer
+
+
+def _loop(language_model, labels, choose, jit_compile):
     """Draws position after position: int32 [batch, num_tokens]."""
     batch_size, num_tokens = labels.shape[0], language_model.num_tokens
+    project = _projection(language_model, batch_size, jit_compile)
 
     def body(position, previous, cache, drawn):
-        logits, cache = language_model.step(previous, labels, cache, position)
+        logits, cache = language_model.step(previous, labels, cache, position, project)
         tokens = choose(logits, position)
         return position + 1, tokens, cache, drawn.write(position, tokens)
 
