@@ -148,7 +148,7 @@ class TestCacheLengths:
         assert cache_lengths(128) == [128]
         assert cache_lengths(150) == [128, 150]
         assert cache_lengths(256) == [128, 256]
-        assert cache_lengths(1024) == [224, 448, 672, 896, 1024]
+        assert cache_lengths(1024) == [205, 410, 615, 820, 1024]
 
     @pytest.mark.parametrize("jit_compile", [False, True])
     def test_tokens_after_every_length_are_the_argmax_of_the_full_pass(self, jit_compile):

@@ -9,10 +9,9 @@ from vim_tf.errors import InputError
 from vim_tf.models.layers import call_layer
 from vim_tf.sampling.logits import draw, guidance_at, guide, keep_likeliest
 
-# The cache has at most so many lengths, and none that is shorter: a further one is a further loop to compile. All but
-# the last are multiples of one number, since products of odd sizes are slower.
-_MAX_CACHE_LENGTHS, _SHORTEST_CACHE, _CACHE_LENGTH_UNIT = 5, 128, 32
-# Samples up to which packed kernels are faster: with more, a product is as slow as its arithmetic.
+# The cache has at most so many lengths, and none that is shorter: a further one is a further loop to compile.
+_MAX_CACHE_LENGTHS, _SHORTEST_CACHE = 5, 128
+# Samples, twice as many with guidance, up to which packed kernels are faster: with more, arithmetic takes the time.
 _MAX_PACKED_ROWS = 16
 
 
@@ -144,8 +143,7 @@ def cache_lengths(num_tokens):
     Returns:
         list of int, growing; the last one is num_tokens.
     """
-    units = math.ceil(num_tokens / _MAX_CACHE_LENGTHS / _CACHE_LENGTH_UNIT)
-    step = max(units * _CACHE_LENGTH_UNIT, _SHORTEST_CACHE)
+    step = max(math.ceil(num_tokens / _MAX_CACHE_LENGTHS), _SHORTEST_CACHE)
     return [min(start + step, num_tokens) for start in range(0, num_tokens, step)]
 
 
