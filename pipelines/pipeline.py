@@ -4,7 +4,7 @@ import functools
 import json
 
 from google.protobuf import json_format
-from tfx.components import ExampleValidator, Pusher, StatisticsGen, Trainer
+from tfx.components import ExampleValidator, StatisticsGen, Trainer
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 from tfx.orchestration.pipeline import Pipeline
@@ -17,6 +17,7 @@ from pipelines.components.generative_evaluator import GenerativeEvaluator
 from pipelines.components.hub_pusher import HubPusher
 from pipelines.components.image_example_gen import ImageExampleGen
 from pipelines.components.image_schema import FEATURES, ImageSchema
+from pipelines.components.pusher import Pusher
 from pipelines.components.serving_check import ServingCheck
 from pipelines.components.token_materializer import TokenMaterializer
 
