@@ -79,7 +79,7 @@ def _train(config, strategy, folder):
     validator = callbacks.Validator(start, settings.validate_every_steps, stage.validate, recorder, best, gap)
     shown = [
         callbacks.Progress(start, total, every, config.task, stage.shown, settings.batch_size, stage.unit),
-        *(LowMetricAlarm(start, every, **alarm) for alarm in stage.alarms),
+        *(LowMetricAlarm(start, every, recorder.earlier(alarm["name"]), **alarm) for alarm in stage.alarms),
     ]
     if start < total:
         step_model.fit(

@@ -5,8 +5,8 @@ import pytest
 from vim_tf.training.alarms import GeneralizationGap, LowMetricAlarm
 
 
-def lines_of(capsys, values, limit=0.1, steps=2, start_step=0, every=1):
-    alarm = LowMetricAlarm(start_step, every, "codebook/window_usage", limit, steps, "most codes are dead")
+def lines_of(capsys, values, limit=0.1, steps=2, start_step=0, every=1, earlier=()):
+    alarm = LowMetricAlarm(start_step, every, earlier, "codebook/window_usage", limit, steps, "most codes are dead")
     for batch, value in enumerate(values):
         alarm.on_train_batch_end(batch, {"codebook/window_usage": value})
     return [line for line in capsys.readouterr().err.splitlines() if line]
@@ -40,6 +40,23 @@ def test_steps_count_from_the_look_before(capsys):
     """Looks at steps 12 and 14 of a run resumed at 10: low since 10, four steps ago."""
     assert lines_of(capsys, [0.01] * 4, steps=4, start_step=10, every=2) == [
         "Alarm: codebook/window_usage is 0.01 at step 14, under 0.1 since step 10: most codes are dead"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("earlier", "since"),
+    [
+        ([], 4),
+        ([(2, 0.5), (4, 0.01)], 2),
+        ([(2, 0.01), (4, 0.5)], 4),
+        ([(2, 0.01), (4, 0.02)], 0),
+    ],
+)
+def test_a_resumed_run_counts_the_steps_before_it(capsys, earlier, since):
+    lines = lines_of(capsys, [0.03] * 4, steps=4, start_step=4, every=2, earlier=earlier)
+    step = max(6, since + 4)
+    assert lines == [
+        f"Alarm: codebook/window_usage is 0.03 at step {step}, under 0.1 since step {since}: most codes are dead"
     ]
 
 

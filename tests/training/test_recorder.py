@@ -59,10 +59,12 @@ def test_the_last_value_of_a_metric_may_be_from_before_a_resume(tmp_path):
     for batch in range(4):
         made.on_train_batch_end(batch, {"tokenizer/loss": float(batch)})
     resumed = recorder(tmp_path, start_step=2)
+    assert resumed.earlier("tokenizer/loss") == [(2, 1.0)]
     assert resumed.last("tokenizer/loss") == 1.0
     assert resumed.last("tokenizer/l1_loss") is None
     resumed.record(3, {"tokenizer/loss": 7.0})
     assert resumed.last("tokenizer/loss") == 7.0
+    assert resumed.earlier("tokenizer/loss") == [(2, 1.0)]
 
 
 def test_line_that_a_kill_cut_off_is_left_out(tmp_path):

@@ -257,7 +257,7 @@ class LanguageModelTrainConfig:
     strategy: STRATEGIES = setting("auto", STRATEGY_HELP, resumable=True)
     tpu: str = setting("", "name or address of the TPU for strategy tpu", resumable=True)
     data: DataConfig = setting(DataConfig(source=""), "images that are encoded in the training step; no --tokens then")
-    augmentation: AugmentationConfig = setting(AugmentationConfig(), "how these images vary")
+    augmentation: AugmentationConfig = setting(AugmentationConfig(), "how these images vary; no --tokens then")
     model: LanguageModelConfig = setting(LanguageModelConfig(), "VIM")
     optimizer: OptimizerConfig = setting(
         OptimizerConfig(
@@ -295,6 +295,11 @@ class LanguageModelTrainConfig:
         check(
             self.tokens or self.data.source,
             f"--data.source is needed with --tokenizer={self.tokenizer}: the images that it encodes; or give --tokens",
+        )
+        check(
+            not self.tokens or self.augmentation == AugmentationConfig(),
+            f"--augmentation.* does nothing to --tokens={self.tokens}, whose views vim_tf.encode_dataset --views "
+            "chose; leave one of them out",
         )
         check_microbatches(self)
 

@@ -50,16 +50,19 @@ class GeneralizationGap:
 class LowMetricAlarm(StepCallback):
     """One line when a metric has stayed under a limit for some steps, and one when it is back.
 
+    A resumed run counts the steps before it, and says again what the killed one may have said.
+
     Args:
         start_step: int.
         every: steps between two looks; the metric is a mean over them.
+        earlier: list of (step, value), what the looks up to `start_step` saw.
         name: metric.
         limit: float; 0 = no alarm.
         steps: int, steps in a row under the limit that raise the alarm.
         meaning: what it means and what to do, for the line.
     """
 
-    def __init__(self, start_step, every, name, limit, steps, meaning):
+    def __init__(self, start_step, every, earlier, name, limit, steps, meaning):
         super().__init__(start_step)
         self.name = name
         self.limit = limit
@@ -68,22 +71,29 @@ class LowMetricAlarm(StepCallback):
         self.meaning = meaning
         self._low_since = None
         self._raised = False
+        for step, value in earlier:
+            self._count(step, value)
 
     def on_step(self, step, logs):
         if step % self.every or self.name not in logs:
             return
         value = float(logs[self.name])
-        if value >= self.limit:
+        self._count(step, value)
+        if self._low_since is None:
             if self._raised:
                 _say(f"{self.name} is back at {value:.4g} at step {step}")
-            self._low_since, self._raised = None, False
-            return
-        # The mean that is low is that of the steps since the look before.
-        self._low_since = max(step - self.every, self.start_step) if self._low_since is None else self._low_since
-        if not self._raised and step - self._low_since >= self.steps:
+            self._raised = False
+        elif not self._raised and step - self._low_since >= self.steps:
             self._raised = True
             low = f"under {self.limit:g} since step {self._low_since}"
             _say(f"{self.name} is {value:.4g} at step {step}, {low}: {self.meaning}")
+
+    def _count(self, step, value):
+        if value >= self.limit:
+            self._low_since = None
+        elif self._low_since is None:
+            # The mean that is low is that of the steps since the look before.
+            self._low_since = step - self.every
 
 
 def _say(line):

@@ -96,7 +96,12 @@ class Recorder(StepCallback):
         """Latest recorded value of a metric, if need be from before a resume; None where there is none."""
         if name in self.latest:
             return self.latest[name]
-        return next((line[name] for line in reversed(self._lines) if name in line), None)
+        earlier = self.earlier(name)
+        return earlier[-1][1] if earlier else None
+
+    def earlier(self, name):
+        """What was recorded of a metric before a resume: list of (step, value)."""
+        return [(line["step"], line[name]) for line in self._lines if name in line]
 
     def show(self, step, images):
         """Adds pictures to TensorBoard: a dict from name to uint8 [height, width, 3]."""
