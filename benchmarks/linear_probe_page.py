@@ -105,7 +105,7 @@ def _conditions(rows, seconds_of_this_call):
     measured, trained_on, optimizer = (condition[name] for name in ("measured", "trained_on", "optimizer"))
     model, training = first.model.model, first.model.training
     bits = ", ".join(f"{name} {row.bits_per_token:.3f}" for name, row in rows.items() if row.bits_per_token is not None)
-    labels = "with" if condition["language_model"]["trained_with_labels"] else "without"
+    labels = "with" if condition["model"]["language_model"]["trained_with_labels"] else "without"
     # A palette's row is named after its grid, as in "iGPT 4 x 4".
     grids = ",".join(name.split()[1] for name, row in rows.items() if row.tokenizer == "palette")
     facts = {

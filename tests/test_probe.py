@@ -111,7 +111,7 @@ def test_measuring_gives_what_the_training_measured_last_with_intervals(tmp_path
     count = condition["measured"]["num_images"]
     right = round(result.metrics["linear_probe/pixels_top1"] * count)
     assert condition["interval_95"] == list(wilson_interval(right, count))
-    assert condition["language_model"]["start_was_trained"] is True
+    assert condition["model"]["language_model"]["start_was_trained"] is True
 
 
 def test_a_conditional_model_without_label_dropout_is_said_to_lack_a_start(tmp_path, stages):
@@ -119,7 +119,7 @@ def test_a_conditional_model_without_label_dropout_is_said_to_lack_a_start(tmp_p
     altered = replace(before, model={"label_dropout": 0.0}, workdir=str(tmp_path / "language_model"))
     workdir.save_stage(workdir.load_language_model(stages[1]), altered, altered.workdir)
     inputs = open_probe_inputs(linear_probe_config(tmp_path / "run", stages[0], altered.workdir))
-    assert inputs.evaluator.conditions["language_model"]["start_was_trained"] is False
+    assert inputs.evaluator.conditions["model"]["language_model"]["start_was_trained"] is False
 
 
 def test_without_a_language_model_pixels_and_latents_are_probed(tmp_path, stages):

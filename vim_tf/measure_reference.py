@@ -24,7 +24,8 @@ def run(config):
     import tensorflow as tf
 
     from vim_tf.beam import features, jobs
-    from vim_tf.data import input_shards, preprocessing
+    from vim_tf.data import input_shards
+    from vim_tf.evaluation import conditions
     from vim_tf.evaluation.image_sets import read_arrays
 
     plan = input_shards.plan_shards(config.data, (config.split,), config.height, config.width, config.num_shards)
@@ -39,11 +40,7 @@ def run(config):
         section.kept_features,
         section.seed,
     )
-    facts = {
-        "source": config.data.name or config.data.source,
-        "split": config.split,
-        "resize_rule": preprocessing.RESIZE_RULE,
-    }
+    facts = conditions.images_of(config.data.name or config.data.source, config.split, config.height, config.width)
     pipeline = beam.Pipeline(options=options)
     limit = config.data.max_unreadable_fraction
     features.measure(pipeline, plan, settings, config.output, facts, limit)

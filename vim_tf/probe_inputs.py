@@ -84,10 +84,10 @@ def _conditions(config, train, language_model):
         "precision": config.training.precision,
         "optimizer": plain["optimizer"],
         "probe": plain["probe"] | {"features": ", ".join(config.probe.features)},
-        "tokenizer_checksum": config.facts.tokenizer_checksum,
+        "model": {"tokenizer_checksum": config.facts.tokenizer_checksum},
     }
     if language_model:
-        conditions["language_model"] = {
+        conditions["model"]["language_model"] = {
             "checksum": config.facts.language_model_checksum,
             "num_layers": language_model.num_layers,
             "hidden_dim": language_model.hidden_dim,

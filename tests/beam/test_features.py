@@ -31,7 +31,7 @@ def test_parts_merge_into_what_one_process_measures(images, network, tmp_path):
     assert measured(images, network, tmp_path / "train.npz") == 13
     references = ReferenceSets(ClassifierNetwork.load(network))
     expected = references.of(sources.build_source(images.config(), "train", 8, 8))
-    found, facts = file_reference(str(tmp_path / "train.npz"), references)
+    found, facts = file_reference(str(tmp_path / "train.npz"), references, (8, 8))
     np.testing.assert_allclose(found.statistics.mean, expected.statistics.mean, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found.statistics.covariance, expected.statistics.covariance, rtol=1e-5, atol=1e-6)
     assert found.statistics.classifier_score == pytest.approx(expected.statistics.classifier_score, rel=1e-6)
@@ -39,6 +39,8 @@ def test_parts_merge_into_what_one_process_measures(images, network, tmp_path):
     assert facts == {
         "source": images.source,
         "split": "train",
+        "height": 8,
+        "width": 8,
         "num_images": 13,
         "resize_rule": facts["resize_rule"],
     }

@@ -79,7 +79,7 @@ def row(task, accuracies, num_tokens=16):
             "probe": {"latents": "flattened", "statistics_steps": 23},
             "steps": 1500,
             "batch_size": 64,
-            "language_model": {"trained_with_labels": False},
+            "model": {"language_model": {"trained_with_labels": False}},
         }
     blocks = [name for name in accuracies if name.startswith("block_")]
     best = max(range(len(blocks)), key=lambda index: accuracies[blocks[index]])

@@ -23,6 +23,12 @@ def test_sampling_and_seeds_may_differ_since_they_are_what_is_compared():
     assert conditions.differences(first, second) == []
 
 
+def test_models_may_differ_and_what_they_learned_from_may_not():
+    first, second = ({"model": {"language_model": {"checksum": checksum}}, "feature_size": 4} for checksum in "ab")
+    assert conditions.differences(first, second | {"feature_size": 8}) == []
+    assert conditions.differences(first | {"steps": 1}, second | {"steps": 2}) == ["steps is 1 against 2"]
+
+
 def test_a_feature_network_of_another_checksum_differs():
     first, second = ({"feature_network": {"checksum": checksum}} for checksum in "ab")
     assert conditions.differences(first, second) == ["feature_network.checksum is a against b"]

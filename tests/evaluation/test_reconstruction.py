@@ -71,7 +71,14 @@ def test_without_a_feature_network_distribution_metrics_are_left_out(fakes, sour
 def test_every_metric_carries_its_conditions(fakes, source):
     result = reconstruct(fakes, source, fakes.references())
     assert set(result.conditions) == set(result.metrics) <= set(METRICS)
-    measured = {"source": "patterns", "split": "validation", "num_images": 11, "resize_rule": preprocessing.RESIZE_RULE}
+    measured = {
+        "source": "patterns",
+        "split": "validation",
+        "num_images": 11,
+        "height": 16,
+        "width": 16,
+        "resize_rule": preprocessing.RESIZE_RULE,
+    }
     assert result.conditions["reconstruction/psnr"]["measured"] == measured
     assert result.conditions["codebook/usage"]["num_tokens"] == 11 * 16
     conditions = result.conditions["reconstruction/frechet_distance"]

@@ -3,7 +3,9 @@
 import json
 
 import numpy as np
+import pytest
 
+from vim_tf.errors import InputError
 from vim_tf.evaluation import results
 from vim_tf.evaluation.results import EvaluationResult
 
@@ -28,6 +30,30 @@ def test_metrics_come_back(tmp_path):
     path = str(tmp_path / "metrics.json")
     results.write_metrics(path, {"a/x": 1.5}, {"a/x": {"split": "validation"}})
     assert results.read_metrics(path) == ({"a/x": 1.5}, {"a/x": {"split": "validation"}})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "",
+        "[]",
+        "{}",
+        '{"metrics": {}}',
+        '{"metrics": [1], "conditions": {}}',
+        '{"metrics": {"a/x": "1"}, "conditions": {}}',
+        '{"metrics": {"a/x": 1}, "conditions": {"a/x": 3}}',
+    ],
+)
+def test_what_is_no_metrics_json_is_named(content, tmp_path):
+    path = tmp_path / "metrics.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(
+        InputError, match="metrics.json can't be read as the metrics.json of vim_tf.evaluate: "
+    ) as caught:
+        results.read_metrics(str(path))
+    assert "\n" not in str(caught.value)
 
 
 def test_writing_again_replaces_the_file_and_leaves_nothing_else(tmp_path):

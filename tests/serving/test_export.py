@@ -3,6 +3,7 @@
 import functools
 import http.server
 import json
+import math
 import os
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from vim_tf.errors import InputError
 from vim_tf.models.language_model import build_language_model
 from vim_tf.models.tokenizer import build_tokenizer
 from vim_tf.sampling.generate import Sampler
+from vim_tf.serving.hub import write_archive
 
 pytestmark = pytest.mark.slow
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
@@ -169,6 +171,9 @@ def test_a_sample_is_the_same_whatever_else_is_asked_for(served):
         ({"temperature": [0.0]}, "temperature is out of range"),
         ({"top_p": [1.5]}, "top_p is out of range.*1.5"),
         ({"top_k": [-2]}, "top_k is out of range.*-2"),
+        ({"guidance_scale": [math.nan]}, "guidance_scale is out of range.*nan"),
+        ({"guidance_scale": [math.inf]}, "guidance_scale is out of range.*inf"),
+        ({"guidance_scale": [-1.0]}, "guidance_scale is out of range.*-1"),
     ],
 )
 def test_sampling_setting_out_of_range_is_an_error_that_names_it(served, change, message):
@@ -252,7 +257,11 @@ def test_archive_loads_as_a_tf_hub_handle_over_http(exported, served, tmp_path, 
     )
 
 
-def test_equal_exports_have_equal_archives_without_names_of_the_machine(exported):
+def test_equal_exports_have_equal_archives_without_names_of_the_machine(exported, tmp_path, monkeypatch):
+    write_archive(exported[1], str(tmp_path / "now.tar.gz"))
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    write_archive(exported[1], str(tmp_path / "then.tar.gz"))
+    assert (tmp_path / "now.tar.gz").read_bytes() == (tmp_path / "then.tar.gz").read_bytes()
     with tarfile.open(f"{exported[0]}/hub.tar.gz") as archive:
         members = archive.getmembers()
     names = [member.name for member in members]

@@ -33,6 +33,11 @@ class ImageSource(abc.ABC):
         self.unreadable = list(examined.unreadable) if examined else []
         self._examined = examined  # as long as it lives, opening the other split needs not examine again
 
+    @property
+    def size(self):
+        """(height, width) of the images in pixels, int."""
+        return tuple(self.ordered().element_spec["image"].shape[:2])
+
     @abc.abstractmethod
     def ordered(self, views=None):
         """tf.data.Dataset of one pass in an order that never changes.

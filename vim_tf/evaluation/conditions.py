@@ -5,17 +5,23 @@ import importlib.metadata
 import vim_tf
 from vim_tf.data import preprocessing
 
-# What a model is asked for is what a comparison is about, and what is said of the value's spread goes with the value;
-# everything else must agree.
-_FREE = ("sampling", "seed", "standard_error", "interval_95", "block")
+# Which model is measured, and what it is asked for, is what a comparison is about; what is said of the value's spread
+# goes with the value. Everything else must agree.
+_FREE = ("sampling", "seed", "model", "feature_size", "standard_error", "interval_95", "block")
 
 
 def image_set(source, num_images):
     """JSON dict for the conditions of a metric that was measured on so many images of an ImageSource."""
+    return {**images_of(source.name, source.split, *source.size), "num_images": int(num_images)}
+
+
+def images_of(name, split, height, width):
+    """`image_set` without the number of images; height and width are the pixels that they are fitted to."""
     return {
-        "source": source.name,
-        "split": source.split,
-        "num_images": int(num_images),
+        "source": name,
+        "split": split,
+        "height": height,
+        "width": width,
         "resize_rule": preprocessing.RESIZE_RULE,
     }
 

@@ -142,7 +142,7 @@ class GenerationEvaluator:
         counted = {"what": "samples", "num_images": measured.statistics.count, "seed": self.seed, **per_label}
         facts = {"measured": counted, "sampling": sampling}
         if self.reference_file:
-            reference, reference_facts = file_reference(self.reference_file, self.references)
+            reference, reference_facts = file_reference(self.reference_file, self.references, self.source.size)
         else:
             reference = self.references.of(self.source)
             reference_facts = conditions.image_set(self.source, reference.statistics.count)

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+import zlib
 
 import numpy as np
 import tensorflow as tf
@@ -175,11 +176,11 @@ def read_arrays(path):
     try:
         with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read()), allow_pickle=False) as arrays:
             return dict(arrays)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, tf.errors.OpError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, tf.errors.OpError) as error:
         raise InputError(f"{path} is no readable .npz file: {' '.join(str(error).split())[:200]}") from error
 
 
-def file_reference(path, references):
+def file_reference(path, references, size):
     """A reference set from an .npz file as other projects share them.
 
     Args:
@@ -187,13 +188,14 @@ def file_reference(path, references):
             uint8 images [n, height, width, 3], these go through the network in blocks. Else `mu` and `sigma` are the
             moments of features of the very network that the evaluation uses, which the file can't prove.
         references: ReferenceSets.
+        size: (height, width) of the images that are compared with it, which a file of `write_set` must agree with.
 
     Returns:
         (MeasuredImages, dict of JSON values for the conditions). Moments alone give no sample, so that kernel distance,
         precision and recall can't be measured against them.
 
     Raises:
-        InputError: the file can't be read, holds nothing of these, or is of another network.
+        InputError: the file can't be read, holds nothing of these, or is of another network or size.
     """
     facts = {"file": path.rpartition("/")[2], "sha256": _sha256_of(path)}
     measured = references.empty()
@@ -204,24 +206,40 @@ def file_reference(path, references):
                     for images in _image_blocks(member, path, references.batch_size):
                         measured.update(images)
                 return measured, facts | {"num_images": measured.statistics.count}
-    except (OSError, zipfile.BadZipFile, tf.errors.OpError) as error:
+    except InputError:
+        raise
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, tf.errors.OpError) as error:
         raise InputError(f"--reference={path} can't be read as an .npz file: {error}") from error
     arrays = read_arrays(path)
     if "described" in arrays:
-        return _own_set(path, references.network, arrays)
+        return _own_set(path, references.network, size, arrays)
     measured.statistics = _moments(path, references.network.num_features, arrays)
     return measured, facts | {"num_images": "not stated", "moments": "as in the file"}
 
 
-def _own_set(path, network, arrays):
+def _own_set(path, network, size, arrays):
     """(MeasuredImages, facts) of a file of `write_set`."""
-    described = json.loads(str(arrays["described"]))
-    if described["feature_network"] != network.checksum:
+    try:
+        described = json.loads(str(arrays["described"]))
+        maker, facts = described["feature_network"], described["images"]
+        found = facts["height"], facts["width"]
+        measured = MeasuredImages.from_arrays(network, arrays)
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"--reference={path} was made by the feature network {described['feature_network'][:12]}, not by "
+            f"--reference={path} is damaged or of another version ({error!r}): measure it again, by "
+            "vim_tf.measure_reference or an evaluation's --reference_folder"
+        ) from error
+    if maker != network.checksum:
+        raise InputError(
+            f"--reference={path} was made by the feature network {maker[:12]}, not by "
             f"{network.checksum[:12]}: give the same --evaluation.feature_network and --evaluation.feature_network_path"
         )
-    return MeasuredImages.from_arrays(network, arrays), described["images"]
+    if found != tuple(size):
+        raise InputError(
+            f"--reference={path} is of images of {found[0]} x {found[1]} px, and the model's are of {size[0]} x "
+            f"{size[1]}: measure it again with vim_tf.measure_reference --height={size[0]} --width={size[1]}"
+        )
+    return measured, facts
 
 
 def _moments(path, num_features, arrays):

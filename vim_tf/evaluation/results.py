@@ -8,6 +8,7 @@ import re
 import tensorflow as tf
 
 from vim_tf.data.files import write_whole
+from vim_tf.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,10 +130,23 @@ def write_metrics(path, metrics, conditions):
 
 
 def read_metrics(path):
-    """(metrics, conditions) of a `metrics.json`; a metric that was not finite is None."""
-    with tf.io.gfile.GFile(path) as file:
-        document = json.loads(file.read())
-    return document["metrics"], document["conditions"]
+    """(metrics, conditions) of a `metrics.json`; a metric that was not finite is None.
+
+    Raises:
+        InputError: there is none, or its content is something else.
+    """
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            document = json.loads(file.read())
+        metrics, conditions = dict(document["metrics"]), dict(document["conditions"])
+        if not all(value is None or isinstance(value, int | float) for value in metrics.values()):
+            raise ValueError("a metric is no number")
+        if not all(isinstance(value, dict) for value in conditions.values()):
+            raise ValueError("a metric's conditions are no object")
+    except (tf.errors.OpError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} can't be read as the metrics.json of vim_tf.evaluate: {reason}") from error
+    return metrics, conditions
 
 
 def _json_safe(value):

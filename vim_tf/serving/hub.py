@@ -1,5 +1,6 @@
 """TF Hub archives."""
 
+import gzip
 import io
 import tarfile
 
@@ -16,7 +17,12 @@ def write_archive(saved_model, path):
         path: str, file to write, whole or not at all.
     """
     temporary = f"{path}.tmp"
-    with tf.io.gfile.GFile(temporary, "wb") as file, tarfile.open(fileobj=file, mode="w|gz") as archive:
+    with (
+        tf.io.gfile.GFile(temporary, "wb") as file,
+        # tarfile by itself would write the time into gzip's header.
+        gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as compressed,
+        tarfile.open(fileobj=compressed, mode="w|") as archive,
+    ):
         for name in _entries(saved_model):
             member = tarfile.TarInfo(name)
             # TF Hub's client makes only those folders that are entries of their own.

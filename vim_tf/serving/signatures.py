@@ -87,7 +87,12 @@ def _language_model_functions(tokenizer, language_model, batch_size):
         _refuse_outside(top_k, 0, tf.int32.max, "top_k")
         _refuse(temperature, temperature > 0, "temperature", "it must be above 0")
         _refuse(top_p, (top_p > 0) & (top_p <= 1), "top_p", "it must lie in (0, 1]")
-        if not language_model.can_be_guided:
+        if language_model.can_be_guided:
+            finite = tf.math.is_finite(guidance_scale)
+            _refuse(
+                guidance_scale, finite & (guidance_scale >= 0), "guidance_scale", "it must be at least 0 and finite"
+            )
+        else:
             _refuse(
                 guidance_scale,
                 guidance_scale == 1,

@@ -111,6 +111,21 @@ def test_damaged_weights_are_refused(other, tmp_path):
         ClassifierNetwork.load(str(tmp_path))
 
 
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_a_damaged_description_is_refused(content, other, tmp_path):
+    other.save(str(tmp_path))
+    (tmp_path / "feature_network.json").write_text(content)
+    with pytest.raises(InputError, match="damaged or from another version"):
+        ClassifierNetwork.load(str(tmp_path))
+
+
+def test_missing_weights_are_refused(other, tmp_path):
+    other.save(str(tmp_path))
+    (tmp_path / "weights.npz").unlink()
+    with pytest.raises(InputError, match="damaged or from another version"):
+        ClassifierNetwork.load(str(tmp_path))
+
+
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="no feature network"):
         ClassifierNetwork.load(str(tmp_path))

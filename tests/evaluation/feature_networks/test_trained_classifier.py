@@ -40,6 +40,26 @@ def test_a_stored_network_of_other_settings_is_replaced(source, tmp_path):
     assert ClassifierNetwork.load(str(tmp_path)).description["seed"] == 6
 
 
+def test_a_network_of_images_that_changed_is_replaced(source, tmp_path):
+    """Renaming a class changes no number of images or classes, but the labels' order."""
+    trained_classifier(source, 2, 5, str(tmp_path))
+    source.labels = 15 - source.labels
+    source.class_names = source.class_names[::-1]
+    expected = trained_classifier(source, 2, 5)
+    assert trained_classifier(source, 2, 5, str(tmp_path)).checksum == expected.checksum
+
+
+def test_a_network_of_files_that_changed_is_replaced(source, tmp_path, monkeypatch):
+    images = tmp_path / "images"
+    images.mkdir()
+    source.location = f"folder:{images}"
+    trained_classifier(source, 2, 5, str(tmp_path / "network"))
+    (images / "a.png").write_bytes(b"1")
+    source.images = 255 - source.images
+    expected = trained_classifier(source, 2, 5)
+    assert trained_classifier(source, 2, 5, str(tmp_path / "network")).checksum == expected.checksum
+
+
 def test_no_labels_leave_it_out_in_one_line(fakes, messages):
     source = fakes.ArraySource(fakes.flat_images([1, 2]), [-1, -1], num_classes=0)
     assert trained_classifier(source, 2, 0) is None

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from absl import logging
 
 from vim_tf.data import order
 from vim_tf.data.files import write_whole
+from vim_tf.data.fingerprints import digest, source_fingerprint
 from vim_tf.errors import InputError
 from vim_tf.evaluation import conditions
 from vim_tf.evaluation.feature_networks.base import FeatureNetwork
@@ -113,8 +115,13 @@ class ClassifierNetwork(FeatureNetwork):
                 f"shape {images.shape[1:]}"
             )
 
-    def save(self, folder):
-        """Writes weights and description."""
+    def save(self, folder, files=""):
+        """Writes weights and description.
+
+        Args:
+            folder: str.
+            files: str, fingerprint of what it was trained on, which `trained_classifier` looks at.
+        """
         # The description goes first and comes last: where it is, it belongs to the weights beside it.
         if tf.io.gfile.exists(f"{folder}/{DESCRIPTION_FILE}"):
             tf.io.gfile.remove(f"{folder}/{DESCRIPTION_FILE}")
@@ -124,6 +131,7 @@ class ClassifierNetwork(FeatureNetwork):
         document = {
             "checksum": self.checksum,
             "feature_scale": float(self._feature_scale),
+            "files": files,
             "description": self.description,
         }
         write_whole(f"{folder}/{DESCRIPTION_FILE}", json.dumps(document, indent=2) + "\n")
@@ -135,28 +143,26 @@ class ClassifierNetwork(FeatureNetwork):
         Raises:
             InputError: there is none, or its files don't belong together.
         """
-        path = f"{folder}/{DESCRIPTION_FILE}"
-        if not tf.io.gfile.exists(path):
+        if not tf.io.gfile.exists(f"{folder}/{DESCRIPTION_FILE}"):
             raise InputError(f"{folder} holds no feature network: there is no {DESCRIPTION_FILE}")
-        with tf.io.gfile.GFile(path) as file:
-            document = json.loads(file.read())
-        with tf.io.gfile.GFile(f"{folder}/{_WEIGHTS_FILE}", "rb") as file:
-            content = io.BytesIO(file.read())
         try:
-            arrays = np.load(content, allow_pickle=False)
+            document = _read_document(folder)
+            with tf.io.gfile.GFile(f"{folder}/{_WEIGHTS_FILE}", "rb") as file:
+                arrays = np.load(io.BytesIO(file.read()), allow_pickle=False)
             description = document["description"]
             model = _build_model(description["height"], description["width"], description["num_classes"], seed=0)
             model.set_weights([arrays[f"arr_{index}"] for index in range(len(arrays.files))])
             network = cls(model, np.float32(document["feature_scale"]), description)
-        except (KeyError, ValueError, zipfile.BadZipFile) as error:
+            checksum = document["checksum"]
+        except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, tf.errors.OpError) as error:
             raise InputError(
                 f"the feature network in {folder} is damaged or from another version ({error!r}); delete the folder to "
                 "train it anew"
             ) from error
-        if network.checksum != document["checksum"]:
+        if network.checksum != checksum:
             raise InputError(
                 f"the feature network in {folder} has checksum {network.checksum}, but its description says "
-                f"{document['checksum']}: its files don't belong together; delete the folder to train it anew"
+                f"{checksum}: its files don't belong together; delete the folder to train it anew"
             )
         return network
 
@@ -172,8 +178,7 @@ def trained_classifier(source, steps, seed, folder=None):
     Returns:
         ClassifierNetwork, or None where there can be none (no labels, or images under 8 px); one logged line says so.
     """
-    batches = _labelled_batches(source, seed)
-    _, height, width, _ = batches.element_spec["image"].shape
+    height, width = source.size
     if not source.num_classes or min(height, width) < MIN_SIDE:
         reason = f"has images under {MIN_SIDE} px" if source.num_classes else "has no labels"
         logging.info(
@@ -183,17 +188,25 @@ def trained_classifier(source, steps, seed, folder=None):
             reason,
         )
         return None
+    batches = _labelled_batches(source, seed)
     trained_on = conditions.image_set(source, source.num_examples)
+    # Not part of the description: the same images in another place give the same network.
+    files = digest([source_fingerprint(source.location, [source.split]), source.class_names])
     wanted = describe(height, width, source.num_classes, steps, seed, _BATCH_SIZE, trained_on)
     if folder and tf.io.gfile.exists(f"{folder}/{DESCRIPTION_FILE}"):
         network = ClassifierNetwork.load(folder)
-        if network.description == wanted:
+        if network.description == wanted and _read_document(folder).get("files") == files:
             return network
     logging.info("training the feature network: %d steps on %s %s", steps, source.name, source.split)
     network = ClassifierNetwork.train_on_batches(batches, source.num_classes, steps, seed, trained_on)
     if folder:
-        network.save(folder)
+        network.save(folder, files)
     return network
+
+
+def _read_document(folder):
+    with tf.io.gfile.GFile(f"{folder}/{DESCRIPTION_FILE}") as file:
+        return json.loads(file.read())
 
 
 def _labelled_batches(source, seed):
@@ -296,9 +309,9 @@ def _feature_scale(model, batches, num_batches=16):
 
 
 def _checksum(model, feature_scale, description):
-    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+    checksum = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
     for values in [np.float32(feature_scale), *model.get_weights()]:
         values = np.ascontiguousarray(values)
-        digest.update(f"{values.dtype.str} {values.shape}\n".encode())
-        digest.update(values.tobytes())
-    return digest.hexdigest()
+        checksum.update(f"{values.dtype.str} {values.shape}\n".encode())
+        checksum.update(values.tobytes())
+    return checksum.hexdigest()

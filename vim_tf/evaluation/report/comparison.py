@@ -2,8 +2,6 @@
 
 import os
 
-import tensorflow as tf
-
 from vim_tf.errors import InputError
 from vim_tf.evaluation import conditions, results
 from vim_tf.evaluation.report.page import text, write_page
@@ -52,8 +50,8 @@ def _read(folder):
     path = os.path.join(folder, "metrics.json")
     try:
         return results.read_metrics(path)
-    except (tf.errors.OpError, ValueError, KeyError) as error:
-        raise InputError(f"--compare: {folder} holds no output of vim_tf.evaluate: {path} can't be read") from error
+    except InputError as error:
+        raise InputError(f"--compare: {folder} holds no output of vim_tf.evaluate: {error}") from error
 
 
 def _labels(folders):
