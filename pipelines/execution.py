@@ -12,6 +12,7 @@ from tfx.orchestration.portable import launcher, partial_run_utils, runtime_para
 from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.types import artifact_utils
 
+from pipelines import store as stores
 from vim_tf.errors import InputError
 
 CACHED = metadata_store_pb2.Execution.CACHED
@@ -42,10 +43,13 @@ class ReportingRunner(tfx_runner.IrBasedRunner):
 
     Args:
         say: function of one line of text.
+        is_outdated: function of a component's id and the dict of ComponentRun so far: whether it must run though the
+            cache may have its outputs.
     """
 
-    def __init__(self, say):
+    def __init__(self, say, is_outdated=lambda name, runs: False):
         self._say = say
+        self._is_outdated = is_outdated
 
     def run_with_ir(self, pipeline, run_options=None, **kwargs):
         """Runs a compiled pipeline, or a part of it.
@@ -80,6 +84,8 @@ class ReportingRunner(tfx_runner.IrBasedRunner):
                 continue
             head = f"[{number}/{len(pipeline.nodes)}] {name}"
             self._say(f"{head} ...")
+            if self._is_outdated(name, runs):
+                node.pipeline_node.execution_options.caching_options.enable_cache = False
             start = time.monotonic()
             try:
                 runs[name] = _launch(pipeline, node.pipeline_node, deployment, connection)
@@ -107,8 +113,9 @@ class ReportingRunner(tfx_runner.IrBasedRunner):
             executions = _executions_by_node(store.store, base)
             return {
                 name: ComponentRun(True, 0.0, _outputs(store, executions[name].id))
-                for name in skipped
-                if name in executions
+                for name, skip in skipped.items()
+                # What lies behind the components that run is of other outputs than theirs.
+                if name in executions and skip.reuse_artifacts_mode != skip.NEVER
             }
 
 
@@ -166,8 +173,12 @@ def _base_run(store, pipeline_name, required):
     Raises:
         InputError: there is none.
     """
+    pipeline = store.get_context_by_type_and_name("pipeline", pipeline_name)
+    own = {execution.id for execution in store.get_executions_by_context(pipeline.id)} if pipeline else set()
     runs = sorted(store.get_contexts_by_type("pipeline_run"), key=lambda run: run.id, reverse=True)
     for run in runs:
+        if not own & {execution.id for execution in store.get_executions_by_context(run.id)}:
+            continue
         executions = _executions_by_node(store, run)
         if all(name in executions and _is_usable(store, executions[name]) for name in required):
             return run
@@ -184,7 +195,7 @@ def _executions_by_node(store, run):
         if execution.last_known_state in (CACHED, COMPLETE):
             for context in store.get_contexts_by_execution(execution.id):
                 if context.type == "node":
-                    found[context.name.partition(".")[2]] = execution
+                    found[stores.component_of(context.name)] = execution
     return found
 
 

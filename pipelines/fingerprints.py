@@ -7,12 +7,13 @@ import pathlib
 import tensorflow as tf
 
 import vim_tf
-from vim_tf.data.fingerprints import digest, source_fingerprint
+from vim_tf.data.fingerprints import digest, files_fingerprint, source_fingerprint
 
 __all__ = [
     "code_version",
     "contents_digest",
     "digest",
+    "files_fingerprint",
     "read_manifest",
     "source_fingerprint",
     "write_manifest",

@@ -1,9 +1,9 @@
 """What a killed run leaves behind, and what nobody needs any more."""
 
 import os
-import re
 import shutil
 
+from pipelines import publish
 from pipelines import store as stores
 
 # TFX's place for what a component writes beside its artifacts.
@@ -100,8 +100,7 @@ def _remove_unrecorded_pushes(serving_folder, contents, since):
     """Removes versions that a killed Pusher finished, which the next one would push again under another number."""
     known = {artifact.properties.get("pushed_version") for artifact in contents.artifacts.values()}
     for name in os.listdir(serving_folder) if os.path.isdir(serving_folder) else ():
-        # Pusher's versions are seconds since 1970; others are somebody else's.
-        if re.fullmatch(r"\d{10,}", name) and name not in known and int(name) >= int(since):
+        if publish.is_version(name) and name not in known and int(name) >= int(since):
             shutil.rmtree(os.path.join(serving_folder, name))
 
 

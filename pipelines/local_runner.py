@@ -5,6 +5,7 @@ next run continues if one is killed), and of the last pushed run `serving/<versi
 `.tar.gz`, `report.html`, `metrics.json`, `tokenizer/`, `language_model/` and `tokens/`. One run at a time works there.
 """
 
+import functools
 import os
 import sys
 
@@ -24,8 +25,8 @@ BEAM_PIPELINE_ARGS = [
     "--direct_running_mode=in_memory",
     "--sdk_container_image=none",
 ]
-# What a run must have the outputs of to be published.
-FINISHED_BY = ("GenerativeEvaluator", "Pusher", "HubPusher")
+# The component after which a run is published.
+LAST_COMPONENT = "HubPusher"
 
 
 def run(config):
@@ -79,8 +80,9 @@ def _run(config, output):
             from_nodes=[config.from_node] if config.from_node else None,
             to_nodes=[config.to_node] if config.to_node else None,
         )
-    runs = execution.ReportingRunner(console.say).run(created, run_options=part)
-    if any(name not in runs for name in FINISHED_BY):
+    is_outdated = functools.partial(_is_outdated, output)
+    runs = execution.ReportingRunner(console.say, is_outdated).run(created, run_options=part)
+    if config.to_node not in ("", LAST_COMPONENT):
         console.say(f"Ended after {config.to_node}, as --to_node asks; nothing was published.")
         return {}
     metrics = _finish(output, runs)
@@ -88,6 +90,18 @@ def _run(config, output):
     if count:
         console.say(f"Removed {count} artifacts of older runs ({size / 1e6:.1f} MB), as --keep_runs asks.")
     return metrics
+
+
+def _is_outdated(output, component, runs):
+    """Whether the cache of Pusher must not be asked, for ReportingRunner.
+
+    Model servers take the highest version. Where another model was pushed since this one was, it must be pushed again.
+    """
+    if component != "Pusher":
+        return False
+    from pipelines import store
+
+    return store.read(store.open_store(output)).was_outrun(runs["LanguageModelTrainer"].outputs["model"].id)
 
 
 def _finish(output, runs):

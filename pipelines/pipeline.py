@@ -32,6 +32,7 @@ def create_pipeline(
     span,
     version,
     input_fingerprint,
+    file_fingerprints,
     num_shards,
     min_image_side,
     max_duplicates,
@@ -65,6 +66,8 @@ def create_pipeline(
         data: dict of a DataConfig, the images.
         span, version: int, of the images.
         input_fingerprint: str that changes when the images do.
+        file_fingerprints: dict from tokenizer, language_model, linear_probe and evaluation to a str that changes when
+            files do that their settings name.
         num_shards: files per split.
         min_image_side: smallest height and width in pixels of an image.
         max_duplicates: validation images that may be in the training split too.
@@ -93,12 +96,12 @@ def create_pipeline(
     example_gen, *_, anomaly_check = ingestion
     examples = example_gen.outputs["examples"]
 
-    training = {"training_folder": training_folder, "code_version": code_version}
+    training = {"training_folder": training_folder, "code_version": code_version, "files": file_fingerprints}
     trainer = functools.partial(_trainer, settings=training, parameter=parameter, platform=training_platform)
     warm_start_resolver = None
     if warm_start:
         warm_start_resolver = _warm_start_resolver(
-            own_resolvers, examples, _canonical({"config": tokenizer, **training})
+            own_resolvers, examples, _canonical(_custom_config(tokenizer, training))
         )
     tokenizer_trainer = trainer(
         "TokenizerTrainer",
@@ -137,6 +140,7 @@ def create_pipeline(
         linear_probe_flags=linear_probe_flags,
         sampling_config=parameter("sampling", _canonical(sampling)),
         gates=parameter("gates", _canonical(gates)),
+        file_fingerprint=file_fingerprints["evaluation"],
         code_version=code_version,
         baseline_model=baseline_resolver.outputs["model"],
     )
@@ -215,10 +219,15 @@ def _trainer(name, run_fn, config, settings, parameter, platform, more_settings=
         run_fn=f"pipelines.run_fns.{run_fn}",
         train_args=train_args if adjustable is text else adjustable,
         eval_args=trainer_pb2.EvalArgs(splits=["validation"]),
-        custom_config={"config": config, **settings, **(more_settings or {})},
+        custom_config=_custom_config(config, settings) | (more_settings or {}),
         **inputs,
     ).with_id(name)
     return trainer.with_platform_config(platform) if platform else trainer
+
+
+def _custom_config(config, settings):
+    """What a trainer is told, and what the cache knows its training by."""
+    return {"config": config, **settings, "files": settings["files"][config["task"]]}
 
 
 def _probe_components(config, trainer, examples, model):

@@ -1,6 +1,7 @@
 """The pushed run's results under fixed names in the output folder."""
 
 import os
+import re
 import shutil
 
 from vim_tf.errors import InputError
@@ -60,11 +61,16 @@ def restore_pushed_model(archive, destination):
         os.replace(temporary, destination)
 
 
+def is_version(name):
+    """Whether a folder's name is a version as Pusher makes them, seconds since 1970; others are somebody else's."""
+    return re.fullmatch(r"\d{10,}", name) is not None
+
+
 def remove_unfinished_pushes(serving_folder):
     """Removes versions that a killed Pusher left behind: it writes saved_model.pb last."""
     for name in os.listdir(serving_folder) if os.path.isdir(serving_folder) else ():
         folder = os.path.join(serving_folder, name)
-        if os.path.isdir(folder) and not os.path.exists(os.path.join(folder, "saved_model.pb")):
+        if is_version(name) and os.path.isdir(folder) and not os.path.exists(os.path.join(folder, "saved_model.pb")):
             shutil.rmtree(folder)
 
 

@@ -128,7 +128,8 @@ def _training_folder(fn_args, config, inputs):
         name: settings["config"][name] for name in ("initialize_from",) if name in settings["config"]
     }
     # The place is part of the key since the workdir's config holds paths inside it.
-    key = fingerprints.digest([[published, settings["code_version"], settings["training_folder"]], inputs])
+    facts = [published, settings["code_version"], settings["training_folder"], settings["files"]]
+    key = fingerprints.digest([facts, inputs])
     folder = f"{settings['training_folder']}/{config.task}-{key[:16]}"
     tf.io.gfile.makedirs(folder)
     return folder

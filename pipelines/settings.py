@@ -56,6 +56,7 @@ def pipeline_arguments(config):
         "span": span,
         "version": version,
         "input_fingerprint": fingerprints.source_fingerprint(data.source, configs.SPLITS),
+        "file_fingerprints": _file_fingerprints(config, tokenizer, language_model),
         "num_shards": config.num_shards,
         "min_image_side": config.min_image_side,
         "max_duplicates": config.max_duplicates,
@@ -73,6 +74,23 @@ def pipeline_arguments(config):
         "licence": config.licence,
         "warm_start": config.warm_start,
     }
+
+
+def _file_fingerprints(config, tokenizer, language_model):
+    """What tells that files have changed that settings name, by the part of the pipeline that reads them."""
+    from pipelines import fingerprints
+
+    files = {
+        "tokenizer": [tokenizer.initialize_from, tokenizer.losses.perceptual_weights_file],
+        "language_model": [language_model.initialize_from],
+        "linear_probe": [],
+        "evaluation": [
+            config.evaluation.lpips_weights_file,
+            config.evaluation.feature_network_path,
+            config.sampling.classifier,
+        ],
+    }
+    return {part: fingerprints.files_fingerprint(paths) for part, paths in files.items()}
 
 
 def _probe_config(config, data):

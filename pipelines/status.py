@@ -112,11 +112,7 @@ def explain(contents, version):
 
 def pushed_models(contents):
     """{version: PushedModel artifact} of what Pusher pushed, oldest first."""
-    return {
-        each.properties["pushed_version"]: each
-        for each in contents.artifacts.values()
-        if each.type == "PushedModel" and each.properties.get("pushed") == 1 and each.key == "pushed_model"
-    }
+    return {each.properties["pushed_version"]: each for each in contents.pushes()}
 
 
 def table(head, rows):

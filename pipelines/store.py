@@ -111,6 +111,24 @@ class Contents:
                 return producer
         return None
 
+    def pushes(self):
+        """PushedModel artifacts of what Pusher pushed, oldest first."""
+        return [
+            each
+            for each in self.artifacts.values()
+            if each.type == "PushedModel" and each.properties.get("pushed") == 1 and each.key == "pushed_model"
+        ]
+
+    def was_outrun(self, model_id):
+        """Whether what was pushed last is another model than this Model artifact."""
+        pushes = self.pushes()
+        return bool(pushes) and model_id not in self.executions[pushes[-1].producer].inputs
+
+
+def component_of(node):
+    """The component's id in the name of a node's context, `<pipeline>.<id>`; the pipeline's name may have dots."""
+    return node.rpartition(".")[2]
+
 
 def open_store(output, *, writable=False):
     """The metadata store of an output folder.
@@ -134,7 +152,7 @@ def read(store):
     runs = sorted(contexts["pipeline_run"], key=lambda context: context.id)
     run_of = {each.id: run.name for run in runs for each in store.get_executions_by_context(run.id)}
     node_of = {
-        each.id: node.name.partition(".")[2]
+        each.id: component_of(node.name)
         for node in contexts["node"]
         for each in store.get_executions_by_context(node.id)
     }

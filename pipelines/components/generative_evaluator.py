@@ -16,6 +16,7 @@ from pipelines.gates import missed_gates, needs_baseline
 from vim_tf import config as configs
 from vim_tf import evaluate
 from vim_tf.data import files
+from vim_tf.errors import InputError
 from vim_tf.evaluation import results
 
 
@@ -31,6 +32,7 @@ def GenerativeEvaluator(
     linear_probe_flags: Parameter[str],
     sampling_config: Parameter[str],
     gates: Parameter[str],
+    file_fingerprint: Parameter[str],
     code_version: Parameter[str],
     baseline_model: InputArtifact[standard_artifacts.Model] = None,
 ) -> None:
@@ -47,6 +49,7 @@ def GenerativeEvaluator(
         blessing: gets the verdict.
         evaluation_config, sampling_config, gates: JSON of an EvaluationConfig, a SamplingConfig and a GateConfig.
         linear_probe_flags: flags of a linear probe, a line each; empty = none is wanted.
+        file_fingerprint: of the files that the configs name; with others nothing is taken from the cache.
         code_version: another version takes nothing from the cache.
         baseline_model: the blessed model before this one, which is measured again where a gate compares with it; None =
             there is none.
@@ -74,7 +77,11 @@ def GenerativeEvaluator(
         limits = json.loads(gates)
         baseline = None
         if baseline_model is not None and needs_baseline(limits):
-            baseline = _measured_again(config, path_utils.serving_model_path(baseline_model.uri))
+            try:
+                baseline = _measured_again(config, path_utils.serving_model_path(baseline_model.uri))
+            except InputError as error:
+                # It may be of other classes or another size; what was measured of the new model isn't lost for that.
+                misses.append(f"the last blessed model can't be measured as this one was: {error}")
         misses.extend(missed_gates((metrics, conditions), limits, baseline))
         return misses
 

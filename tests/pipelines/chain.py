@@ -172,5 +172,5 @@ def execution_states(output):
     for node in store.get_contexts_by_type("node"):
         executions = sorted(store.get_executions_by_context(node.id), key=lambda execution: execution.id)
         names = [metadata_store_pb2.Execution.State.Name(each.last_known_state) for each in executions]
-        states[node.name.partition(".")[2]] = names
+        states[node.name.rpartition(".")[2]] = names
     return states

@@ -31,6 +31,7 @@ def fn_args(examples, folder, strategy, artifacts, base_model=None):
             "config": configs.to_dict(config),
             "training_folder": f"{folder}/training",
             "code_version": "1",
+            "files": "",
         },
     )
 

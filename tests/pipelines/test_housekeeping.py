@@ -13,8 +13,8 @@ def execution(id, run, node, inputs=(), outputs=(), earlier_models=(), state="CO
     return store.Execution(id, run, node, state, float(id), 1.0, inputs, outputs, earlier_models, {})
 
 
-def artifact(id, type, producer, state="LIVE", **properties):
-    return store.Artifact(id, type, f"/out/artifacts/{id}", state, properties, producer, "")
+def artifact(id, type, producer, key="", **properties):
+    return store.Artifact(id, type, f"/out/artifacts/{id}", "LIVE", properties, producer, key)
 
 
 def chain(run, first, images=None, earlier=()):
@@ -30,7 +30,12 @@ def chain(run, first, images=None, earlier=()):
     ]
     kinds = dict(zip(ids, ("Examples", "Examples", "Model", "ModelBlessing", "PushedModel"), strict=True))
     flags = {blessing: {"blessed": 1}, pushed: {"pushed": 1}}
-    made = [artifact(each, kinds[each], each, **flags.get(each, {})) for each in ids if not images or each != images]
+    keys = {pushed: "pushed_model"}
+    made = [
+        artifact(each, kinds[each], each, keys.get(each, ""), **flags.get(each, {}))
+        for each in ids
+        if not images or each != images
+    ]
     return executions, made
 
 
@@ -62,6 +67,15 @@ def test_ancestors_are_nearest_first_and_end_at_earlier_models():
     assert found.ancestors(15) == [15, 13, 14, 12, 3, 11]
     assert found.maker(15, "LanguageModelTrainer").id == 13
     assert found.maker(15, "StatisticsGen") is None
+
+
+def test_a_model_was_outrun_when_another_was_pushed_since():
+    first, second = chain("a", 1), chain("b", 11, earlier=(3,))
+    assert not contents().was_outrun(3)
+    assert not contents(first).was_outrun(3)
+    # The second's evaluation compares it with the first.
+    both = contents(first, second)
+    assert both.was_outrun(3) and not both.was_outrun(13)
 
 
 def make_store(output):

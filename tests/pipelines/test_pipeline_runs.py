@@ -284,11 +284,29 @@ def test_a_run_to_a_component_ends_there(chain):
     assert [name for name in after if len(after[name]) > len(states[name])] == ["ImageExampleGen", "StatisticsGen"]
 
 
+def test_a_part_that_ends_before_the_push_publishes_nothing(chain):
+    ended = chain.run("pushed", "--from_node=ServingCheck", "--to_node=ServingCheck")
+    assert ended.status == 0
+    assert ended.output.splitlines()[-1] == "Ended after ServingCheck, as --to_node asks; nothing was published."
+
+
+def test_a_name_with_a_dot_is_a_name_like_others(chain):
+    from pipelines import store
+
+    name = "--name=tiny.v2"
+    chain.run("dotted", name, "--to_node=SchemaGen")
+    assert chain.run("dotted", name, "--from_node=SchemaGen", "--to_node=SchemaGen").status == 0
+    executions = store.read(store.open_store(chain.output("dotted"))).executions.values()
+    assert {each.node for each in executions} == {"ImageExampleGen", "SchemaGen"}
+
+
 def test_a_part_that_no_run_prepared_or_that_is_unknown_is_refused(chain):
     from vim_tf.errors import InputError
 
     with pytest.raises(InputError, match="no earlier run of pipeline tiny has the outputs of ImageExampleGen"):
         chain.run("unprepared", "--from_node=StatisticsGen")
+    with pytest.raises(InputError, match="no earlier run of pipeline other has the outputs of ImageExampleGen"):
+        chain.run("pushed", "--name=other", "--from_node=StatisticsGen")
     with pytest.raises(InputError, match="--to_node=Evaluator is no component of the pipeline; they are ImageExample"):
         chain.run("pushed", "--to_node=Evaluator")
     with pytest.raises(InputError, match="does not lead to"):
@@ -411,3 +429,17 @@ def test_a_model_worse_than_the_last_blessed_one_is_not_pushed_and_the_report_sa
         report = file.read()
     assert f"{said[0]}, worse than --gates.max_reconstruction_psnr_loss=0.01" in report
     assert versions(output) == before
+
+
+def test_a_last_blessed_model_that_can_not_be_measured_again_is_a_missed_gate(chain, warm, monkeypatch):
+    from pipelines.components import generative_evaluator
+    from vim_tf.errors import InputError
+
+    def of_other_classes(config, model):
+        raise InputError("the language model has 2 labels and the images have 3")
+
+    monkeypatch.setattr(generative_evaluator, "_measured_again", of_other_classes)
+    refused = chain.run("pushed", "--gates.max_reconstruction_psnr_loss=0.02")
+    assert refused.status == 1
+    said = "Not pushed: the last blessed model can't be measured as this one was: the language model has 2 labels"
+    assert said in refused.output

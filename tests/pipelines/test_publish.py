@@ -48,11 +48,13 @@ def test_own_links_are_no_obstacle(tmp_path):
     publish.check_free(str(tmp_path))
 
 
-def test_a_version_without_its_last_file_is_removed(tmp_path):
-    write(tmp_path / "1" / "saved_model.pb", "whole")
-    write(tmp_path / "2" / "variables" / "half", "half")
+def test_a_version_without_its_last_file_is_removed_and_what_pusher_did_not_make_stays(tmp_path):
+    write(tmp_path / "1700000001" / "saved_model.pb", "whole")
+    write(tmp_path / "1700000002" / "variables" / "half", "half")
+    write(tmp_path / "other_models" / "1" / "saved_model.pb", "of another model")
+    write(tmp_path / "2" / "notes", "mine")
     publish.remove_unfinished_pushes(str(tmp_path))
-    assert os.listdir(tmp_path) == ["1"]
+    assert sorted(os.listdir(tmp_path)) == ["1700000001", "2", "other_models"]
 
 
 def test_a_lost_version_comes_back_from_the_archive(tmp_path):

@@ -78,6 +78,33 @@ def test_another_content_of_the_probe_s_flagfile_makes_another_pipeline(tmp_path
     assert arguments("--training.total_steps=5\n") != arguments("--training.total_steps=6\n")
 
 
+@pytest.mark.parametrize(
+    ("flag", "part"),
+    [
+        ("--tokenizer_overrides=initialize_from=", "tokenizer"),
+        ("--tokenizer_overrides=losses.perceptual_weights_file=", "tokenizer"),
+        ("--language_model_overrides=initialize_from=", "language_model"),
+        ("--evaluation.lpips_weights_file=", "evaluation"),
+        ("--evaluation.feature_network_path=", "evaluation"),
+        ("--sampling.rejection_candidates=2 --sampling.classifier=", "evaluation"),
+    ],
+)
+def test_another_content_of_a_file_that_a_setting_names_makes_another_pipeline(flag, part, tmp_path):
+    path = tmp_path / "model" / "weights.npz"
+    path.parent.mkdir()
+
+    def arguments(content):
+        path.write_bytes(content)
+        given = f"{flag}{path.parent}".split()
+        config = flags.parse(configs.PipelineConfig, ["--flagfile=configs/digits/pipeline.flags", *given])
+        return settings.pipeline_arguments(config)
+
+    before, after = arguments(b"1"), arguments(b"22")
+    assert {name for name in before if before[name] != after[name]} == {"file_fingerprints"}
+    changed = {name for name, value in before["file_fingerprints"].items() if after["file_fingerprints"][name] != value}
+    assert changed == {part}
+
+
 def test_the_probe_s_flags_give_its_config_back(tmp_path):
     given = ["--evaluation.kind=linear_probe", "--linear_probe_flagfile=configs/digits/linear_probe.flags"]
     config = flags.parse(configs.PipelineConfig, ["--flagfile=configs/digits/pipeline.flags", *given])

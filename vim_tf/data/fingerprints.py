@@ -35,9 +35,31 @@ def source_fingerprint(name, splits):
     return digest([name, sorted(_identity(path) for path in found)])
 
 
+def files_fingerprint(paths):
+    """Changes when a file, or what lies below a folder, changes.
+
+    Args:
+        paths: list of str; a name without files, such as a TF Hub handle, stands for itself, and an empty one for none.
+
+    Returns:
+        str, hexadecimal; empty where there are no names.
+    """
+    found = [[path, sorted(map(_identity, _files_at(path)))] for path in paths if path]
+    return digest(found) if found else ""
+
+
 def digest(value):
     """sha256 of a JSON value, hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _files_at(path):
+    try:
+        if tf.io.gfile.isdir(path):
+            return _files_below(path)
+        return [path] if tf.io.gfile.exists(path) else []
+    except tf.errors.UnimplementedError:
+        return []  # an https:// handle
 
 
 def _files_below(folder):

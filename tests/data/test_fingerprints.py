@@ -1,0 +1,34 @@
+"""What tells that files have changed."""
+
+import os
+
+from vim_tf.data.fingerprints import files_fingerprint
+
+
+def test_it_changes_with_the_content_the_time_and_the_names_of_files(tmp_path):
+    file, folder = tmp_path / "weights.npz", tmp_path / "model"
+    (folder / "variables").mkdir(parents=True)
+    names = [str(file), str(folder)]
+    seen = [files_fingerprint(names)]
+
+    def now():
+        seen.append(files_fingerprint(names))
+        return len(set(seen)) == len(seen)
+
+    file.write_bytes(b"1")
+    assert now()
+    assert files_fingerprint(names) == seen[-1]
+    facts = os.stat(file)
+    os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns + 2_000_000_000))
+    assert now()
+    (folder / "variables" / "a").write_bytes(b"1")
+    assert now()
+    os.rename(folder / "variables" / "a", folder / "variables" / "b")
+    assert now()
+
+
+def test_a_name_without_files_stands_for_itself_and_an_empty_one_for_none():
+    handle = files_fingerprint(["https://example.com/inception/1"])
+    assert handle == files_fingerprint(["", "https://example.com/inception/1"])
+    assert handle != files_fingerprint(["https://example.com/inception/2"])
+    assert files_fingerprint(["", ""]) == ""
