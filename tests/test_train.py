@@ -204,6 +204,38 @@ def test_finished_run_called_again_trains_no_further(tmp_path, tokens):
         np.testing.assert_array_equal(value, after[name], err_msg=name)
 
 
+def test_run_stopped_behind_its_last_step_has_its_last_validation_when_called_again(tmp_path, tokens, monkeypatch):
+    from vim_tf.training import callbacks
+
+    def config(name):
+        best = {"keep_best_metric": "language_model/validation_bits_per_token"}
+        return language_model_config(tmp_path / name, tokens, validate_every_steps=3, **best)
+
+    class Stop(BaseException):
+        """Like a kill in the middle of the last validation."""
+
+    validate = callbacks.Validator.validate
+
+    def stop(self, step):
+        if step == 4:
+            raise Stop
+        return validate(self, step)
+
+    train.run(config("whole"))
+    with monkeypatch.context() as patched, pytest.raises(Stop):
+        patched.setattr(callbacks.Validator, "validate", stop)
+        train.run(config("stopped"))
+    train.run(config("stopped"))
+    whole, parts = (read_records(tmp_path / name / "metrics.jsonl") for name in ("whole", "stopped"))
+    assert without_rates(parts) == without_rates(whole)
+    whole, parts = ((tmp_path / name / "best" / "best.json").read_text() for name in ("whole", "stopped"))
+    assert parts == whole
+    train.run(config("stopped"))
+    assert without_rates(read_records(tmp_path / "stopped" / "metrics.jsonl")) == without_rates(
+        read_records(tmp_path / "whole" / "metrics.jsonl")
+    )
+
+
 def test_only_so_many_checkpoints_are_kept(tmp_path, tokens):
     config = language_model_config(tmp_path, tokens, total_steps=5, checkpoint_every_steps=1, keep_checkpoints=2)
     train.run(config)

@@ -95,7 +95,9 @@ def _train(config, strategy, folder):
                 callbacks.SaveOnSignal(start, checkpoints, recorder, strategies.any_worker(strategy)),
             ],
         )
-        # 6. Final validation; the last step is saved.
+    # 6. Final validation; the last step is saved. A run that was stopped right behind it has none yet.
+    is_validated = any(step == total for step, _ in recorder.earlier(stage.validated[0]))
+    if start < total or strategies.any_worker(strategy)(is_chief and not is_validated):
         validator.validate(total)
     return recorder.latest or stage.validate().metrics
 

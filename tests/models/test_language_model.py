@@ -136,6 +136,27 @@ class TestDropout:
         assert len(seeds) == len(set(seeds)) == 1 + 3 * 2
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("seed", [None, [1, 2]])
+def test_rematerialization_leaves_every_gradient_as_it_is(tokens, seed, jit_compile):
+    def gradients(rematerialize):
+        model = model_with(dropout=0.3, rematerialize=rematerialize)
+        weights = [weight.value for weight in model.trainable_weights]
+
+        # A training step and a validation are graphs.
+        @tf.function(jit_compile=jit_compile)
+        def run():
+            with tf.GradientTape() as tape:
+                logits = model(tokens, LABELS, seed=None if seed is None else tf.constant(seed))
+                scalar = tf.reduce_mean(logits**2)
+            return tape.gradient(scalar, weights)
+
+        return [tf.convert_to_tensor(gradient).numpy() for gradient in run()]
+
+    for one, other in zip(gradients(False), gradients(True), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * np.abs(one).max())
+
+
 class TestLabels:
     def hidden(self, model, seed, num=600):
         """For each of `num` images of label 0, whether the model was shown the null label."""

@@ -10,6 +10,7 @@ from vim_tf.models.language_model import LanguageModel
 from vim_tf.models.linear_probe import LinearProbe
 from vim_tf.models.palette import PaletteTokenizer
 from vim_tf.models.tokenizer import VQGAN, ViTVQGAN
+from vim_tf.training.precision import precision
 
 TRANSFORMER = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
 QUANTIZER = {"kind": "vq", "codebook_size": 16, "codebook_dim": 4, "l2_normalize": False}
@@ -76,6 +77,23 @@ def test_every_weight_is_the_same(trip):
 
 def test_the_outputs_are_the_same(trip):
     model, loaded, inputs = trip
+    for output, other in zip(*(keras.tree.flatten(one(*inputs)) for one in (model, loaded)), strict=True):
+        np.testing.assert_array_equal(output, other)
+
+
+@pytest.mark.parametrize("make", [tokenizer, convolutional_tokenizer, language_model, discriminator])
+def test_a_half_precision_model_stays_one_where_float32_is_the_default(make, tmp_path):
+    with precision("mixed_bfloat16"):
+        model, inputs = make()
+        model.build()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+
+    def types(model):
+        return [(type(layer), layer.compute_dtype) for layer in model._flatten_layers()]
+
+    assert types(loaded) == types(model)
+    assert {"bfloat16", "float32"} == {dtype for _, dtype in types(loaded)}
     for output, other in zip(*(keras.tree.flatten(one(*inputs)) for one in (model, loaded)), strict=True):
         np.testing.assert_array_equal(output, other)
 

@@ -91,6 +91,20 @@ class TestDraw:
         numbers = [0.0, 1e-30, 0.25, 0.4999999, 0.5, 0.5000001, 0.75, BELOW_ONE]
         assert set(drawn(probabilities, numbers)) == expected
 
+    def test_tokens_that_were_left_out_of_a_large_codebook_are_never_drawn_with_xla_either(self):
+        """XLA's sums fall and rise by a rounding where tokens of no probability stand: the numbers aim at those."""
+        logits = np.random.default_rng(0).normal(0, 3, [256, 8192]).astype("float32")
+        logits = keep_likeliest(tf.constant(logits), tf.fill([256], 20), tf.ones([256]))
+        is_kept = np.isfinite(logits)
+        sums = tf.function(lambda: tf.cumsum(tf.nn.softmax(logits), axis=-1), jit_compile=True)().numpy()
+        rises = ~is_kept[:, 1:] & (sums[:, 1:] > sums[:, :-1])
+        uniform = np.where(rises, sums[:, :-1] / sums[:, -1:], 0.5).max(axis=1)
+        in_xla = tf.function(draw, jit_compile=True)
+        assert rises.any()
+        for number in (uniform, np.nextafter(uniform, np.float32(2)), np.nextafter(uniform, np.float32(0))):
+            tokens = in_xla(logits, tf.constant(np.minimum(number, BELOW_ONE), tf.float32)).numpy()
+            assert is_kept[np.arange(256), tokens].all()
+
     @pytest.mark.filterwarnings("ignore:divide by zero")
     def test_a_number_rounded_up_to_one_gives_the_last_token_of_any_probability(self):
         assert drawn([0.5, 0.5, 0.0], [1.0]) == [1]

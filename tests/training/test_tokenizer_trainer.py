@@ -295,6 +295,23 @@ def test_adaptive_weight_makes_the_adversarial_gradient_of_the_last_layer_as_lon
     assert metrics["tokenizer/adversarial_weight"] == pytest.approx(expected, rel=1e-3)
 
 
+def test_adaptive_weight_is_that_of_the_gradients_without_their_loss_scale_and_passes_over_an_overflow(images):
+    config = replace(simple_config(), losses={"adaptive_weight": True}, training={"precision": "mixed_float16"})
+
+    def weight(scale):
+        def scaled_sgd(variables):
+            optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(LEARNING_RATE), initial_scale=scale)
+            optimizer.build(variables)
+            return optimizer
+
+        metrics = fit(build_trainer(config, scaled_sgd), images, 1)
+        assert np.isfinite(metrics["tokenizer/loss"])
+        return metrics["tokenizer/adversarial_weight"]
+
+    assert weight(2.0**10) == pytest.approx(weight(1.0), rel=0.02)
+    assert weight(1e30) == 0
+
+
 def test_average_of_the_weights_follows_them_by_the_decay(images):
     config = replace(simple_config(), training={"ema_decay": 0.5})
     trainer = build_trainer(config, sgd)

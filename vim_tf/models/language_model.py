@@ -1,5 +1,7 @@
 """VIM: a decoder-only Transformer over the tokens of an image."""
 
+import functools
+
 import keras
 from keras import ops
 
@@ -77,14 +79,15 @@ class LanguageModel(keras.Model):
         self.rematerialize = rematerialize
         self.num_tokens = grid_height * grid_width * depth
         self.null_label = num_classes
-        self.token_embedding = keras.layers.Embedding(codebook_size, hidden_dim, name="token_embedding")
-        self.label_embedding = keras.layers.Embedding(num_classes + 1, hidden_dim, name="label_embedding")
-        self.embedding_dropout = SeededDropout(dropout)
+        policy = self.dtype_policy
+        self.token_embedding = keras.layers.Embedding(codebook_size, hidden_dim, dtype=policy, name="token_embedding")
+        self.label_embedding = keras.layers.Embedding(num_classes + 1, hidden_dim, dtype=policy, name="label_embedding")
+        self.embedding_dropout = SeededDropout(dropout, dtype=policy)
         self.blocks = [
-            TransformerBlock(num_heads, mlp_dim, causal=True, dropout=dropout, name=f"block_{i}")
+            TransformerBlock(num_heads, mlp_dim, causal=True, dropout=dropout, dtype=policy, name=f"block_{i}")
             for i in range(num_layers)
         ]
-        self.final_norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name="final_norm")
+        self.final_norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, dtype=policy, name="final_norm")
         self.output_projection = keras.layers.Dense(codebook_size, dtype="float32", name="output_projection")
 
     def build(self, input_shape=None):
@@ -102,8 +105,9 @@ class LanguageModel(keras.Model):
     def call(self, tokens, labels, seed=None):
         hidden = self._slots(tokens, self._hide_labels(labels, seed), seed)
         for index, block in enumerate(self.blocks):
-            block = keras.remat(block) if self.rematerialize else block
-            hidden = block(hidden, seed=seed_for(seed, 3 * index + 1))
+            # Bound, not given: what rematerialises takes no keyword arguments in a graph.
+            run = functools.partial(block, seed=seed_for(seed, 3 * index + 1))
+            hidden = (keras.remat(run) if self.rematerialize else run)(hidden)
         return self.output_projection(self.final_norm(hidden))
 
     @property

@@ -169,6 +169,7 @@ class ViTVQGAN(ImageTokenizer):
             "grid_width": self.grid_width,
             "patch_size": patch_size,
             "rematerialize": rematerialize,
+            "dtype": self.dtype_policy,
             **self._sections["vit"],
         }
         code_dim = self.quantizer.codebook_dim
@@ -197,7 +198,13 @@ class VQGAN(ImageTokenizer):
     def __init__(self, height, width, patch_size, cnn, quantizer, rematerialize=False, **kwargs):
         super().__init__(height, width, patch_size, quantizer, **kwargs)
         self._cnn = _json_values(cnn)
-        shared = {"height": height, "width": width, "rematerialize": rematerialize, **self._cnn}
+        shared = {
+            "height": height,
+            "width": width,
+            "rematerialize": rematerialize,
+            "dtype": self.dtype_policy,
+            **self._cnn,
+        }
         code_dim = self.quantizer.codebook_dim
         self.encoder = CNNEncoder(**shared, output_dim=code_dim, name="encoder")
         self.decoder = CNNDecoder(**shared, input_dim=code_dim, output_channels=self.output_channels, name="decoder")

@@ -111,7 +111,8 @@ def _generate_batch(
     last = max(language_model.num_tokens - 1, 1)
 
     def choose(logits, position):
-        logits = logits / temperature[:, None]
+        # Float32 can't divide by less; the likeliest token is all that is left long before.
+        logits = logits / tf.maximum(temperature, 1e-30)[:, None]
         logits = tf.cond(filtering, lambda: keep_likeliest(logits, top_k, top_p), lambda: logits)
         tokens = draw(logits, uniform[:, position])
         return tf.where(known[:, position], known_tokens[:, position], tokens)

@@ -84,9 +84,12 @@ def draw(logits, uniform):
     Returns:
         int32 [batch] in [0, codebook_size).
     """
-    cumulative = tf.cumsum(tf.nn.softmax(logits), axis=-1)
-    total = cumulative[:, -1:]
-    below = tf.reduce_sum(tf.cast(cumulative <= uniform[:, None] * total, tf.int32), axis=-1)
+    probabilities = tf.nn.softmax(logits)
+    cumulative = tf.cumsum(probabilities, axis=-1)
+    # XLA adds up in a tree, whose sums may rise and fall by a rounding where nothing is added.
+    possible = probabilities > 0
+    reached = possible & (cumulative > uniform[:, None] * cumulative[:, -1:])
+    tokens = tf.range(tf.shape(logits)[-1])
+    first = tf.reduce_min(tf.where(reached, tokens, tokens.dtype.max), axis=-1)
     # Rounding may lift uniform * total up to total; the last token of positive probability is the answer then.
-    last = tf.reduce_sum(tf.cast(cumulative < total, tf.int32), axis=-1)
-    return tf.minimum(below, last)
+    return tf.minimum(first, tf.reduce_max(tf.where(possible, tokens, 0), axis=-1))

@@ -199,10 +199,10 @@ class TokenizerTrainer(StepModel):
         """Weight of the adversarial gradient that makes it as long as the others' at the decoder's last layer."""
         weights = self.tokenizer.trainable_variables
         last = next(i for i, weight in enumerate(weights) if weight is self.tokenizer.decoder.last_kernel)
-        ratio = adaptive_weight(
-            tf.norm(gradients[last]), tf.norm(adversarial_gradients[last]), self.losses_config.adaptive_weight_max
-        )
-        return self._adversarial_weight() * ratio
+        lengths = [tf.norm(each[last]) / loss_scale(self.optimizer) for each in (gradients, adversarial_gradients)]
+        ratio = adaptive_weight(*lengths, self.losses_config.adaptive_weight_max)
+        # Where a scaled gradient overflows, the optimizer passes over the step; the weight's mean must, too.
+        return self._adversarial_weight() * tf.where(tf.math.is_finite(ratio), ratio, 0.0)
 
     def _add_r1(self, gradients, weights, images):
         """Adds the lazy R1 penalty's gradient every `r1_interval_steps` steps."""
