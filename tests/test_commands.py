@@ -125,6 +125,9 @@ def test_sample_writes_images_grid_and_archive_and_repeats_itself(chain, tmp_pat
 def test_sample_of_a_label_that_is_not_there_is_refused_before_anything_is_written(chain, tmp_path):
     with pytest.raises(InputError, match="label 10 is out of range"):
         call(sample, configs.SampleConfig, *stages(chain), "--labels=10", f"--output={tmp_path}/out")
+    # In int32 it would be label 1.
+    with pytest.raises(InputError, match="label 4294967297 is out of range"):
+        call(sample, configs.SampleConfig, *stages(chain), "--labels=4294967297", f"--output={tmp_path}/out")
     assert not os.path.exists(tmp_path / "out")
 
 
@@ -298,10 +301,29 @@ def test_reconstruct_puts_input_beside_output(chain, tmp_path):
 def test_reconstruct_names_the_file_that_is_no_image(chain, tmp_path):
     (tmp_path / "text.png").write_text("not a picture")
     arguments = [f"--tokenizer={chain}/tokenizer", f"--output={tmp_path}/out"]
-    with pytest.raises(InputError, match="text.png can't be decoded"):
+    with pytest.raises(InputError, match="text.png can't be decoded as an image: not an image of a known format"):
         call(reconstruct, configs.ReconstructConfig, *arguments, f"--images={tmp_path}/text.png")
     with pytest.raises(InputError, match="there is no image .*missing.png"):
         call(reconstruct, configs.ReconstructConfig, *arguments, f"--images={tmp_path}/missing.png")
+
+
+def test_reconstruct_takes_no_two_images_of_one_name_and_no_place_that_can_not_be_written(chain, tmp_path):
+    for name in ("a/1.png", "b/1.jpg", "2.tiff"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full([16, 16, 3], 99, np.uint8)).save(tmp_path / name)
+
+    def run(images, output):
+        images = ",".join(f"{tmp_path}/{image}" for image in images)
+        tokenizer = f"--tokenizer={chain}/tokenizer"
+        call(reconstruct, configs.ReconstructConfig, tokenizer, f"--images={images}", f"--output={tmp_path}/{output}")
+
+    with pytest.raises(InputError, match="a/1.png and .*b/1.jpg would both be called 1; give them in two calls"):
+        run(["a/1.png", "2.tiff", "b/1.jpg"], "out")
+    with pytest.raises(InputError, match="--output=.*/2.tiff/out can't be written"):
+        run(["a/1.png"], "2.tiff/out")
+    assert not (tmp_path / "out").exists()
+    run(["a/1.png", "2.tiff"], "out")
+    assert sorted(os.listdir(tmp_path / "out")) == ["1.png", "2.png"]
 
 
 def test_exported_model_serves_the_commands(chain, tmp_path):

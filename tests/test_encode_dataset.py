@@ -9,6 +9,7 @@ from tests.testing import save_untrained_tokenizer
 from vim_tf import config as configs
 from vim_tf import encode_dataset, workdir
 from vim_tf.data import preprocessing, token_records
+from vim_tf.errors import InputError
 
 SIZES = [(9, 9), (9, 12), (12, 9), (9, 15), (9, 9)]  # 9/8 of the tokenizer's 8 pixels: ten_crop resizes nothing
 
@@ -43,6 +44,23 @@ def crops(pixels):
 
 def centre(pixels):
     return preprocessing.fit_image(pixels, 8, 8).numpy()[None]
+
+
+def test_what_can_not_be_used_leaves_earlier_tokens_as_they_are(tokenizer, images, tmp_path):
+    encode(tokenizer, images, tmp_path / "tokens")
+    before = {path: path.read_bytes() for path in (tmp_path / "tokens").rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match="there is no folder"):
+        encode(tokenizer, f"{images}-mistyped", tmp_path / "tokens")
+    with pytest.raises(InputError, match="validation split is empty"):
+        data = configs.DataConfig(source=f"folder:{images}", validation_fraction=0.0)
+        encode_dataset.run(configs.EncodeConfig(tokenizer=tokenizer, data=data, output=str(tmp_path / "tokens")))
+    assert {path: path.read_bytes() for path in (tmp_path / "tokens").rglob("*") if path.is_file()} == before
+
+
+def test_an_output_that_can_not_be_written_is_named(tokenizer, images, tmp_path):
+    (tmp_path / "file").write_bytes(b"mine")
+    with pytest.raises(InputError, match="--output=.*/file/tokens can't be written"):
+        encode(tokenizer, images, tmp_path / "file" / "tokens")
 
 
 @pytest.mark.parametrize(("views", "first_half"), [("flips", centre), ("ten_crop", crops)])

@@ -1,7 +1,5 @@
 """Completes images: `python -m vim_tf.complete --tokenizer=D --language_model=D2 --images=a.png --output=O`."""
 
-import os
-
 from vim_tf import config as configs
 from vim_tf import flags
 from vim_tf.errors import InputError
@@ -22,7 +20,8 @@ def run(config):
     import numpy as np
 
     from vim_tf import workdir
-    from vim_tf.data.image_files import read_image
+    from vim_tf.data.files import check_writable
+    from vim_tf.data.image_files import read_image, result_names
     from vim_tf.sampling.canvas import decode_canvas, fill_canvas
 
     tokenizer = workdir.load_tokenizer(config.tokenizer)
@@ -31,6 +30,8 @@ def run(config):
     labels = _labels(config, language_model)
     canvas = _canvas(config, tokenizer)
     images = np.stack([read_image(path, tokenizer.height, tokenizer.width) for path in config.images])
+    names = result_names(config.images)
+    check_writable(config.output)
     num_samples = len(images) * config.num_variants
     tokens, known = _start(tokenizer, images, keep_rows, canvas, config.num_variants)
     grid, stride = (tokenizer.grid_height, tokenizer.grid_width), _stride(tokenizer)
@@ -46,7 +47,7 @@ def run(config):
     completed = np.round(np.clip(completed, 0, 1) * 255).astype(np.uint8)
     completed = completed.reshape(len(images), config.num_variants, *completed.shape[1:])
     kept_height = keep_rows * tokenizer.height // tokenizer.grid_height
-    _write(config, images, kept_height, completed)
+    _write(config, names, images, kept_height, completed)
     return completed
 
 
@@ -60,12 +61,14 @@ def _labels(config, language_model):
     """int32 [images]."""
     import numpy as np
 
+    from vim_tf.sampling.generate import checked_labels
+
     if language_model.num_classes and not config.labels:
         raise InputError(
             f"--labels is needed: this language model completes images of a label from 0 to "
             f"{language_model.num_classes - 1}"
         )
-    labels = np.asarray(config.labels or (0,), np.int32)
+    labels = checked_labels(language_model, config.labels or (0,), config.sampling.guidance_scale)
     return np.broadcast_to(labels, [len(config.images)])
 
 
@@ -120,7 +123,7 @@ def _draw_window(config, language_model, tokenizer, labels, num_samples):
     return draw
 
 
-def _write(config, images, kept_height, completed):
+def _write(config, names, images, kept_height, completed):
     import numpy as np
 
     from vim_tf.data import preprocessing
@@ -129,8 +132,7 @@ def _write(config, images, kept_height, completed):
 
     height, width = completed.shape[2:4]
     rows = []
-    for path, image, variants in zip(config.images, images, completed, strict=True):
-        name = os.path.splitext(os.path.basename(path))[0]
+    for name, image, variants in zip(names, images, completed, strict=True):
         for index, variant in enumerate(variants):
             write_whole(f"{config.output}/{name}_variant{index}.png", preprocessing.encode_png(variant))
         whole = np.full([height, width, 3], pictures.GAP_COLOR, np.uint8)

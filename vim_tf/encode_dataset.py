@@ -23,17 +23,22 @@ def run(config):
 
     from vim_tf import workdir
     from vim_tf.data import pipeline, sources, token_records
+    from vim_tf.data.files import check_writable
     from vim_tf.data.views import make_views
 
     tokenizer = workdir.load_tokenizer(config.tokenizer)
+    opened = {
+        split: sources.build_source(config.data, split, tokenizer.height, tokenizer.width) for split in config.split
+    }
+    check_writable(config.output)
+    # Only now: what can't be used must leave earlier tokens as they are.
     manifest_path = f"{config.output}/{token_records.MANIFEST_NAME}"
     if tf.io.gfile.exists(manifest_path):
         tf.io.gfile.remove(manifest_path)
     views = make_views(config.views, tokenizer.height, tokenizer.width, config.view_scale)
     num_views = views.num_views if views else 1
     splits = {}
-    for split in config.split:
-        source = sources.build_source(config.data, split, tokenizer.height, tokenizer.width)
+    for split, source in opened.items():
         # The views of an image are encoded together.
         batches = pipeline.eval_batches(source, max(1, config.batch_size // num_views), views)
         examples = encoded_examples(tokenizer, batches)
@@ -50,7 +55,7 @@ def run(config):
         views=num_views,
         num_classes=source.num_classes,
         class_names=source.class_names,
-        source=config.data.source,
+        source=source.name,
         splits=splits,
     )
     token_records.write_manifest(config.output, manifest)

@@ -22,6 +22,7 @@ def run(config, judge=None):
     """
     from vim_tf import probe, workdir
     from vim_tf.data import sources
+    from vim_tf.data.files import check_writable
     from vim_tf.evaluation import results
     from vim_tf.evaluation.paper_results import paper_rows
     from vim_tf.evaluation.report import write_report
@@ -35,6 +36,7 @@ def run(config, judge=None):
     splits = {
         split: sources.build_source(config.data, split, tokenizer.height, tokenizer.width) for split in configs.SPLITS
     }
+    check_writable(config.output)
     result = _measure(config, tokenizer, splits, strategy)
     stages = {"tokenizer": config.tokenizer}
     if "generation" in config.evaluation.kind:
@@ -168,8 +170,10 @@ def compare(config):
     Raises:
         InputError: a folder holds no evaluation.
     """
+    from vim_tf.data.files import check_writable
     from vim_tf.evaluation.report import format_value, write_comparison
 
+    check_writable(config.output)
     path = f"{config.output}/comparison.html"
     compared, refused = write_comparison(path, config.compare)
     for name, values in compared.items():

@@ -22,7 +22,7 @@ def run(config):
         InputError: unusable images, tokenizer or flags of Beam.
     """
     try:
-        import apache_beam as beam
+        import apache_beam  # noqa: F401
     except ImportError as error:
         raise InputError(
             "vim_tf.materialize needs Apache Beam, which isn't installed: pip install vim_tf[beam]"
@@ -31,13 +31,15 @@ def run(config):
     from vim_tf import workdir
     from vim_tf.beam import jobs, tokens
     from vim_tf.data import input_shards, token_records
+    from vim_tf.data.files import check_writable
 
     model = workdir.load_config(config.tokenizer, "tokenizer").model
     plan = input_shards.plan_shards(config.data, config.split, model.height, model.width, config.num_shards)
     options = jobs.parse_options(config.beam_args, len(plan.shards))
     folders = {split: f"{config.output}/{split}" for split in config.split}
     settings = tokens.EncodeSettings(config.views, config.view_scale, config.batch_size)
-    pipeline = beam.Pipeline(options=options)
+    pipeline = jobs.make_pipeline(options)
+    check_writable(config.output)
     limit = config.data.max_unreadable_fraction
     tokens.encode(pipeline, plan, config.tokenizer, config.output, folders, settings, limit)
     jobs.run(pipeline)

@@ -4,6 +4,8 @@
 ImageNet's training split. Its file is given to `vim_tf.evaluate --reference=F.npz`.
 """
 
+import os
+
 from vim_tf import config as configs
 from vim_tf import flags
 
@@ -20,11 +22,11 @@ def run(config):
     Raises:
         InputError: unusable images, feature network or flags of Beam.
     """
-    import apache_beam as beam
     import tensorflow as tf
 
     from vim_tf.beam import features, jobs
     from vim_tf.data import input_shards
+    from vim_tf.data.files import check_writable
     from vim_tf.evaluation import conditions
     from vim_tf.evaluation.image_sets import read_arrays
 
@@ -41,7 +43,8 @@ def run(config):
         section.seed,
     )
     facts = conditions.images_of(config.data.name or config.data.source, config.split, config.height, config.width)
-    pipeline = beam.Pipeline(options=options)
+    pipeline = jobs.make_pipeline(options)
+    check_writable(os.path.dirname(config.output) or ".")
     limit = config.data.max_unreadable_fraction
     features.measure(pipeline, plan, settings, config.output, facts, limit)
     jobs.run(pipeline)

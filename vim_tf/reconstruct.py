@@ -1,7 +1,5 @@
 """Images beside their reconstructions: `python -m vim_tf.reconstruct --tokenizer=D --images=a.png --output=O`."""
 
-import os
-
 from vim_tf import config as configs
 from vim_tf import flags
 
@@ -13,25 +11,27 @@ def run(config):
         config: ReconstructConfig.
 
     Raises:
-        InputError: a file is missing or can't be decoded; nothing has been written then.
+        InputError: a file is missing or can't be decoded, or two have one name; nothing has been written then.
     """
     import numpy as np
     import tensorflow as tf
 
     from vim_tf import workdir
     from vim_tf.data import preprocessing
-    from vim_tf.data.files import write_whole
-    from vim_tf.data.image_files import read_image
+    from vim_tf.data.files import check_writable, write_whole
+    from vim_tf.data.image_files import read_image, result_names
     from vim_tf.evaluation import pictures
 
     tokenizer = workdir.load_tokenizer(config.tokenizer)
     images = np.stack([read_image(path, tokenizer.height, tokenizer.width) for path in config.images])
+    names = result_names(config.images)
+    check_writable(config.output)
     tokens = tokenizer.encode(preprocessing.to_float(tf.constant(images)))
     reconstructions = preprocessing.to_uint8(tokenizer.decode(tokens)).numpy()
     factor = pictures.enlargement(tokenizer.height, tokenizer.width, wanted=128)
-    for path, image, reconstruction in zip(config.images, images, reconstructions, strict=True):
+    for name, image, reconstruction in zip(names, images, reconstructions, strict=True):
         rows = pictures.side_by_side(image[None], reconstruction[None])
-        target = f"{config.output}/{os.path.splitext(os.path.basename(path))[0]}.png"
+        target = f"{config.output}/{name}.png"
         write_whole(target, preprocessing.encode_png(pictures.grid(rows, num_columns=3, factor=factor)))
         psnr = float(tf.image.psnr(image, reconstruction, max_val=255))
         print(f"{target}: input, reconstruction, error; {psnr:.1f} dB")

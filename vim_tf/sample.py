@@ -27,16 +27,19 @@ def run(config):
     import numpy as np
 
     from vim_tf import workdir
+    from vim_tf.data.files import check_writable
+    from vim_tf.sampling.generate import checked_labels
 
     tokenizer = workdir.load_tokenizer(config.tokenizer)
     language_model = workdir.load_language_model(config.language_model, tokenizer)
     labels = config.labels or tuple(range(max(language_model.num_classes, 1)))
-    labels = np.repeat(np.asarray(labels, np.int32), config.num_per_label)
+    labels = np.repeat(checked_labels(language_model, labels, config.sampling.guidance_scale), config.num_per_label)
     if config.seed + len(labels) > np.iinfo(np.int32).max:
         raise InputError(f"--seed={config.seed} leaves no room for {len(labels)} seeds up to {np.iinfo(np.int32).max}")
     seeds = config.seed + np.arange(len(labels), dtype=np.int32)
     sampler = build_sampler(language_model, config.sampling, tokenizer)
     settings = sampler_settings(config.sampling)
+    check_writable(config.output)
 
     def draw(labels, seeds):
         tokens = sampler.sample(labels, seeds, **settings)

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from vim_tf import config as configs
+from vim_tf.data import files
 from vim_tf.errors import InputError
 from vim_tf.models.language_model import build_language_model
 from vim_tf.models.linear_probe import build_linear_probe
@@ -122,12 +123,12 @@ def prepare(config, folder=None):
         folder: str, where to write it, if that isn't the workdir itself.
 
     Raises:
-        InputError: the workdir was trained with another config; the message names the fields.
+        InputError: the workdir was trained with another config; the message names the fields. Or it can't be written.
     """
     if not check_workdir(config) and folder in (None, config.workdir):
         check_empty(config.workdir)
     folder = folder or config.workdir
-    tf.io.gfile.makedirs(folder)
+    files.check_writable(folder, "workdir")
     _write_config(config, folder)
 
 

@@ -70,6 +70,8 @@ def test_a_flag_that_beam_does_not_know_is_refused():
 def test_a_value_that_beam_does_not_take_is_refused():
     with pytest.raises(InputError, match="direct_num_workers"):
         jobs.parse_options(["--direct_num_workers=many"])
+    with pytest.raises(InputError, match="--beam_args: .*DirctRunner"):
+        jobs.make_pipeline(jobs.parse_options(["--runner=DirctRunner"]))
 
 
 def test_without_a_runner_the_work_is_done_in_this_process():

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from vim_tf import config as configs
 from vim_tf import encode_dataset, materialize, workdir
@@ -166,3 +167,32 @@ def test_dask_writes_the_same_files_as_one_process(images, tokenizer, encoded, t
         arguments = ("--runner=DaskRunner", f"--dask_client_address={cluster.scheduler_address}")
         materialized(images, tokenizer, tmp_path, beam_args=arguments)
     assert files(tmp_path) == files(encoded)
+
+
+def write_records(folder, split, labels):
+    with tf.io.TFRecordWriter(f"{folder}/{split}.tfrecord") as writer:
+        for value, label in enumerate(labels):
+            png = tf.io.encode_png(np.full([8, 8, 3], 20 * value, np.uint8)).numpy()
+            feature = {"image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[png]))}
+            if label >= 0:
+                feature["label"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+
+
+def test_records_of_which_a_part_has_labels_are_refused_as_in_one_process(images, tokenizer, tmp_path):
+    write_records(tmp_path, "train", [0, -1, 2])
+    write_records(tmp_path, "validation", [0, 1, 2])
+    data = configs.DataConfig(source=f"tfrecord:{tmp_path}/{{split}}.tfrecord")
+    message = "labels must be 0 or above in all records or missing in all of them"
+    with pytest.raises(InputError, match=message):
+        encode_dataset.run(configs.EncodeConfig(tokenizer=tokenizer, data=data, output=str(tmp_path / "command")))
+    with pytest.raises(InputError, match=message):
+        materialized(images, tokenizer, tmp_path / "beam", data=data)
+    assert not (tmp_path / "beam" / "manifest.json").exists()
+
+
+def test_a_split_that_the_hash_leaves_empty_is_named(images, tokenizer, tmp_path):
+    write_records(tmp_path, "all", [0, 1, 2])
+    data = configs.DataConfig(source=f"tfrecord:{tmp_path}/all.tfrecord", validation_fraction=0.0)
+    with pytest.raises(InputError, match="the validation split is empty; .* --data.validation_fraction divides it"):
+        materialized(images, tokenizer, tmp_path / "beam", data=data)

@@ -1,5 +1,6 @@
 """Parquet files and WebDataset tars, as images and as what is wrong with them."""
 
+import gzip
 import itertools
 
 import numpy as np
@@ -135,6 +136,25 @@ def test_a_tar_that_is_cut_short_is_refused_with_its_last_member(pictures, tmp_p
     assert "cut.tar can't be read as a tar file behind member 1.png" in message
     (tmp_path / "other.tar").write_bytes(b"no tar" * 200)
     assert "behind the beginning" in refusal(f"webdataset:{tmp_path}/other.tar")
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_tar_with_a_damaged_or_cut_header_is_refused_and_does_not_end_there(mode, encoded, tmp_path):
+    """tarfile by itself takes the good members before it for all there are."""
+    path = tmp_path / "whole.tar"
+    write_tar(path, [(f"{number}.png", encoded[0]) for number in range(3)])
+    content = bytearray(path.read_bytes())
+    header = content.rindex(b"2.png")
+    (tmp_path / "cut.tar").write_bytes(content[: header + 300])
+    content[header + 100] ^= 1
+    (tmp_path / "damaged.tar").write_bytes(content)
+    for name in ("cut", "damaged"):
+        packed = tmp_path / f"{name}.tar"
+        if mode == "w:gz":
+            packed = tmp_path / f"{name}.tar.gz"
+            packed.write_bytes(gzip.compress((tmp_path / f"{name}.tar").read_bytes()))
+        with pytest.raises(InputError, match="can't be read as a tar file behind member 1.png: damaged header"):
+            list(containers.WebDataset().records(str(packed)))
 
 
 def test_a_member_with_a_path_outside_is_only_a_name(encoded, tmp_path):

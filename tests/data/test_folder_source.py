@@ -1,6 +1,7 @@
 """Images in folders."""
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_a_share_of_nothing_is_refused(numbered):
     assert "--data.validation_fraction=0" in message
 
 
-@pytest.mark.parametrize("validation_name", ["validation", "val"])
+@pytest.mark.parametrize("validation_name", ["validation", "valid", "val"])
 def test_folders_named_as_splits_are_the_splits(validation_name, pictures, tmp_path):
     image = pictures.encode(pictures.flat(5), "PNG")
     write(tmp_path, {"train/a/1.png": image, "train/b/2.png": image, "test/a/9.png": image})
@@ -97,6 +98,17 @@ def test_folders_named_as_splits_are_the_splits(validation_name, pictures, tmp_p
     assert train.class_names == validation.class_names == ["a", "b", "c"]
     assert [(e["key"], e["label"]) for e in elements(train.ordered())] == [(b"a/1.png", 0), (b"b/2.png", 1)]
     assert [(e["key"], e["label"]) for e in elements(validation.ordered())] == [(b"b/3.png", 1), (b"c/4.png", 2)]
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.png", b"caf\xe9/1.png"])
+def test_a_name_that_is_not_utf_8_is_named(name, pictures, tmp_path):
+    write(tmp_path, {"a/1.png": pictures.encode(pictures.flat(5), "PNG")})
+    path = os.fsencode(tmp_path) + b"/" + name
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb"):
+        pass
+    with pytest.raises(InputError, match=r"whose name is not UTF-8 \(b'caf\\xe9.*: rename it"):
+        open_folder(tmp_path)
 
 
 def test_a_placeholder_names_the_splits(pictures, tmp_path):

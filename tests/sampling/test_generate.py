@@ -124,6 +124,13 @@ class TestDistribution:
         one, other = (request_tokens([label] * 4, [1, 2, 3, 4], guidance_scale=0.0) for label in (0, 2))
         np.testing.assert_array_equal(one, other)
 
+    @pytest.mark.parametrize("jit_compile", [False, True])
+    def test_the_smallest_temperature_leaves_the_likeliest_token(self, model, jit_compile):
+        sampler = Sampler(model, 2, jit_compile=jit_compile)
+        expected = sampler.sample([1, 2], [3, 4], top_k=1)
+        assert expected.any()
+        np.testing.assert_array_equal(sampler.sample([1, 2], [3, 4], temperature=1e-50), expected)
+
     @pytest.mark.parametrize("temperature", [0.7, 3.0])
     def test_first_tokens_are_distributed_as_the_model_says(self, model, large_sampler, temperature):
         tokens = large_sampler.sample([1] * 1200, np.arange(1200), temperature=temperature)[:, 0]

@@ -83,12 +83,7 @@ def _finish(results, folder, source, class_names, max_unreadable_fraction):
         unreadable[split] = [line for shard in shards for line in shard["unreadable"]]
         labels = sum((collections.Counter(shard["labels"]) for shard in shards), collections.Counter())
         count = sum(labels.values())
-        if not count + len(unreadable[split]):
-            raise InputError(
-                f"--data.source={source}: the {split} split is empty; where the source has no splits of its own, "
-                "--data.validation_fraction divides it"
-            )
-        ingestion.check_unreadable(source, unreadable[split], count + len(unreadable[split]), max_unreadable_fraction)
+        check_split(source, split, count, unreadable[split], max_unreadable_fraction)
         found += labels
         splits[split] = {
             "num_examples": count,
@@ -106,6 +101,27 @@ def _finish(results, folder, source, class_names, max_unreadable_fraction):
         "duplicates": _duplicates(results, folder),
     }
     files.write_whole(f"{folder}/{image_records.MANIFEST_NAME}", json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+
+
+def check_split(source, split, count, unreadable, max_unreadable_fraction):
+    """Refuses a split without images, or with too many that can't be read.
+
+    Args:
+        source: str, as the user gave it.
+        split: str.
+        count: int, images that could be read.
+        unreadable: list of "<place>: <reason>" of the others.
+        max_unreadable_fraction: share that may be unreadable.
+
+    Raises:
+        InputError: names the split or the first few images.
+    """
+    if not count + len(unreadable):
+        raise InputError(
+            f"--data.source={source}: the {split} split is empty; where the source has no splits of its own, "
+            "--data.validation_fraction divides it"
+        )
+    ingestion.check_unreadable(source, unreadable, count + len(unreadable), max_unreadable_fraction)
 
 
 def class_names_for(class_names, labels):

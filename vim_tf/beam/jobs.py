@@ -48,6 +48,18 @@ def parse_options(arguments, num_shards=1):
     return pipeline_options.PipelineOptions(arguments)
 
 
+def make_pipeline(options):
+    """The apache_beam.Pipeline of `parse_options`.
+
+    Raises:
+        InputError: there is no such runner.
+    """
+    try:
+        return beam.Pipeline(options=options)
+    except ValueError as error:
+        raise InputError(f"--beam_args: {' '.join(str(error).split())}") from error
+
+
 def run_shards(pipeline, shards, work, finish):
     """Adds to a pipeline: each shard to what `work` yields, and all of that in one list to `finish`.
 

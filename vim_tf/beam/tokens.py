@@ -10,8 +10,8 @@ from apache_beam.utils import shared
 
 from vim_tf import encode_dataset, workdir
 from vim_tf.beam import jobs
-from vim_tf.beam.ingestion import class_names_for
-from vim_tf.data import files, ingestion, preprocessing, token_records
+from vim_tf.beam.ingestion import check_split, class_names_for
+from vim_tf.data import files, ingestion, preprocessing, record_sources, token_records
 from vim_tf.data.views import make_views
 
 
@@ -146,16 +146,17 @@ def _finish(results, folder, source, class_names, max_unreadable_fraction):
     """Writes the manifest.
 
     Raises:
-        InputError: a split has too many images that can't be encoded.
+        InputError: a split has no images or too many that can't be encoded, or some of the images have no label.
     """
     splits, found = {}, collections.Counter()
     for split in sorted({result["split"] for result in results}):
         shards = [result for result in results if result["split"] == split]
         count = sum(shard["entry"]["num_examples"] for shard in shards)
         dead = [line for shard in shards for line in shard["dead"]]
-        ingestion.check_unreadable(source, dead, count + len(dead), max_unreadable_fraction)
+        check_split(source, split, count, dead, max_unreadable_fraction)
         found += sum((collections.Counter(shard["labels"]) for shard in shards), collections.Counter())
         splits[split] = {"num_examples": count, "shards": [shard["entry"] for shard in shards]}
+    record_sources.check_labels(source, np.array(list(found)))
     names = class_names_for(class_names, found)
     manifest = token_records.Manifest(
         **results[0]["facts"], num_classes=len(names), class_names=names, source=source, splits=splits

@@ -223,7 +223,7 @@ class WebDataset(_PythonContainer):
         """
         last = "the beginning"
         try:
-            with tf.io.gfile.GFile(path, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as tar:
+            with tf.io.gfile.GFile(path, "rb") as file, _open_tar(file) as tar:
                 name, members = None, {}
                 for member in tar:
                     if not member.isfile():
@@ -244,6 +244,21 @@ class WebDataset(_PythonContainer):
                 yield from _sample(name, members)
         except (tarfile.TarError, EOFError, OSError, tf.errors.OpError) as error:
             raise InputError(f"{path} can't be read as a tar file behind {last}: {_one_line(error)}") from error
+
+
+class _StrictTarInfo(tarfile.TarInfo):
+    """Members of which a damaged or cut header is an error: tarfile itself takes one for the archive's end."""
+
+    @classmethod
+    def fromtarfile(cls, tar):
+        try:
+            return super().fromtarfile(tar)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
+            raise tarfile.ReadError(f"damaged header: {error}") from error
+
+
+def _open_tar(file):
+    return tarfile.open(fileobj=file, mode="r|*", tarinfo=_StrictTarInfo)
 
 
 def _sample(name, members):

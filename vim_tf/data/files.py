@@ -7,6 +7,8 @@ import uuid
 
 import tensorflow as tf
 
+from vim_tf.errors import InputError
+
 
 def temporary_path(path):
     """A name beside `path` that no other process, on any machine, writes to at the same time."""
@@ -25,6 +27,47 @@ def write_whole(path, content):
     with tf.io.gfile.GFile(temporary, "wb") as file:
         file.write(content)
     tf.io.gfile.rename(temporary, path, overwrite=True)
+
+
+def read_file(path):
+    """Bytes of a file."""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return file.read()
+
+
+def check_writable(folder, flag="output"):
+    """Makes a command's output folder, before the work, whose results would else have no place to go.
+
+    Args:
+        folder: str.
+        flag: str, the flag that gives it.
+
+    Raises:
+        InputError: it can't be made or written to.
+    """
+    try:
+        tf.io.gfile.makedirs(folder)
+        # Other processes may do the same in the same folder.
+        path = temporary_path(f"{folder}/.writable")
+        with tf.io.gfile.GFile(path, "wb") as file:
+            file.write(b"")
+        tf.io.gfile.remove(path)
+    except tf.errors.OpError as error:
+        raise InputError(f"--{flag}={folder} can't be written: {error.message}") from error
+
+
+def walk(folder):
+    """`tf.io.gfile.walk`.
+
+    Raises:
+        InputError: a name below the folder is not UTF-8.
+    """
+    try:
+        yield from tf.io.gfile.walk(folder)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{folder} holds a file or folder whose name is not UTF-8 ({error.object!r}): rename it"
+        ) from error
 
 
 def sha256_of(path):

@@ -6,6 +6,8 @@ import os
 
 import tensorflow as tf
 
+from vim_tf.data.files import walk
+
 
 def source_fingerprint(name, splits):
     """Changes when the files of an image source change.
@@ -63,7 +65,7 @@ def _files_at(path):
 
 
 def _files_below(folder):
-    return [os.path.join(parent, name) for parent, _, names in tf.io.gfile.walk(folder) for name in names]
+    return [os.path.join(parent, name) for parent, _, names in walk(folder) for name in names]
 
 
 def _identity(path):

@@ -9,10 +9,11 @@ from absl import logging
 
 from vim_tf.config import SPLITS
 from vim_tf.data import ingestion, order
+from vim_tf.data.files import read_file, walk
 from vim_tf.data.image_source import IndexedSource, MemorySource
 from vim_tf.errors import InputError
 
-_VALIDATION_NAMES = ("validation", "val")
+_VALIDATION_NAMES = ("validation", "valid", "val")
 # Files that commonly lie beside images. Others that can't be read count as unreadable images.
 _SIDE_FILES = (".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".md", ".html", ".yaml", ".yml", ".db", ".ini")
 
@@ -108,12 +109,6 @@ def choose_split(name, keys, split, validation_fraction):
     return chosen
 
 
-def read_file(path):
-    """Bytes of a file."""
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return file.read()
-
-
 def _split_folders(place):
     """Folder of each split, or {"all": folder} where the splits share one."""
     if "{split}" in place:
@@ -121,7 +116,8 @@ def _split_folders(place):
     place = place.rstrip("/") or "/"
     if not tf.io.gfile.isdir(place):
         return {"all": place}
-    inside = {child for child in _children(place) if tf.io.gfile.isdir(f"{place}/{child}")}
+    _, folders, _ = next(walk(place))
+    inside = {folder.rstrip("/") for folder in folders if not folder.startswith(".")}
     validation = [child for child in _VALIDATION_NAMES if child in inside]
     if "train" in inside and validation:
         return {"train": f"{place}/train", "validation": f"{place}/{validation[0]}"}
@@ -136,7 +132,7 @@ def _split_folders(place):
 def _list_images(folder):
     paths, keys, classes = [], [], []
     num_side_files = 0
-    for parent, _, files in sorted(tf.io.gfile.walk(folder)):
+    for parent, _, files in sorted(walk(folder)):
         relative = parent[len(folder) :].strip("/")
         if any(part.startswith(".") for part in relative.split("/")):
             continue
@@ -158,10 +154,6 @@ def _list_images(folder):
             f"({example}); move them into one"
         )
     return Listing(paths, keys, classes)
-
-
-def _children(folder):
-    return [child.rstrip("/") for child in tf.io.gfile.listdir(folder) if not child.startswith(".")]
 
 
 def _examine(name, listing, height, width):

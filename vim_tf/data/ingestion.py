@@ -201,10 +201,11 @@ def decode_in_threads(examples, decode):
     Yields:
         (the first part of the example, Decoded).
     """
-    return _in_threads(lambda load: _decode_once(load, decode), examples)
+    return _in_threads(lambda load: decode_once(load, decode), examples)
 
 
-def _decode_once(load, decode):
+def decode_once(load, decode):
+    """Decoded of what `load` returns; arguments as in `decode_in_threads`."""
     try:
         image_bytes = load()
     except tf.errors.OpError as error:

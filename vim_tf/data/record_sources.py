@@ -98,7 +98,7 @@ def _open_glob(kind, place, split, height, width, validation_fraction, max_unrea
     ]
     chosen = _choose(name, examples, wanted, split, validation_fraction, max_unreadable_fraction)
     labels = np.concatenate([each.known_labels for each in [examples, *others]])
-    _check_labels(name, labels)
+    check_labels(name, labels)
     class_names = [str(label) for label in range(labels.max() + 1)]
     return _source(name, split, examples, chosen, class_names, container, height, width, shuffle_buffer)
 
@@ -122,7 +122,7 @@ def open_tfds(place, split, height, width, validation_fraction, max_unreadable_f
     files, container, class_names = tfds_files(name, place)
     wanted = split if split in files else "all"
     examples = _read_examples(name, files[wanted], container, height, width)
-    _check_labels(name, examples.labels)
+    check_labels(name, examples.labels)
     chosen = _choose(name, examples, wanted, split, validation_fraction, max_unreadable_fraction)
     return _source(name, split, examples, chosen, class_names, container, height, width, shuffle_buffer)
 
@@ -313,7 +313,16 @@ def _read_examples(name, paths, container, height, width, decode=True):
     return examples
 
 
-def _check_labels(name, labels):
+def check_labels(name, labels):
+    """Refuses a source of which only a part has labels.
+
+    Args:
+        name: str, of the source.
+        labels: int array, every label that occurs; -1 = none.
+
+    Raises:
+        InputError: it does.
+    """
     if labels.min() < -1 or (labels.min() == -1 and labels.max() > -1):
         raise InputError(f"--data.source={name}: labels must be 0 or above in all records or missing in all of them")
 

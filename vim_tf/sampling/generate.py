@@ -186,6 +186,30 @@ def _lengthened(cached, length):
     return tf.pad(cached, [[0, 0], [0, 0], [0, length - cached.shape[2]], [0, 0]])
 
 
+def checked_labels(language_model, labels, guidance_scale):
+    """Labels as int32 [n].
+
+    Args:
+        language_model: LanguageModel.
+        labels: int [n] in [0, num_classes); for an unconditional model 0.
+        guidance_scale: float that is asked for.
+
+    Raises:
+        InputError: a label is out of range, or guidance is asked of a model that was trained without label dropout.
+    """
+    labels = np.asarray(labels)  # as they are: int32 would wrap around
+    num_labels = max(language_model.num_classes, 1)
+    wrong = labels[(labels < 0) | (labels >= num_labels)]
+    if wrong.size:
+        raise InputError(f"label {wrong[0]} is out of range: this language model knows 0 to {num_labels - 1}")
+    if guidance_scale != 1 and not language_model.can_be_guided:
+        raise InputError(
+            f"guidance_scale {guidance_scale} needs a class-conditional language model trained with "
+            "model.label_dropout above 0; use 1"
+        )
+    return labels.astype(np.int32)
+
+
 class Sampler:
     """Draws tokens from a trained language model.
 
@@ -246,16 +270,7 @@ class Sampler:
         Raises:
             InputError: a label is out of range, or guidance is asked of a model that was trained without label dropout.
         """
-        labels = np.asarray(labels, np.int32)
-        num_labels = max(self.language_model.num_classes, 1)
-        wrong = labels[(labels < 0) | (labels >= num_labels)]
-        if wrong.size:
-            raise InputError(f"label {wrong[0]} is out of range: this language model knows 0 to {num_labels - 1}")
-        if guidance_scale != 1 and not self.language_model.can_be_guided:
-            raise InputError(
-                f"guidance_scale {guidance_scale} needs a class-conditional language model trained with "
-                "model.label_dropout above 0; use 1"
-            )
+        labels = checked_labels(self.language_model, labels, guidance_scale)
 
         if known_tokens is None:
             known_tokens = known = np.zeros([len(labels), self.language_model.num_tokens], np.int32)
