@@ -38,7 +38,9 @@ def run(config):
     from tfx.orchestration.data_types import RuntimeParameter
 
     from pipelines import pipeline
+    from vim_tf.data import files
 
+    files.check_writable(os.path.dirname(os.path.abspath(config.spec)), "spec")
     defaults = {}
 
     def parameter(name, value):

@@ -297,6 +297,14 @@ def test_a_language_model_has_one_input(argv, message):
     assert "\n" not in str(caught.value)
 
 
+def test_an_epsilon_that_factored_adam_cannot_square_and_an_infinite_rate_are_refused():
+    with pytest.raises(InputError, match="optimizer.epsilon must be at least 1e-18 for factored_adam"):
+        configs.OptimizerConfig(name="factored_adam", epsilon=1e-20)
+    assert configs.OptimizerConfig(name="adamw", epsilon=1e-20).epsilon == 1e-20
+    with pytest.raises(InputError, match="learning_rate must be finite"):
+        configs.OptimizerConfig(learning_rate=float("inf"))
+
+
 @pytest.mark.parametrize(
     "argv", [["--tokens=t"], ["--tokens=t", "--tokenizer=d"], ["--tokenizer=d", "--data.source=digits"]]
 )

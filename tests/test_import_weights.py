@@ -59,6 +59,8 @@ def test_the_config_can_train_on_with_that_projects_losses(read, tmp_path):
     call("taming_transformers", tmp_path / "imported", *TAMING_SIZE)
     config = workdir.load_config(str(tmp_path / "imported"), "tokenizer")
     assert config.workdir == str(tmp_path / "imported")
+    # In that project's code beta, 0.25, weighs the codebook's term.
+    assert (config.losses.codebook_weight, config.losses.commitment_weight) == (0.25, 1.0)
     assert (config.losses.adversarial_loss, config.losses.adaptive_weight) == ("hinge", True)
     assert (config.losses.l1_weight, config.losses.l2_weight, config.losses.logit_laplace_weight) == (2.0, 0.0, 0.0)
     assert config.model.discriminator.kind == "patchgan"

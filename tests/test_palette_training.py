@@ -141,6 +141,15 @@ def test_a_folder_of_something_else_is_refused_and_kept(tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+def test_a_file_in_the_workdirs_place_is_refused_and_kept(tmp_path):
+    (tmp_path / "photo.jpg").write_text("mine")
+    with pytest.raises(InputError, match="photo.jpg is a file: choose a new folder"):
+        train.run(palette_config(tmp_path / "photo.jpg"))
+    with pytest.raises(InputError, match="--workdir=.*photo.jpg can't be written"):
+        train.run(palette_config(tmp_path / "photo.jpg" / "run"))
+    assert (tmp_path / "photo.jpg").read_text() == "mine"
+
+
 def test_a_palette_is_no_workdir_of_an_image_tokenizers_training(tmp_path):
     train.run(palette_config(tmp_path / "run"))
     with pytest.raises(InputError, match="holds a palette, not a tokenizer"):

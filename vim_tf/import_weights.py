@@ -1,5 +1,7 @@
 """Weights of other projects: `python -m vim_tf.import_weights --format=F --checkpoint=C --output=D`."""
 
+import os
+
 from vim_tf import config as configs
 from vim_tf import flags
 
@@ -26,6 +28,7 @@ def _import_tokenizer(config):
     import tensorflow as tf
 
     from vim_tf import workdir
+    from vim_tf.data.files import check_writable
     from vim_tf.errors import InputError
     from vim_tf.interop import conversion, enhancing_transformers, taming_transformers, torch_files
     from vim_tf.models.tokenizer import build_tokenizer
@@ -35,6 +38,7 @@ def _import_tokenizer(config):
     ):
         raise InputError(f"--output={config.output} is there already: choose a new folder")
     tensors = torch_files.read_state_dict(config.checkpoint)
+    check_writable(os.path.dirname(config.output.rstrip("/")) or ".")
     if config.format == "enhancing_transformers":
         imported = enhancing_transformers.import_tokenizer(tensors)
     else:

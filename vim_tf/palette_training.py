@@ -1,6 +1,7 @@
 """Training images to a palette tokenizer, by k-means: what `vim_tf.train --task=palette` does."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.cluster import KMeans
 from vim_tf import config as configs
 from vim_tf import workdir
 from vim_tf.data import preprocessing, sources
-from vim_tf.data.files import write_whole
+from vim_tf.data.files import check_writable, write_whole
 from vim_tf.evaluation.reconstruction import ReconstructionEvaluator
 from vim_tf.models.palette import build_palette_tokenizer
 from vim_tf.training.recorder import read_records
@@ -39,6 +40,7 @@ def run(config):
     train, validation = (
         sources.build_source(config.data, split, model.height, model.width) for split in configs.SPLITS
     )
+    check_writable(os.path.dirname(config.workdir.rstrip("/")) or ".", "workdir")
     tokenizer = build_palette_tokenizer(model)
     pixels = small_pixels(train, tokenizer, clustering.num_pixels, clustering.seed)
     print(f"palette  {len(pixels)} pixels to {model.codebook_size} colours", file=sys.stderr, flush=True)
@@ -114,8 +116,9 @@ def fill_up(colors, num_colors):
 
 def _write(config, tokenizer, record):
     staging = f"{config.workdir.rstrip('/')}.tmp"
-    for leftover in (staging, config.workdir):  # the workdir is empty, if it is there
-        if tf.io.gfile.exists(leftover):
+    workdir.check_empty(config.workdir)
+    for leftover in (staging, config.workdir):
+        if tf.io.gfile.isdir(leftover):
             tf.io.gfile.rmtree(leftover)
     workdir.save_stage(tokenizer, config, staging)
     write_whole(f"{staging}/metrics.jsonl", json.dumps(record) + "\n")

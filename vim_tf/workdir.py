@@ -145,7 +145,9 @@ def check_workdir(config):
 
 
 def check_empty(folder):
-    """Refuses a folder without config.json in which there is something else."""
+    """Refuses a file, and a folder without config.json in which there is something else."""
+    if tf.io.gfile.exists(folder) and not tf.io.gfile.isdir(folder):
+        raise InputError(f"--workdir={folder} is a file: choose a new folder")
     if tf.io.gfile.isdir(folder) and tf.io.gfile.listdir(folder):
         raise InputError(f"--workdir={folder} is not empty and holds no config.json: not a workdir of ours")
 

@@ -190,6 +190,15 @@ class TestLPIPSFile:
         with pytest.raises(InputError, match=r"weights\.npz is no \.npz file of arrays"):
             self.load(str(tmp_path / "weights.npz"))
 
+    def test_a_file_that_says_it_is_encrypted_is_refused(self, tmp_path):
+        np.savez(tmp_path / "weights.npz", head=np.zeros(3))
+        content = bytearray((tmp_path / "weights.npz").read_bytes())
+        content[content.index(b"PK\x01\x02") + 8] |= 1
+        content[6] |= 1
+        (tmp_path / "weights.npz").write_bytes(content)
+        with pytest.raises(InputError, match=r"weights\.npz is no \.npz file of arrays"):
+            self.load(str(tmp_path / "weights.npz"))
+
     def test_a_single_array_is_refused(self, tmp_path):
         np.save(tmp_path / "weights.npy", np.zeros(3))
         with pytest.raises(InputError, match=r"weights\.npy is no \.npz file of arrays"):

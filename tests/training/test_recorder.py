@@ -77,8 +77,13 @@ def test_line_that_a_kill_cut_off_is_left_out(tmp_path):
 def test_what_is_not_finite_stops_the_run_and_names_the_metric_the_steps_and_the_way_out(tmp_path, value):
     made = recorder(tmp_path)
     made.on_train_batch_end(0, {"tokenizer/loss": 1.0, "tokenizer/gradient_norm": 1.0})
-    message = "tokenizer/gradient_norm became NaN or infinite between steps 0 and 2.*--initialize_from="
-    with pytest.raises(FloatingPointError, match=message):
+    message = "tokenizer/gradient_norm became NaN or infinite between steps 0 and 2. "
+    with pytest.raises(
+        FloatingPointError, match=f"{message}No checkpoint was written before: train in another workdir"
+    ):
+        made.on_train_batch_end(1, {"tokenizer/loss": 1.0, "tokenizer/gradient_norm": value})
+    tf.train.Checkpoint(step=tf.Variable(1)).save(f"{tmp_path}/checkpoints/step")
+    with pytest.raises(FloatingPointError, match=f"{message}The latest checkpoint in .*--initialize_from="):
         made.on_train_batch_end(1, {"tokenizer/loss": 1.0, "tokenizer/gradient_norm": value})
     assert read_records(tmp_path / "metrics.jsonl") == []
 

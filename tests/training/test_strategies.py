@@ -57,6 +57,8 @@ def test_a_cluster_of_workers_with_this_process_among_them_is_taken(text):
         ("[]", "TF_CONFIG is broken"),
         ('{"cluster": {"worker": ["a:1"]}}', "TF_CONFIG is broken .KeyError..task"),
         ('{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}', "worker is no list of addresses"),
+        (cluster(worker=[1, 2]), "worker is no list of addresses"),
+        (cluster(["worker"]), "none of its cluster"),
         (cluster(index=2), "'index': 2} is none of its cluster"),
         (cluster(index="0"), "'index': '0'} is none of its cluster"),
         (cluster("ps"), "'type': 'ps', 'index': 0} is none of its cluster"),

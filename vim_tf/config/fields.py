@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import typing
 from typing import Literal
 
@@ -31,6 +32,7 @@ def check(condition, message):
 def check_positive(section, *names):
     for name in names:
         check(getattr(section, name) > 0, f"{name} must be above 0, not {getattr(section, name)}")
+        check(getattr(section, name) < math.inf, f"{name} must be finite")
 
 
 def check_not_negative(section, *names):

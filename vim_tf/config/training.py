@@ -96,6 +96,10 @@ class OptimizerConfig:
         check_not_negative(self, "warmup_steps", "decay_start_step", "weight_decay", "clip_norm")
         for name in ("beta1", "beta2"):
             check(0 <= getattr(self, name) < 1, f"optimizer.{name} must lie in [0, 1), not {getattr(self, name)}")
+        check(
+            self.name != "factored_adam" or self.epsilon >= 1e-18,
+            f"optimizer.epsilon must be at least 1e-18 for factored_adam, which squares it, not {self.epsilon}",
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import io
 import json
 import zipfile
-import zlib
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +11,7 @@ from absl import logging
 from vim_tf.data import pipeline
 from vim_tf.data.files import sha256_of, write_whole
 from vim_tf.data.fingerprints import digest, source_fingerprint
-from vim_tf.errors import InputError
+from vim_tf.errors import BROKEN_NPZ, InputError
 from vim_tf.evaluation import conditions
 from vim_tf.evaluation.feature_statistics import FeatureStatistics
 
@@ -176,7 +175,7 @@ def read_arrays(path):
     try:
         with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read()), allow_pickle=False) as arrays:
             return dict(arrays)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, tf.errors.OpError) as error:
+    except (*BROKEN_NPZ, tf.errors.OpError) as error:
         raise InputError(f"{path} is no readable .npz file: {' '.join(str(error).split())[:200]}") from error
 
 
@@ -208,7 +207,7 @@ def file_reference(path, references, size):
                 return measured, facts | {"num_images": measured.statistics.count}
     except InputError:
         raise
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, tf.errors.OpError) as error:
+    except (*BROKEN_NPZ, tf.errors.OpError) as error:
         raise InputError(f"--reference={path} can't be read as an .npz file: {error}") from error
     arrays = read_arrays(path)
     if "described" in arrays:

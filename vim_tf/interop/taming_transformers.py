@@ -53,7 +53,10 @@ def import_tokenizer(arrays, height, width):
         discriminator=configs.DiscriminatorConfig(kind="patchgan"),
     )
     # As it was trained, https://arxiv.org/abs/2012.09841, eq. 5 to 7; an error in [-1, 1] is twice the one in [0, 1].
+    # That project's beta weighs the codebook's term, where the paper means the commitment's.
     losses = configs.TokenizerLossConfig(
+        codebook_weight=0.25,
+        commitment_weight=1.0,
         l1_weight=2.0,
         l2_weight=0.0,
         logit_laplace_weight=0.0,

@@ -4,14 +4,13 @@ import hashlib
 import io
 import os
 import tempfile
-import zipfile
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from vim_tf.errors import InputError
+from vim_tf.errors import BROKEN_NPZ, InputError
 
 # VGG16's five stages; a distance compares the last activation of each: relu1_2, 2_2, 3_3, 4_3, 5_3.
 VGG16_CHANNELS = (64, 128, 256, 512, 512)
@@ -304,7 +303,7 @@ def _read_lpips(path, shapes):
             arrays = dict(content)
     except (tf.errors.OpError, OSError) as error:
         raise InputError(f"{_FLAG}={path} can't be read ({_first_line(error)}): make it with {_IMPORT}") from error
-    except (ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    except (*BROKEN_NPZ, TypeError) as error:
         raise InputError(f"{_FLAG}={path} is no .npz file of arrays: make it with {_IMPORT}") from error
     stored = str(arrays.pop(CHECKSUM, ""))
     check_shapes(arrays, shapes, f"{_FLAG}={path}, to be made with {_IMPORT},")

@@ -68,10 +68,15 @@ class Recorder(StepCallback):
         """
         broken = [name for name, value in logs.items() if not math.isfinite(float(value))]
         if broken:
+            way_out = f"No checkpoint was written before: train in another workdir than {self._workdir}"
+            if tf.train.latest_checkpoint(f"{self._workdir}/checkpoints"):
+                way_out = (
+                    f"The latest checkpoint in {self._workdir} is from before: train from it with "
+                    f"--initialize_from={self._workdir} in another workdir"
+                )
             raise FloatingPointError(
-                f"{', '.join(broken)} became NaN or infinite between steps {self._since[0]} and {step}. The latest "
-                f"checkpoint in {self._workdir} is from before: train from it with --initialize_from={self._workdir} "
-                "in another workdir, with a lower optimizer.learning_rate or an optimizer.clip_norm"
+                f"{', '.join(broken)} became NaN or infinite between steps {self._since[0]} and {step}. {way_out}, "
+                "with a lower optimizer.learning_rate or an optimizer.clip_norm"
             )
 
     def record(self, step, values):

@@ -92,10 +92,14 @@ def check_cluster(text):
         jobs = {job: len(addresses) for job, addresses in cluster.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"TF_CONFIG is broken ({error!r}); {form}") from error
-    broken = [job for job, addresses in cluster.items() if not isinstance(addresses, list)]
+    broken = [
+        job
+        for job, addresses in cluster.items()
+        if not isinstance(addresses, list) or not all(isinstance(each, str) for each in addresses)
+    ]
     if broken:
         raise InputError(f"TF_CONFIG is broken: {broken[0]} is no list of addresses; {form}")
-    if not isinstance(index, int) or not 0 <= index < jobs.get(kind, 0):
+    if not isinstance(kind, str) or not isinstance(index, int) or not 0 <= index < jobs.get(kind, 0):
         raise InputError(f"TF_CONFIG's task {task} is none of its cluster {cluster}; {form}")
     strange = sorted({*jobs} - {"chief", "worker"})
     if strange:

@@ -3,8 +3,6 @@
 import hashlib
 import io
 import json
-import zipfile
-import zlib
 
 import keras
 import numpy as np
@@ -14,7 +12,7 @@ from absl import logging
 from vim_tf.data import order
 from vim_tf.data.files import write_whole
 from vim_tf.data.fingerprints import digest, source_fingerprint
-from vim_tf.errors import InputError
+from vim_tf.errors import BROKEN_NPZ, InputError
 from vim_tf.evaluation import conditions
 from vim_tf.evaluation.feature_networks.base import FeatureNetwork
 
@@ -154,7 +152,7 @@ class ClassifierNetwork(FeatureNetwork):
             model.set_weights([arrays[f"arr_{index}"] for index in range(len(arrays.files))])
             network = cls(model, np.float32(document["feature_scale"]), description)
             checksum = document["checksum"]
-        except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, tf.errors.OpError) as error:
+        except (*BROKEN_NPZ, TypeError, tf.errors.OpError) as error:
             raise InputError(
                 f"the feature network in {folder} is damaged or from another version ({error!r}); delete the folder to "
                 "train it anew"
