@@ -25,8 +25,8 @@ BEAM_PIPELINE_ARGS = [
     "--direct_running_mode=in_memory",
     "--sdk_container_image=none",
 ]
-# The component after which a run is published.
-LAST_COMPONENT = "HubPusher"
+# What a run must have the outputs of to be published, the last one its own.
+FINISHED_BY = ("GenerativeEvaluator", "Pusher", "HubPusher")
 
 
 def run(config):
@@ -82,8 +82,12 @@ def _run(config, output):
         )
     is_outdated = functools.partial(_is_outdated, output)
     runs = execution.ReportingRunner(console.say, is_outdated).run(created, run_options=part)
-    if config.to_node not in ("", LAST_COMPONENT):
+    if config.to_node not in ("", FINISHED_BY[-1]):
         console.say(f"Ended after {config.to_node}, as --to_node asks; nothing was published.")
+        return {}
+    missing = [name for name in FINISHED_BY if name not in runs]
+    if missing:
+        console.say(f"Nothing was published: neither this run nor the one that it goes on from has {missing[0]}.")
         return {}
     metrics = _finish(output, runs)
     count, size = housekeeping.collect(output, config.keep_runs)

@@ -275,6 +275,8 @@ def test_reconstruct_names_the_file_that_is_no_image(chain, tmp_path):
     arguments = [f"--tokenizer={chain}/tokenizer", f"--output={tmp_path}/out"]
     with pytest.raises(InputError, match="text.png can't be decoded as an image: not an image of a known format"):
         call(reconstruct, configs.ReconstructConfig, *arguments, f"--images={tmp_path}/text.png")
+    with pytest.raises(InputError, match="https://example.com/a.png can't be read"):
+        call(reconstruct, configs.ReconstructConfig, *arguments, "--images=https://example.com/a.png")
     with pytest.raises(InputError, match="there is no image .*missing.png"):
         call(reconstruct, configs.ReconstructConfig, *arguments, f"--images={tmp_path}/missing.png")
 

@@ -288,7 +288,6 @@ def test_the_language_model_keeps_its_best_checkpoint_unless_it_is_told_not_to()
         (["--tokenizer=d"], "--data.source is needed with --tokenizer=d"),
         (["--tokens=t", "--data.source=digits"], "--tokens=t and --data.source=digits are two inputs"),
         (["--tokens=t", "--tokenizer=d", "--data.source=digits"], "two inputs"),
-        (["--tokens=t", "--noaugmentation.flip"], "--augmentation.* does nothing to --tokens=t"),
     ],
 )
 def test_a_language_model_has_one_input(argv, message):

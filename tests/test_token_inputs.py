@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.testing import language_model_config, on_the_fly, save_untrained_tokenizer
+from tests.testing import language_model_config, on_the_fly, replace, save_untrained_tokenizer
 from vim_tf import config as configs
 from vim_tf import encode_dataset, stages, token_inputs, train, workdir
 from vim_tf.data import augmentation, pipeline, preprocessing, sources
@@ -47,6 +47,14 @@ def test_training_on_the_fly_is_training_on_cached_tokens(parts, tokens, tokeniz
     models = [workdir.load_language_model(str(tmp_path / name)) for name in ("cached", "images")]
     for one, other in zip(*(model.weights for model in models), strict=True):
         np.testing.assert_array_equal(one, other, err_msg=one.path)
+
+
+def test_augmentation_beside_tokens_is_said_to_do_nothing(tokens, tmp_path, caplog):
+    config = replace(language_model_config(tmp_path, tokens), augmentation={"flip": False})
+    token_inputs.open_inputs(config, None)
+    assert [record.getMessage() for record in caplog.records if "augmentation" in record.getMessage()] == [
+        f"--augmentation.* does nothing to --tokens={tokens}: vim_tf.encode_dataset --views chose their views"
+    ]
 
 
 def test_a_checkpoint_holds_nothing_of_the_tokenizer_and_the_config_its_facts(tokens, tokenizer, tmp_path):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from vim_tf import config as configs
 from vim_tf import workdir
@@ -49,6 +50,11 @@ def open_inputs(config, tokenizer):
 
 def _cached(config, tokenizer):
     settings = config.training
+    if config.augmentation != configs.AugmentationConfig():
+        logging.warning(
+            "--augmentation.* does nothing to --tokens=%s: vim_tf.encode_dataset --views chose their views",
+            config.tokens,
+        )
     train, validation = (token_records.load_tokens(config.tokens, split) for split in configs.SPLITS)
     manifest = train.manifest
     if tokenizer:

@@ -97,7 +97,8 @@ def _train(config, strategy, folder):
         )
     # 6. Final validation; the last step is saved. A run that was stopped right behind it has none yet.
     is_validated = any(step == total for step, _ in recorder.earlier(stage.validated[0]))
-    if start < total or strategies.any_worker(strategy)(is_chief and not is_validated):
+    is_left_over = is_chief and start == total and not is_validated
+    if start < total or strategies.any_worker(strategy)(is_left_over):
         validator.validate(total)
     return recorder.latest or stage.validate().metrics
 

@@ -202,6 +202,17 @@ def test_images_in_a_file_that_are_no_array_are_named(damage, source, fakes, tmp
         file_reference(path, fakes.references(), SIZE)
 
 
+def test_what_fails_in_the_network_is_not_blamed_on_the_file(source, fakes, tmp_path):
+    class Broken(fakes.BrightnessNetwork):
+        def activations(self, images, batch_size=256):
+            raise ValueError("a bug")
+
+    path = str(tmp_path / "file.npz")
+    np.savez(path, arr_0=source.images)
+    with pytest.raises(ValueError, match="^a bug$"):
+        file_reference(path, ReferenceSets(Broken()), SIZE)
+
+
 @pytest.mark.parametrize("name", ["arr_0", "mu"])
 def test_a_damaged_compressed_file_is_named(name, source, fakes, tmp_path):
     path = tmp_path / "file.npz"

@@ -285,8 +285,11 @@ def test_a_run_to_a_component_ends_there(chain):
 
 
 def test_a_part_that_ends_before_the_push_publishes_nothing(chain):
+    report = f"{chain.output('pushed')}/report.html"
+    before = os.stat(report).st_mtime_ns
     ended = chain.run("pushed", "--from_node=ServingCheck", "--to_node=ServingCheck")
     assert ended.status == 0
+    assert os.stat(report).st_mtime_ns == before
     assert ended.output.splitlines()[-1] == "Ended after ServingCheck, as --to_node asks; nothing was published."
 
 
@@ -348,6 +351,31 @@ def test_a_pusher_that_is_killed_after_pushing_pushes_once(chain, monkeypatch):
     chain.run("killed")
     assert sorted(versions(output)) == sorted(before)
     assert not [state for states in chains.execution_states(output).values() for state in states if state == "RUNNING"]
+
+
+def test_a_model_that_another_was_pushed_after_is_pushed_again(chain, monkeypatch):
+    from pipelines import store
+
+    output = chain.output("killed")
+    before = versions(output)
+    with monkeypatch.context() as patched:
+        patched.setattr(store.Contents, "was_outrun", lambda self, model_id: True)
+        again = chain.run("killed")
+    assert len(versions(output)) == len(before) + 1
+    assert again.output.splitlines()[-1].endswith(f"serving/{max(versions(output), key=int)}")
+    states = chains.execution_states(output)
+    assert [states[name][-1] for name in ("GenerativeEvaluator", "Pusher")] == ["CACHED", "COMPLETE"]
+
+
+def test_a_run_without_an_evaluation_publishes_nothing_and_says_so(chain, monkeypatch):
+    """As a part of the probe's components makes it, if no earlier run came to the evaluation."""
+    from pipelines import execution
+
+    monkeypatch.setattr(execution.ReportingRunner, "run", lambda self, created, run_options: {})
+    ended = chain.run("pushed", "--from_node=ServingCheck")
+    assert ended.status == 0
+    expected = "Nothing was published: neither this run nor the one that it goes on from has GenerativeEvaluator."
+    assert ended.output.splitlines()[-1] == expected
 
 
 @pytest.fixture(scope="module")

@@ -300,11 +300,6 @@ class LanguageModelTrainConfig:
             self.tokens or self.data.source,
             f"--data.source is needed with --tokenizer={self.tokenizer}: the images that it encodes; or give --tokens",
         )
-        check(
-            not self.tokens or self.augmentation == AugmentationConfig(),
-            f"--augmentation.* does nothing to --tokens={self.tokens}, whose views vim_tf.encode_dataset --views "
-            "chose; leave one of them out",
-        )
         check_microbatches(self)
 
 

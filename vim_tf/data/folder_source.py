@@ -39,8 +39,8 @@ class Listing:
 def open_folder(place, split, height, width, validation_fraction, max_unreadable_fraction, shuffle_buffer):
     """Images of a folder and its sub-folders.
 
-    The splits are the folders that a {split} in the path names, else the folders `train` and `validation` (or `val`)
-    inside, else a division by a hash of the relative path.
+    The splits are the folders that a {split} in the path names, else the folders `train` and `validation` (or `valid`,
+    `val`) inside, else a division by a hash of the relative path.
 
     Raises:
         InputError: a folder is missing or empty, or too many files can't be read.

@@ -22,8 +22,11 @@ def read_image(path, height, width):
     Raises:
         InputError: it is missing or no image.
     """
-    if not tf.io.gfile.exists(path):
-        raise InputError(f"there is no image {path}")
+    try:
+        if not tf.io.gfile.exists(path):
+            raise InputError(f"there is no image {path}")
+    except tf.errors.OpError as error:
+        raise InputError(f"{path} can't be read: {error.message}") from error
     decode = ingestion.compiled_decoder(height, width)
     decoded = ingestion.decode_once(lambda: read_file(path), lambda data: decode(tf.constant(data)).numpy())
     if decoded.problem is not None:

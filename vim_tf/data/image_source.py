@@ -1,6 +1,7 @@
 """What an image source offers: labelled images of one size, in a fixed or an endless shuffled order."""
 
 import abc
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -33,7 +34,7 @@ class ImageSource(abc.ABC):
         self.unreadable = list(examined.unreadable) if examined else []
         self._examined = examined  # as long as it lives, opening the other split needs not examine again
 
-    @property
+    @functools.cached_property
     def size(self):
         """(height, width) of the images in pixels, int."""
         return tuple(self.ordered().element_spec["image"].shape[:2])

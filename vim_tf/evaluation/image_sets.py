@@ -1,5 +1,6 @@
 """Sets of images as a feature network sees them: generated ones, and real ones whose statistics are kept on disk."""
 
+import contextlib
 import io
 import json
 import zipfile
@@ -201,13 +202,10 @@ def file_reference(path, references, size):
     try:
         with tf.io.gfile.GFile(path, "rb") as file, zipfile.ZipFile(file) as archive:
             if "arr_0.npy" in archive.namelist():
-                with archive.open("arr_0.npy") as member:
-                    for images in _image_blocks(member, path, references.batch_size):
-                        measured.update(images)
+                for images in _image_blocks(archive, path, references.batch_size):
+                    measured.update(images)
                 return measured, facts | {"num_images": measured.statistics.count}
-    except InputError:
-        raise
-    except (*BROKEN_NPZ, tf.errors.OpError) as error:
+    except (OSError, zipfile.BadZipFile, tf.errors.OpError) as error:
         raise InputError(f"--reference={path} can't be read as an .npz file: {error}") from error
     arrays = read_arrays(path)
     if "described" in arrays:
@@ -255,22 +253,40 @@ def _moments(path, num_features, arrays):
     return FeatureStatistics.of_gaussian(arrays["mu"], arrays["sigma"], _ASSUMED_IMAGES)
 
 
-def _image_blocks(member, path, batch_size):
-    """Yields uint8 [rows, height, width, 3] of an array file, a block at a time: such files hold gigabytes."""
-    version = np.lib.format.read_magic(member)
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in read_header:
-        raise InputError(f"--reference={path}: arr_0 is of array format {version}, which is not known")
-    shape, fortran_order, dtype = read_header[version](member)
+def _image_blocks(archive, path, batch_size):
+    """Yields uint8 [rows, height, width, 3] of the array `arr_0`, a block at a time: such files hold gigabytes."""
+    # What is done with the blocks may raise the same errors, for reasons of its own.
+    with _named(path):
+        member = archive.open("arr_0.npy")
+        shape, fortran_order, dtype = _read_header(member)
     if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or fortran_order:
         raise InputError(f"--reference={path}: arr_0 must be uint8 [images, height, width, 3], not {dtype} {shape}")
     size = int(np.prod(shape[1:]))
     for start in range(0, shape[0], batch_size):
         count = min(batch_size, shape[0] - start)
-        content = member.read(count * size)
+        with _named(path):
+            content = member.read(count * size)
         if len(content) < count * size:
             raise InputError(f"--reference={path}: arr_0 is cut off after {start} images")
         yield np.frombuffer(content, np.uint8).reshape(count, *shape[1:])
+
+
+def _read_header(member):
+    """(shape, whether it is in Fortran's order, dtype) of an array file."""
+    version = np.lib.format.read_magic(member)
+    known = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in known:
+        raise ValueError(f"arr_0 is of array format {version}, which is not known")
+    return known[version](member)
+
+
+@contextlib.contextmanager
+def _named(path):
+    """Makes an InputError of what a damaged file raises."""
+    try:
+        yield
+    except (*BROKEN_NPZ, tf.errors.OpError) as error:
+        raise InputError(f"--reference={path} can't be read as an .npz file: {error}") from error
 
 
 def _sha256_of(path):

@@ -145,10 +145,11 @@ class Validator(StepCallback):
     def _validate(self, step):
         result = self.evaluate()
         metrics = result.metrics | (self.gap.of(step, result.metrics) if self.gap else {})
-        self.recorder.record(step, metrics)
-        self.recorder.show(step, {name: picture.image for name, picture in result.pictures.items()})
+        # First: a record says that all of this is done, and a run that was killed before it does it again.
         if self.best:
             self.best.offer(step, metrics)
+        self.recorder.record(step, metrics)
+        self.recorder.show(step, {name: picture.image for name, picture in result.pictures.items()})
         return metrics
 
 

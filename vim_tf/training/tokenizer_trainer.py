@@ -14,7 +14,7 @@ from vim_tf.losses.adversarial import (
 )
 from vim_tf.losses.reconstruction import l1_loss, l2_loss, logit_laplace_loss
 from vim_tf.training.codebook_monitor import CodebookMonitor
-from vim_tf.training.step_model import StepModel, loss_scale
+from vim_tf.training.step_model import StepModel, is_loss_scaled, loss_scale
 
 
 class TokenizerTrainer(StepModel):
@@ -201,8 +201,10 @@ class TokenizerTrainer(StepModel):
         last = next(i for i, weight in enumerate(weights) if weight is self.tokenizer.decoder.last_kernel)
         lengths = [tf.norm(each[last]) / loss_scale(self.optimizer) for each in (gradients, adversarial_gradients)]
         ratio = adaptive_weight(*lengths, self.losses_config.adaptive_weight_max)
-        # Where a scaled gradient overflows, the optimizer passes over the step; the weight's mean must, too.
-        return self._adversarial_weight() * tf.where(tf.math.is_finite(ratio), ratio, 0.0)
+        if is_loss_scaled(self.optimizer):
+            # Where a scaled gradient overflows, the optimizer passes over the step; the weight's mean must, too.
+            ratio = tf.where(tf.math.is_finite(ratio), ratio, 0.0)
+        return self._adversarial_weight() * ratio
 
     def _add_r1(self, gradients, weights, images):
         """Adds the lazy R1 penalty's gradient every `r1_interval_steps` steps."""

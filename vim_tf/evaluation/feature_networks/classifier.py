@@ -152,7 +152,7 @@ class ClassifierNetwork(FeatureNetwork):
             model.set_weights([arrays[f"arr_{index}"] for index in range(len(arrays.files))])
             network = cls(model, np.float32(document["feature_scale"]), description)
             checksum = document["checksum"]
-        except (*BROKEN_NPZ, TypeError, tf.errors.OpError) as error:
+        except (*BROKEN_NPZ, TypeError, tf.errors.NotFoundError) as error:
             raise InputError(
                 f"the feature network in {folder} is damaged or from another version ({error!r}); delete the folder to "
                 "train it anew"
