@@ -40,7 +40,7 @@ def run(config):
     from pipelines import pipeline
     from vim_tf.data import files
 
-    files.check_writable(os.path.dirname(os.path.abspath(config.spec)), "spec")
+    files.check_writable(os.path.dirname(config.spec) or ".", "spec")
     defaults = {}
 
     def parameter(name, value):
