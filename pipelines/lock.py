@@ -19,9 +19,12 @@ def sole_run(output):
         output: str, folder on this machine; it is made if need be.
 
     Raises:
-        InputError: another process holds it.
+        InputError: another process holds it, or it can't be made.
     """
-    os.makedirs(output, exist_ok=True)
+    try:
+        os.makedirs(output, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output={output} can't be written: {error.strerror}") from error
     path = os.path.join(output, LOCK)
     with open(path, "a+") as file:
         try:
