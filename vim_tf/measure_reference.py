@@ -8,6 +8,7 @@ import os
 
 from vim_tf import config as configs
 from vim_tf import flags
+from vim_tf.errors import InputError
 
 
 def run(config):
@@ -30,6 +31,8 @@ def run(config):
     from vim_tf.evaluation import conditions
     from vim_tf.evaluation.image_sets import read_arrays
 
+    if tf.io.gfile.isdir(config.output):
+        raise InputError(f"--output={config.output} is a folder: give the name of a file, such as reference.npz")
     plan = input_shards.plan_shards(config.data, (config.split,), config.height, config.width, config.num_shards)
     options = jobs.parse_options(config.beam_args, len(plan.shards))
     section = config.evaluation

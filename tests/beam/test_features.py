@@ -53,6 +53,12 @@ def test_the_sample_is_one_of_all_parts_and_the_parts_are_removed(images, networ
     assert [path.name for path in tmp_path.iterdir()] == ["train.npz"]
 
 
+def test_a_folder_in_the_outputs_place_is_refused_before_the_work(images, network, tmp_path):
+    with pytest.raises(InputError, match="is a folder: give the name of a file"):
+        measured(images, network, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_too_many_files_that_are_no_images_leave_nothing_behind(images, network, tmp_path):
     data = images.config(max_unreadable_fraction=0.01)
     with pytest.raises(InputError, match="2.jpg"):

@@ -111,7 +111,7 @@ def _generate_batch(
     last = max(language_model.num_tokens - 1, 1)
 
     def choose(logits, position):
-        # Float32 can't divide by less; the likeliest token is all that is left long before.
+        # Below about 1e-38 float32 is flushed to 0 or overflows; the likeliest token is all that is left long before.
         logits = logits / tf.maximum(temperature, 1e-30)[:, None]
         logits = tf.cond(filtering, lambda: keep_likeliest(logits, top_k, top_p), lambda: logits)
         tokens = draw(logits, uniform[:, position])
