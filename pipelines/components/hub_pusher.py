@@ -62,19 +62,25 @@ def HubPusher(
     card = model_card(name, version, signatures, metrics, conditions, facts, licence)
     files.write_whole(os.path.join(hub_module.uri, CARD), card)
     destination = os.path.join(hub_folder, version)
-    write_module(folder, card, destination)
+    write_module(folder, card, destination, replace_card=True)
     hub_module.set_string_custom_property("pushed_destination", destination)
     hub_module.set_string_custom_property("pushed_version", version)
 
 
-def write_module(saved_model, card, destination):
+def write_module(saved_model, card, destination, replace_card=False):
     """Writes a module's folder and its archive, `<destination>.tar.gz`, each whole or not at all; keeps what is there.
 
     Args:
         saved_model: str, folder.
         card: str, Markdown.
         destination: str, folder to write.
+        replace_card: whether another card takes the place of the one that is there, as with another licence.
     """
+    if replace_card and tf.io.gfile.exists(destination) and read_card(destination) != card:
+        # First, so that no archive of the old card is taken for one of the new one after a kill.
+        if tf.io.gfile.exists(f"{destination}.tar.gz"):
+            tf.io.gfile.remove(f"{destination}.tar.gz")
+        files.write_whole(os.path.join(destination, CARD), card)
     if not tf.io.gfile.exists(destination):
         temporary = f"{destination}.tmp"
         if tf.io.gfile.exists(temporary):
@@ -87,7 +93,7 @@ def write_module(saved_model, card, destination):
 
 
 def read_card(folder):
-    """The card that a HubPusher's artifact keeps."""
+    """The card in a module's folder; a HubPusher's artifact keeps it too."""
     with tf.io.gfile.GFile(os.path.join(folder, CARD)) as file:
         return file.read()
 
