@@ -219,6 +219,12 @@ def test_stages_that_do_not_belong_together_are_not_exported(stages, tmp_path):
     assert not os.path.exists(tmp_path / "out")
 
 
+def test_an_output_that_can_not_be_written_is_named(stages, tmp_path):
+    (tmp_path / "file").write_bytes(b"mine")
+    with pytest.raises(InputError, match="--output=.*file/out can't be written"):
+        export.run(configs.ExportConfig(tokenizer=stages[0], output=str(tmp_path / "file" / "out")))
+
+
 def test_tokenizer_alone_is_exported_with_its_latents_as_features(stages, tmp_path):
     folder = export.run(configs.ExportConfig(tokenizer=stages[0], output=str(tmp_path)))
     model = tf.saved_model.load(folder)

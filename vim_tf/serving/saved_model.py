@@ -1,10 +1,12 @@
 """SavedModels on disk."""
 
+import os
 import re
 
 import tensorflow as tf
 
 from vim_tf import workdir
+from vim_tf.data.files import check_writable
 from vim_tf.serving.signatures import build_signatures
 
 
@@ -20,12 +22,13 @@ def export(folder, tokenizer, language_model="", sampling_batch_size=16):
         sampling_batch_size: int, samples that `generate` draws at once.
 
     Raises:
-        InputError: a stage is missing, or the two don't belong together.
+        InputError: a stage is missing, the two don't belong together, or the folder can't be written.
     """
     stages = {"tokenizer": (tokenizer, workdir.load_tokenizer(tokenizer))}
     if language_model:
         loaded = workdir.load_language_model(language_model, stages["tokenizer"][1])
         stages["language_model"] = (language_model, loaded)
+    check_writable(os.path.dirname(folder.rstrip("/")) or ".")
     module, signatures = build_signatures(
         *(model for _, model in stages.values()), sampling_batch_size=sampling_batch_size
     )
