@@ -20,6 +20,7 @@ INSTALL_REQUIRES = [
     "importlib-resources>=6",  # tensorflow-datasets imports it for imagenet2012 and doesn't declare it
     # Keras' trainer is overridden in places that a minor release may change.
     "keras>=3.15.1,<3.16",
+    "jinja2>=3.1",
     "matplotlib>=3.8",
     "numpy>=1.26",
     "pillow>=10",
@@ -56,6 +57,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["vim_tf", "vim_tf.*", "pipelines", "pipelines.*"]),
+    package_data={"vim_tf.evaluation.report": ["style.css", "templates/*.html"]},
     # The native parts of the pipelines that load on glibc 2.36 have wheels up to Python 3.11.
     python_requires=">=3.11,<3.12",
     install_requires=INSTALL_REQUIRES,

@@ -208,3 +208,17 @@ def test_set_up_leaves_a_folder_alone_that_is_no_virtual_environment(checkout):
     assert done.returncode == 2
     assert done.stderr.startswith("Error: .venv is in the way")
     assert (checkout / ".venv" / "precious.txt").exists()
+
+
+def test_files_that_are_no_modules_are_packaged(tmp_path):
+    """Built, since what `package_data` leaves out is missing only once the package is installed."""
+    shutil.copytree(ROOT / "vim_tf", tmp_path / "vim_tf", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    build = [sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", "built"]
+    subprocess.run(build, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+
+    def files(folder):
+        return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+    assert files(tmp_path / "built" / "vim_tf") == files(tmp_path / "vim_tf")

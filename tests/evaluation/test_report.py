@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from vim_tf.evaluation.pictures import Picture
 from vim_tf.evaluation.report import format_value, write_report
-from vim_tf.evaluation.report.sections import metric_order
+from vim_tf.evaluation.report.views import metric_order
 from vim_tf.evaluation.results import EvaluationResult
 
 VOID = {"meta", "link", "img", "br", "wbr"}
@@ -75,16 +75,17 @@ def write(tmp_path, image):
 
 def test_it_shows_what_was_measured_and_when(write):
     text = Page(write()).text
-    for part in ("Digits", "All of it.", "02 January 2026, 03:04 UTC", "number of images200", "tokenizerchecksumabc"):
+    for part in ("Digits", "All of it.", "02 January 2026, 03:04 UTC", "number of images200", "tokenizer checksumabc"):
         assert part in text
 
 
 def test_values_stand_beside_those_of_real_images(write):
-    assert "3.250lower is betterreal images: 1.500" in Page(write()).text
+    text = Page(write()).text
+    assert "Samples: Fréchet distance ↓lower is better 3.2501.500" in text
 
 
 def test_a_metric_that_is_not_finite_is_a_dash(write):
-    assert "reconstruction/psnrPeak signal-to-noise ratio of reconstructions. \N{EN DASH} dB" in Page(write()).text
+    assert "Reconstructions: PSNR ↑higher is better \N{EN DASH} dB" in Page(write()).text
 
 
 def test_pictures_are_inside_the_file(write, image):
@@ -126,10 +127,35 @@ def test_curves_with_values_in_few_lines_are_drawn(write):
     assert "measured once, at step 2" in page.text
 
 
-def test_learning_rate_comes_after_losses(write):
-    lines = [{"step": step, "a/learning_rate": 0.1, "a/loss": 1.0} for step in (1, 2)]
-    text = Page(write(curves={"Stage": lines})).text
-    assert text.index("a/loss") < text.index("a/learning_rate")
+def test_images_come_first_then_the_short_table_then_what_explains_it(write, image):
+    first = Picture("Samples", image, "noise", "", (), 2)
+    second = Picture("Reconstructions", image, "noise", "", (), 2)
+    text = Page(write(pictures={"reconstruction/examples": second, "generation/samples": first})).text
+    parts = ["Samples", "Reconstructions", "This model", "All 3 values", "Conditions", "Training: Tokenizer", "Lineage"]
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+
+
+def test_curves_are_grouped_by_what_they_say(write):
+    names = [
+        "tokenizer/learning_rate",
+        "codebook/window_usage",
+        "tokenizer/images_per_second",
+        "language_model/validation_bits_per_token",
+        "tokenizer/gradient_norm",
+        "tokenizer/codebook_loss",
+        "reconstruction/psnr",
+    ]
+    lines = [{"step": step, **dict.fromkeys(names, 0.1)} for step in (1, 2)]
+    text = Page(write(curves={"Stage": lines}, metrics={}, conditions={})).text
+    text = text[text.index("Training: Stage") :]
+    expected = ["losses", "tokenizer/codebook_loss", "quality", "language_model/validation_bits_per_token"]
+    expected += ["reconstruction/psnr", "codebook", "codebook/window_usage", "speed and schedule"]
+    expected += ["tokenizer/learning_rate", "tokenizer/images_per_second", "tokenizer/gradient_norm"]
+    places = []
+    for part in expected:
+        places.append(text.index(part, places[-1] + 1 if places else 0))
+    assert places == sorted(places)
 
 
 def test_empty_parts_are_left_out(write):

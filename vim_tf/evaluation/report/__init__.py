@@ -1,18 +1,8 @@
 """The report of an evaluation, and several put side by side: HTML files that need nothing else."""
 
+from vim_tf.evaluation.report import views
 from vim_tf.evaluation.report.comparison import write_comparison
-from vim_tf.evaluation.report.page import write_page
-from vim_tf.evaluation.report.sections import (
-    curve_section,
-    depth_section,
-    format_value,
-    histogram_section,
-    lineage_section,
-    metric_section,
-    picture_section,
-    rows_section,
-    verdict_section,
-)
+from vim_tf.evaluation.report.page import format_value, write_page
 
 __all__ = ["format_value", "write_comparison", "write_report"]
 
@@ -23,7 +13,7 @@ _PAPER_NOTE = (
 
 
 def write_report(path, title, result, curves, lineage=None, subtitle="", paper_rows=(), refused=None, created=None):
-    """Writes the report.
+    """Writes the report: images first, then the metrics that matter, then all that explains them.
 
     Args:
         path: str, of the HTML file.
@@ -33,25 +23,28 @@ def write_report(path, title, result, curves, lineage=None, subtitle="", paper_r
             step and `stage/name` -> float.
         lineage: dict from what something is to where it came from, str or nested dict (folded); shown at the end.
         subtitle: str, what was measured, in a sentence.
-        paper_rows: list of (model, dict from metric name to float), which stand beside ours.
+        paper_rows: list of (model, dict from metric name to float), which are shown next to ours.
         refused: list of str, the gates that the model missed, empty if it passed them all; None = there were none.
         created: datetime; None = now.
     """
-    sections = [
-        verdict_section(refused),
-        metric_section(result.metrics, result.conditions),
-        _paper_section(result.metrics, paper_rows),
-        *(picture_section(picture) for picture in result.pictures.values()),
-        depth_section(result),
-        *(histogram_section(name, counts) for name, counts in result.histograms.items()),
-        *(curve_section(heading, lines, f"c{index}") for index, (heading, lines) in enumerate(curves.items())),
-        lineage_section(lineage or {}),
-    ]
-    write_page(path, title, subtitle, sections, created)
+    write_page(
+        path,
+        "report.html",
+        title,
+        subtitle,
+        created,
+        refused=refused,
+        images=views.image_views(result.pictures),
+        summary=views.summary_rows(result.metrics),
+        metrics=views.metric_rows(result.metrics, result.conditions),
+        paper=_paper_table(result.metrics, paper_rows),
+        plot_sections=views.plot_sections(result, curves),
+        lineage=views.lineage_view(lineage),
+    )
 
 
-def _paper_section(metrics, rows):
+def _paper_table(metrics, rows):
     if not rows:
-        return ""
+        return None
     names = list(dict.fromkeys(name for _, values in rows for name in values))
-    return rows_section("The paper's models", names, [("this run", metrics), *rows], _PAPER_NOTE)
+    return views.model_rows("The paper's models", names, [("this run", metrics), *rows], _PAPER_NOTE)

@@ -4,8 +4,8 @@ import os
 
 from vim_tf.errors import InputError
 from vim_tf.evaluation import conditions, results
-from vim_tf.evaluation.report.page import text, write_page
-from vim_tf.evaluation.report.sections import metric_order, rows_section
+from vim_tf.evaluation.report.page import words, write_page
+from vim_tf.evaluation.report.views import metric_order, model_rows
 
 
 def write_comparison(path, folders):
@@ -32,13 +32,11 @@ def write_comparison(path, folders):
         (label, {name: metrics[name] for name in compared if name in metrics})
         for label, (metrics, _) in zip(labels, runs, strict=True)
     ]
-    sections = [
-        rows_section(
-            stage.replace("_", " ").capitalize(), [name for name in compared if name.startswith(f"{stage}/")], rows
-        )
-        for stage in dict.fromkeys(name.partition("/")[0] for name in compared)
+    tables = [
+        model_rows(words(stage).capitalize(), [name for name in compared if _stage(name) == stage], rows)
+        for stage in dict.fromkeys(map(_stage, compared))
     ]
-    write_page(path, "Comparison", f"{len(folders)} evaluations", [*sections, _refusals(refused)])
+    write_page(path, "comparison.html", "Comparison", f"{len(folders)} evaluations", tables=tables, refused=refused)
     return {name: [values.get(name) for _, values in rows] for name in compared}, refused
 
 
@@ -71,16 +69,3 @@ def _differences(name, labels, runs):
     ]
     (_, first), *others = having
     return [f"{label}: {difference}" for label, other in others for difference in conditions.differences(other, first)]
-
-
-def _refusals(refused):
-    if not refused:
-        return ""
-    items = "".join(
-        f'<li><span class="name">{text(name)}</span><span class="refused">{text("; ".join(lines))}</span></li>'
-        for name, lines in refused.items()
-    )
-    return (
-        "<section><h2>Not compared</h2><p>These were measured under different conditions, named with the value of the "
-        f"run and that of the first.</p><ul>{items}</ul></section>"
-    )
