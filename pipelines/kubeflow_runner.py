@@ -52,19 +52,12 @@ def run(config):
     machine.cpu_limit, machine.memory_limit = config.cpu_limit, config.memory_limit
     if config.accelerator:
         machine.accelerator.type, machine.accelerator.count = config.accelerator, config.accelerator_count
-    root = config.pipeline_root.rstrip("/")
     created = pipeline.create_pipeline(
-        pipeline_root=f"{root}/artifacts",
-        # The platform keeps its own.
-        metadata_connection_config=None,
-        serving_folder=f"{root}/serving",
-        hub_folder=f"{root}/hub",
-        training_folder=f"{root}/training",
-        beam_pipeline_args=list(config.beam_pipeline_args),
-        own_resolvers=False,
-        parameter=parameter,
-        training_platform=machine,
-        **settings.pipeline_arguments(config),
+        settings.contents(config),
+        settings.Folders.below(config.pipeline_root.rstrip("/")),
+        settings.Platform(
+            list(config.beam_pipeline_args), own_resolvers=False, parameter=parameter, training_machine=machine
+        ),
     )
     runner_config = KubeflowV2DagRunnerConfig(
         display_name=config.name, default_image=config.image, use_pipeline_spec_2_1=True

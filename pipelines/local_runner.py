@@ -59,20 +59,17 @@ def _run(config, output):
     from pipelines import execution, housekeeping, pipeline, publish
 
     publish.check_free(output)
-    serving_folder = os.path.join(output, "serving")
-    publish.remove_unfinished_pushes(serving_folder)
+    folders = settings.Folders.below(output)
+    publish.remove_unfinished_pushes(folders.serving)
     for name in housekeeping.close_killed_executions(output):
         console.say(f"An earlier run ended in {name}; this one goes on from there.")
     created = pipeline.create_pipeline(
-        pipeline_root=os.path.join(output, "artifacts"),
-        metadata_connection_config=sqlite_metadata_connection_config(
-            os.path.join(output, "metadata", "metadata.sqlite")
+        settings.contents(config),
+        folders,
+        settings.Platform(
+            BEAM_PIPELINE_ARGS,
+            sqlite_metadata_connection_config(os.path.join(output, "metadata", "metadata.sqlite")),
         ),
-        serving_folder=serving_folder,
-        hub_folder=os.path.join(output, "hub"),
-        training_folder=os.path.join(output, "training"),
-        beam_pipeline_args=BEAM_PIPELINE_ARGS,
-        **settings.pipeline_arguments(config),
     )
     part = None
     if config.from_node or config.to_node:

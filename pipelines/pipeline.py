@@ -22,91 +22,36 @@ from pipelines.components.serving_check import ServingCheck
 from pipelines.components.token_materializer import TokenMaterializer
 
 
-def create_pipeline(
-    name,
-    pipeline_root,
-    metadata_connection_config,
-    serving_folder,
-    training_folder,
-    data,
-    span,
-    version,
-    input_fingerprint,
-    file_fingerprints,
-    num_shards,
-    min_image_side,
-    max_duplicates,
-    views,
-    view_scale,
-    tokenizer,
-    language_model,
-    evaluation,
-    linear_probe_flags,
-    linear_probe,
-    sampling,
-    gates,
-    export_sampling_batch_size,
-    code_version,
-    beam_pipeline_args,
-    hub_folder,
-    licence="",
-    warm_start=False,
-    own_resolvers=True,
-    parameter=lambda name, value: value,
-    training_platform=None,
-):
+def create_pipeline(what, folders, platform):
     """The pipeline; everything it depends on is an argument.
 
     Args:
-        name: str, under which the metadata store keeps the runs.
-        pipeline_root: folder of the artifacts.
-        metadata_connection_config: where the metadata store is.
-        serving_folder: folder that gets <version>/ of a blessed model.
-        training_folder: folder of unfinished trainings, which a later run continues.
-        data: dict of a DataConfig, the images.
-        span, version: int, of the images.
-        input_fingerprint: str that changes when the images do.
-        file_fingerprints: dict from tokenizer, language_model, linear_probe and evaluation to a str that changes when
-            files do that their settings name.
-        num_shards: files per split.
-        min_image_side: smallest height and width in pixels of an image.
-        max_duplicates: validation images that may be in the training split too.
-        views, view_scale: what is kept of each image for the language model, as in an EncodeConfig.
-        tokenizer, language_model: dicts of a TokenizerTrainConfig and a LanguageModelTrainConfig.
-        linear_probe_flags: str, flags of a linear probe for the evaluation, a line each; empty = none.
-        linear_probe: dict of a LinearProbeTrainConfig whose accuracy is measured for each class; None = no probe.
-        evaluation, sampling, gates: dicts of an EvaluationConfig, a SamplingConfig and a GateConfig.
-        export_sampling_batch_size: samples that the served sampler draws at once.
-        code_version: str; another version takes nothing from the cache.
-        beam_pipeline_args: list of str, for Beam's runner.
-        hub_folder: folder that gets the pushed model as a TF Hub module.
-        licence: str, of the model, for its card.
-        warm_start: whether the tokenizer's training starts from the last blessed tokenizer.
-        own_resolvers: whether the last blessed model is looked up by the strategies of `pipelines.resolvers`, which
-            keep the cache; False where the platform knows TFX's alone.
-        parameter: function of a name and an int or str that may make a runtime parameter of it, with it as default.
-        training_platform: the platform's description of the machines of both trainings; None = its own choice.
+        what: settings.Contents.
+        folders: settings.Folders.
+        platform: settings.Platform.
 
     Returns:
         tfx.orchestration.pipeline.Pipeline.
     """
-    size = {name: tokenizer["model"][name] for name in ("height", "width")}
-    source = {"data": data, "span": span, "version": version, "input_fingerprint": input_fingerprint, **size}
-    ingestion = _ingestion(source, parameter("num_shards", num_shards), min_image_side, max_duplicates, code_version)
+    ingestion = _ingestion(what, platform)
     example_gen, *_, anomaly_check = ingestion
     examples = example_gen.outputs["examples"]
 
-    training = {"training_folder": training_folder, "code_version": code_version, "files": file_fingerprints}
-    trainer = functools.partial(_trainer, settings=training, parameter=parameter, platform=training_platform)
+    training = {
+        "training_folder": folders.training,
+        "code_version": what.code_version,
+        "files": what.file_fingerprints,
+    }
+    trainer = functools.partial(_trainer, settings=training, platform=platform)
     warm_start_resolver = None
-    if warm_start:
+    if what.warm_start:
         warm_start_resolver = _warm_start_resolver(
-            own_resolvers, examples, _canonical(_custom_config(tokenizer, training))
+            platform, examples, _canonical(_custom_config(what.tokenizer, training))
         )
     tokenizer_trainer = trainer(
         "TokenizerTrainer",
         "train_tokenizer",
-        tokenizer,
+        what.tokenizer,
         examples=examples,
         base_model=warm_start_resolver and warm_start_resolver.outputs["model"],
     )
@@ -114,67 +59,74 @@ def create_pipeline(
     token_materializer = TokenMaterializer(
         examples=examples,
         tokenizer=tokenizer_trainer.outputs["model"],
-        batch_size=evaluation["batch_size"],
-        views=views,
-        view_scale=view_scale,
-        max_unreadable_fraction=data["max_unreadable_fraction"],
-        code_version=code_version,
+        batch_size=what.evaluation["batch_size"],
+        views=what.views,
+        view_scale=what.view_scale,
+        max_unreadable_fraction=what.data["max_unreadable_fraction"],
+        code_version=what.code_version,
     )
     language_model_trainer = trainer(
         "LanguageModelTrainer",
         "train_language_model",
-        language_model,
-        more_settings={"sampling_batch_size": export_sampling_batch_size},
+        what.language_model,
+        more_settings={"sampling_batch_size": what.export_sampling_batch_size},
         examples=token_materializer.outputs["tokens"],
         base_model=tokenizer_trainer.outputs["model"],
     )
     model = language_model_trainer.outputs["model"]
 
-    baseline_resolver = _baseline_resolver(own_resolvers, model)
+    baseline_resolver = _baseline_resolver(platform, model)
     evaluator = GenerativeEvaluator(
         examples=examples,
         tokenizer=tokenizer_trainer.outputs["model_run"],
         language_model=language_model_trainer.outputs["model_run"],
         model=model,
-        evaluation_config=parameter("evaluation", _canonical(evaluation)),
-        linear_probe_flags=linear_probe_flags,
-        sampling_config=parameter("sampling", _canonical(sampling)),
-        gates=parameter("gates", _canonical(gates)),
-        file_fingerprint=file_fingerprints["evaluation"],
-        code_version=code_version,
+        evaluation_config=platform.parameter("evaluation", _canonical(what.evaluation)),
+        linear_probe_flags=what.linear_probe_flags,
+        sampling_config=platform.parameter("sampling", _canonical(what.sampling)),
+        gates=platform.parameter("gates", _canonical(what.gates)),
+        file_fingerprint=what.file_fingerprints["evaluation"],
+        code_version=what.code_version,
         baseline_model=baseline_resolver.outputs["model"],
     )
-    card = {"name": name, "licence": licence, "input_fingerprint": input_fingerprint, "code_version": code_version}
-    serving_check, *pushers = _release(model, examples, evaluator, serving_folder, hub_folder, card)
+    probe = _probe_components(what.linear_probe, trainer, examples, model) if what.linear_probe else []
+    serving_check, *pushers = _release(model, examples, evaluator, what, folders)
     return Pipeline(
-        pipeline_name=name,
-        pipeline_root=pipeline_root,
+        pipeline_name=what.name,
+        pipeline_root=folders.artifacts,
         components=[
             *ingestion,
             *([warm_start_resolver] if warm_start_resolver else []),
             tokenizer_trainer,
             token_materializer,
             language_model_trainer,
-            *(_probe_components(linear_probe, trainer, examples, model) if linear_probe else []),
+            *probe,
             serving_check,
             baseline_resolver,
             evaluator,
             *pushers,
         ],
         enable_cache=True,
-        metadata_connection_config=metadata_connection_config,
-        beam_pipeline_args=beam_pipeline_args,
+        metadata_connection_config=platform.metadata_connection_config,
+        beam_pipeline_args=platform.beam_pipeline_args,
     )
 
 
-def _ingestion(source, num_shards, min_image_side, max_duplicates, code_version):
+def _ingestion(what, platform):
     """From images to examples that nothing is known against: ImageExampleGen first, AnomalyCheck last."""
     example_gen = ImageExampleGen(
-        **source | {"data": _canonical(source["data"])}, num_shards=num_shards, code_version=code_version
+        data=_canonical(what.data),
+        span=what.span,
+        version=what.version,
+        input_fingerprint=what.input_fingerprint,
+        height=what.tokenizer["model"]["height"],
+        width=what.tokenizer["model"]["width"],
+        num_shards=platform.parameter("num_shards", what.num_shards),
+        code_version=what.code_version,
     )
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(examples=examples, stats_options=_statistics_options())
-    schema_gen = ImageSchema(examples=examples, min_image_side=min_image_side, code_version=code_version)
+    schema_gen = ImageSchema(examples=examples, min_image_side=what.min_image_side, code_version=what.code_version)
     schema_gen = schema_gen.with_id("SchemaGen")
     example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
@@ -182,21 +134,21 @@ def _ingestion(source, num_shards, min_image_side, max_duplicates, code_version)
     anomaly_check = AnomalyCheck(
         examples=examples,
         anomalies=example_validator.outputs["anomalies"],
-        max_duplicates=max_duplicates,
-        code_version=code_version,
+        max_duplicates=what.max_duplicates,
+        code_version=what.code_version,
     )
     return [example_gen, statistics_gen, schema_gen, example_validator, anomaly_check]
 
 
-def _release(model, examples, evaluator, serving_folder, hub_folder, card):
+def _release(model, examples, evaluator, what, folders):
     """What stands between a measured model and its users: ServingCheck, Pusher, HubPusher."""
-    serving_check = ServingCheck(model=model, code_version=card["code_version"])
+    serving_check = ServingCheck(model=model, code_version=what.code_version)
     pusher = Pusher(
         model=model,
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=serving_check.outputs["blessing"],
         push_destination=pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=serving_folder)
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=folders.serving)
         ),
     )
     hub_pusher = HubPusher(
@@ -205,16 +157,19 @@ def _release(model, examples, evaluator, serving_folder, hub_folder, card):
         serving_blessing=serving_check.outputs["blessing"],
         examples=examples,
         evaluation=evaluator.outputs["evaluation"],
-        hub_folder=hub_folder,
-        **card,
+        hub_folder=folders.hub,
+        name=what.name,
+        licence=what.licence,
+        input_fingerprint=what.input_fingerprint,
+        code_version=what.code_version,
     )
     return [serving_check, pusher, hub_pusher]
 
 
-def _trainer(name, run_fn, config, settings, parameter, platform, more_settings=None, **inputs):
+def _trainer(name, run_fn, config, settings, platform, more_settings=None, **inputs):
     train_args = trainer_pb2.TrainArgs(splits=["train"], num_steps=config["training"]["total_steps"])
     text = json_format.MessageToJson(train_args, preserving_proto_field_name=True, indent=None)
-    adjustable = parameter(f"{config['task']}_train_args", text)
+    adjustable = platform.parameter(f"{config['task']}_train_args", text)
     trainer = Trainer(
         run_fn=f"pipelines.run_fns.{run_fn}",
         train_args=train_args if adjustable is text else adjustable,
@@ -222,7 +177,7 @@ def _trainer(name, run_fn, config, settings, parameter, platform, more_settings=
         custom_config=_custom_config(config, settings) | (more_settings or {}),
         **inputs,
     ).with_id(name)
-    return trainer.with_platform_config(platform) if platform else trainer
+    return trainer.with_platform_config(platform.training_machine) if platform.training_machine else trainer
 
 
 def _custom_config(config, settings):
@@ -253,23 +208,25 @@ def _probe_components(config, trainer, examples, model):
     return probe_trainer, evaluator.with_id("ClassEvaluator")
 
 
-def _warm_start_resolver(own_resolvers, examples, trainer_settings):
-    if not own_resolvers:
-        return Resolver(strategy_class=LatestBlessedModelStrategy, **_blessed_channels()).with_id("WarmStartResolver")
-    return Resolver(
-        strategy_class=resolvers.LastBlessedModelOfOtherTraining,
+def _warm_start_resolver(platform, examples, trainer_settings):
+    return _resolver(
+        "WarmStartResolver",
+        platform,
+        resolvers.LastBlessedModelOfOtherTraining,
         config={"trainer": "TokenizerTrainer", "custom_config": trainer_settings},
         examples=examples,
-        **_blessed_channels(),
-    ).with_id("WarmStartResolver")
-
-
-def _baseline_resolver(own_resolvers, candidate):
-    if not own_resolvers:
-        return Resolver(strategy_class=LatestBlessedModelStrategy, **_blessed_channels()).with_id("BaselineResolver")
-    return Resolver(strategy_class=resolvers.LastOtherBlessedModel, candidate=candidate, **_blessed_channels()).with_id(
-        "BaselineResolver"
     )
+
+
+def _baseline_resolver(platform, candidate):
+    return _resolver("BaselineResolver", platform, resolvers.LastOtherBlessedModel, candidate=candidate)
+
+
+def _resolver(name, platform, strategy, **arguments):
+    """Looks a blessed model up by a strategy of ours or, where the platform knows only TFX's, by that."""
+    if not platform.own_resolvers:
+        strategy, arguments = LatestBlessedModelStrategy, {}
+    return Resolver(strategy_class=strategy, **arguments, **_blessed_channels()).with_id(name)
 
 
 def _blessed_channels():

@@ -1,9 +1,102 @@
-"""A pipeline's config to the arguments of `pipeline.create_pipeline` that no platform decides."""
+"""What a pipeline does, where it keeps things and on what it runs: what `pipeline.create_pipeline` takes."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 from vim_tf import config as configs
 from vim_tf import flags
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a pipeline does; the same on every platform.
+
+    Attributes:
+        name: str, under which the metadata store keeps the runs.
+        data: dict of a DataConfig, the images.
+        span, version: int, of the images.
+        input_fingerprint: str that changes when the images do.
+        file_fingerprints: dict from tokenizer, language_model, linear_probe and evaluation to a str that changes when
+            files do that their settings name.
+        num_shards: files per split.
+        min_image_side: smallest height and width in pixels of an image.
+        max_duplicates: validation images that may be in the training split too.
+        views, view_scale: what is kept of each image for the language model, as in an EncodeConfig.
+        tokenizer, language_model: dicts of a TokenizerTrainConfig and a LanguageModelTrainConfig.
+        evaluation, sampling, gates: dicts of an EvaluationConfig, a SamplingConfig and a GateConfig.
+        linear_probe_flags: str, flags of a linear probe for the evaluation, a line each; empty = none.
+        linear_probe: dict of a LinearProbeTrainConfig whose accuracy is measured for each class; None = no probe.
+        export_sampling_batch_size: samples that the served sampler draws at once.
+        code_version: str; another version takes nothing from the cache.
+        licence: str, of the model, for its card.
+        warm_start: whether the tokenizer's training starts from the last blessed tokenizer.
+    """
+
+    name: str
+    data: dict
+    span: int
+    version: int
+    input_fingerprint: str
+    file_fingerprints: dict
+    num_shards: int
+    min_image_side: int
+    max_duplicates: int
+    views: str
+    view_scale: float
+    tokenizer: dict
+    language_model: dict
+    evaluation: dict
+    sampling: dict
+    gates: dict
+    linear_probe_flags: str
+    linear_probe: dict | None
+    export_sampling_batch_size: int
+    code_version: str
+    licence: str
+    warm_start: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Folders:
+    """Where a pipeline keeps things.
+
+    Attributes:
+        artifacts: of the runs.
+        training: unfinished trainings, which a later run continues.
+        serving: gets <version>/ of a blessed model.
+        hub: gets the pushed model as a TF Hub module.
+    """
+
+    artifacts: str
+    training: str
+    serving: str
+    hub: str
+
+    @classmethod
+    def below(cls, root):
+        """All of them in one folder."""
+        return cls(**{field.name: f"{root}/{field.name}" for field in dataclasses.fields(cls)})
+
+
+@dataclasses.dataclass(frozen=True)
+class Platform:
+    """On what a pipeline runs.
+
+    Attributes:
+        beam_pipeline_args: list of str, for Beam's runner.
+        metadata_connection_config: where the metadata store is; None = the platform keeps its own.
+        own_resolvers: whether the last blessed model is looked up by the strategies of `pipelines.resolvers`, which
+            keep the cache; False where the platform knows only TFX's.
+        parameter: function of a name and an int or str that may make a runtime parameter of it, with it as default.
+        training_machine: the platform's description of the machines of both trainings; None = its own choice.
+    """
+
+    beam_pipeline_args: list
+    metadata_connection_config: Any = None
+    own_resolvers: bool = True
+    parameter: Callable = lambda name, value: value
+    training_machine: Any = None
 
 
 def stage_configs(config):
@@ -33,14 +126,14 @@ def stage_configs(config):
     return dataclasses.replace(tokenizer, data=config.data), language_model
 
 
-def pipeline_arguments(config):
-    """Keyword arguments of `pipeline.create_pipeline`, without the places and the platform's.
+def contents(config):
+    """What the pipeline of a config does.
 
     Args:
         config: PipelineConfig.
 
     Returns:
-        dict.
+        Contents.
 
     Raises:
         InputError: there is no such span or version of the images.
@@ -50,30 +143,30 @@ def pipeline_arguments(config):
     data, span, version = spans.resolve(config.data, config.span, config.version)
     tokenizer, language_model = stage_configs(dataclasses.replace(config, data=data))
     probe = _probe_config(config, data)
-    return {
-        "name": config.name,
-        "data": configs.to_dict(data),
-        "span": span,
-        "version": version,
-        "input_fingerprint": fingerprints.source_fingerprint(data.source, configs.SPLITS),
-        "file_fingerprints": _file_fingerprints(config, tokenizer, language_model),
-        "num_shards": config.num_shards,
-        "min_image_side": config.min_image_side,
-        "max_duplicates": config.max_duplicates,
-        "views": config.views,
-        "view_scale": config.view_scale,
-        "tokenizer": configs.to_dict(tokenizer),
-        "language_model": configs.to_dict(language_model),
-        "evaluation": configs.to_dict(config.evaluation),
-        "sampling": configs.to_dict(config.sampling),
-        "linear_probe_flags": "\n".join(changed_flags(probe)) if "linear_probe" in config.evaluation.kind else "",
-        "linear_probe": configs.to_dict(probe) if config.probe_classes else None,
-        "gates": configs.to_dict(config.gates),
-        "export_sampling_batch_size": config.export_sampling_batch_size,
-        "code_version": fingerprints.code_version(),
-        "licence": config.licence,
-        "warm_start": config.warm_start,
-    }
+    return Contents(
+        name=config.name,
+        data=configs.to_dict(data),
+        span=span,
+        version=version,
+        input_fingerprint=fingerprints.source_fingerprint(data.source, configs.SPLITS),
+        file_fingerprints=_file_fingerprints(config, tokenizer, language_model),
+        num_shards=config.num_shards,
+        min_image_side=config.min_image_side,
+        max_duplicates=config.max_duplicates,
+        views=config.views,
+        view_scale=config.view_scale,
+        tokenizer=configs.to_dict(tokenizer),
+        language_model=configs.to_dict(language_model),
+        evaluation=configs.to_dict(config.evaluation),
+        sampling=configs.to_dict(config.sampling),
+        gates=configs.to_dict(config.gates),
+        linear_probe_flags="\n".join(changed_flags(probe)) if "linear_probe" in config.evaluation.kind else "",
+        linear_probe=configs.to_dict(probe) if config.probe_classes else None,
+        export_sampling_batch_size=config.export_sampling_batch_size,
+        code_version=fingerprints.code_version(),
+        licence=config.licence,
+        warm_start=config.warm_start,
+    )
 
 
 def _file_fingerprints(config, tokenizer, language_model):

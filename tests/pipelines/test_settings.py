@@ -1,5 +1,6 @@
 """What the flags of a pipeline make of its trainings' flagfiles."""
 
+import dataclasses
 import pathlib
 
 import pytest
@@ -73,7 +74,7 @@ def test_another_content_of_the_probe_s_flagfile_makes_another_pipeline(tmp_path
         path.write_text(text)
         given = ["--evaluation.kind=linear_probe", f"--linear_probe_flagfile={path}"]
         config = flags.parse(configs.PipelineConfig, ["--flagfile=configs/digits/pipeline.flags", *given])
-        return settings.pipeline_arguments(config)
+        return settings.contents(config)
 
     assert arguments("--training.total_steps=5\n") != arguments("--training.total_steps=6\n")
 
@@ -97,18 +98,18 @@ def test_another_content_of_a_file_that_a_setting_names_makes_another_pipeline(f
         path.write_bytes(content)
         given = f"{flag}{path.parent}".split()
         config = flags.parse(configs.PipelineConfig, ["--flagfile=configs/digits/pipeline.flags", *given])
-        return settings.pipeline_arguments(config)
+        return settings.contents(config)
 
     before, after = arguments(b"1"), arguments(b"22")
-    assert {name for name in before if before[name] != after[name]} == {"file_fingerprints"}
-    changed = {name for name, value in before["file_fingerprints"].items() if after["file_fingerprints"][name] != value}
+    assert dataclasses.replace(after, file_fingerprints=before.file_fingerprints) == before
+    changed = {name for name, value in before.file_fingerprints.items() if after.file_fingerprints[name] != value}
     assert changed == {part}
 
 
 def test_the_probe_s_flags_give_its_config_back(tmp_path):
     given = ["--evaluation.kind=linear_probe", "--linear_probe_flagfile=configs/digits/linear_probe.flags"]
     config = flags.parse(configs.PipelineConfig, ["--flagfile=configs/digits/pipeline.flags", *given])
-    (tmp_path / "probe.flags").write_text(settings.pipeline_arguments(config)["linear_probe_flags"])
+    (tmp_path / "probe.flags").write_text(settings.contents(config).linear_probe_flags)
     parsed = flags.parse(configs.LinearProbeTrainConfig, [f"--flagfile={tmp_path}/probe.flags"])
     expected = flags.parse(
         configs.LinearProbeTrainConfig,
