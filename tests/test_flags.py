@@ -127,6 +127,29 @@ class TestMistakes:
         )
 
 
+class TestNamedSizes:
+    def test_a_size_stands_for_the_numbers_of_the_papers_table_2(self):
+        config = train("--model.encoder.size=base", "--model.decoder.size=large")
+        assert config.model.encoder == configs.TransformerConfig(12, 12, 768, 3072)
+        assert config.model.decoder == configs.TransformerConfig(32, 16, 1280, 5120)
+        given = ["--workdir=w", "--tokens=t", "--model.size=large"]
+        model = flags.parse(configs.LanguageModelTrainConfig, given).model
+        assert (model.num_layers, model.num_heads, model.hidden_dim, model.mlp_dim) == (36, 32, 2048, 8192)
+
+    def test_of_a_size_and_a_number_the_later_one_counts(self):
+        assert train("--model.encoder.size=base", "--model.encoder.num_layers=2").model.encoder.num_layers == 2
+        assert train("--model.encoder.num_layers=2", "--model.encoder.size=base").model.encoder.num_layers == 12
+
+    def test_an_unknown_size_is_refused_with_the_allowed_ones(self):
+        message = refusal(TRAIN, "--workdir=w", "--model.encoder.size=huge")
+        assert message == "flag --model.encoder.size=huge: value should be one of <small|base|large>"
+
+    def test_help_shows_the_sizes(self):
+        assert "--model.decoder.size= [small | base | large]" in flags.help_text(TRAIN, "Trains.")
+        help = flags.help_text(configs.LanguageModelTrainConfig, "Trains.")
+        assert "--model.size= [base | large] num_layers, num_heads, hidden_dim, mlp_dim of" in " ".join(help.split())
+
+
 class TestFlagfiles:
     @pytest.fixture
     def write(self, tmp_path):
@@ -151,6 +174,50 @@ class TestFlagfiles:
         inner = write("inner.flags", "--training.seed=3\n--training.batch_size=8\n")
         config = train(write("outer.flags", f"--training.total_steps=5\n{inner}\n--training.batch_size=16\n"))
         assert (config.training.seed, config.training.batch_size, config.training.total_steps) == (3, 16, 5)
+
+    def test_a_nested_file_is_looked_for_next_to_the_file_that_names_it(self, write, tmp_path, monkeypatch, capsys):
+        (tmp_path / "sub").mkdir()
+        (tmp_path / "elsewhere").mkdir()
+        write("seed.flags", "--training.seed=9\n")
+        write("sub/seed.flags", "--training.seed=3\n")
+        outer = write("sub/outer.flags", "--flagfile=seed.flags\n--flagfile=../batch.flags\n")
+        write("batch.flags", "--training.batch_size=8\n")
+        for folder in ("elsewhere", "."):
+            monkeypatch.chdir(tmp_path / folder)
+            config = train(outer)
+            assert (config.training.seed, config.training.batch_size) == (3, 8)
+        assert capsys.readouterr().err == ""
+
+    def test_a_nested_file_is_found_from_the_working_directory_with_one_line_of_notice(
+        self, write, tmp_path, monkeypatch, capsys
+    ):
+        (tmp_path / "sub").mkdir()
+        write("seed.flags", "--training.seed=3\n")
+        outer = write("sub/outer.flags", "--flagfile=seed.flags\n--training.batch_size=8\n--flagfile=seed.flags\n")
+        monkeypatch.chdir(tmp_path)
+        assert train(outer).training.seed == 3
+        notice = f"{tmp_path}/sub/outer.flags: seed.flags is not in its folder and was found from the working directory"
+        assert capsys.readouterr().err.splitlines() == [notice]
+
+    def test_flagfiles_that_a_flagfile_names_as_values_are_found_next_to_it(self, write, tmp_path, monkeypatch):
+        write("stage.flags", "")
+        path = write("pipeline.flags", "--tokenizer_flagfile=stage.flags\n--language_model_flagfile=/there/it.flags\n")
+        monkeypatch.chdir("/")
+        config = flags.parse(configs.PipelineConfig, ["--name=n", "--output=o", path])
+        assert config.tokenizer_flagfile == f"{tmp_path}/stage.flags"
+        assert config.language_model_flagfile == "/there/it.flags"
+
+    def test_paths_of_the_command_line_are_taken_as_they_are(self):
+        given = ["--tokenizer_flagfile=a.flags", "--language_model_flagfile=b.flags"]
+        assert flags.parse(configs.PipelineConfig, ["--name=n", "--output=o", *given]).tokenizer_flagfile == "a.flags"
+
+    def test_a_file_that_reads_itself_is_refused(self, write, tmp_path):
+        write("b.flags", "--flagfile=a.flags\n")
+        assert "reads itself" in refusal(TRAIN, write("a.flags", "--flagfile=b.flags\n"))
+
+    def test_a_missing_nested_file_is_named_with_the_file_that_wants_it(self, write, tmp_path):
+        message = refusal(TRAIN, write("a.flags", "--flagfile=none.flags\n"))
+        assert message.startswith(f"--flagfile={tmp_path}/none.flags (named in {tmp_path}/a.flags) can't be read")
 
     def test_a_missing_file_is_named(self, tmp_path):
         path = tmp_path / "none.flags"

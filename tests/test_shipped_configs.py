@@ -78,6 +78,18 @@ def test_a_shipped_file_parses_and_its_models_build(path, monkeypatch):
 
 
 @pytest.mark.parametrize("path", FLAGFILES, ids=relative)
+def test_a_shipped_file_is_found_from_any_folder_without_a_notice(path, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    parsed(path)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=relative)
+def test_a_shipped_file_has_no_long_line(path):
+    assert max(map(len, path.read_text().splitlines())) <= 120
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=relative)
 def test_a_shipped_file_says_nothing_twice(path):
     names = re.findall(r"^--([\w.]+)", path.read_text(), re.MULTILINE)
     assert sorted(set(names)) == sorted(names)
@@ -86,7 +98,8 @@ def test_a_shipped_file_says_nothing_twice(path):
 @pytest.mark.parametrize("path", FLAGFILES, ids=relative)
 def test_the_command_on_top_of_a_shipped_file_is_valid(path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    command = re.search(r"^# Command:\s+python -m (\S+) (.*?)(\s{2,}|$)", path.read_text(), re.MULTILINE)
+    text = re.sub(r" \\\n#\s+", " ", path.read_text())
+    command = re.search(r"^# Command:\s+python -m (\S+) (.*?)(\s{2,}|$)", text, re.MULTILINE)
     assert command, "the header says no command"
     assert command[1] in ("vim_tf.train", "pipelines.local_runner")
     arguments = shlex.split(command[2])

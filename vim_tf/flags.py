@@ -13,7 +13,7 @@ import typing
 
 from absl import flags
 
-from vim_tf import terminal
+from vim_tf import flagfiles, terminal
 from vim_tf.errors import InputError
 
 
@@ -34,8 +34,11 @@ def parse(config_class, argv):
     defaults = _default_leaves(config_class)
     for name, (field, default) in defaults.items():
         _define(values, name, field, default)
+    sizes = _sizes(config_class)
+    for name, choices in sizes.items():
+        flags.DEFINE_enum(name, None, list(choices), "", flag_values=values)
     flags.DEFINE_bool("help", False, "this text", flag_values=values, short_name="h")
-    left_over = _call(values, ["vim_tf", *argv])
+    left_over = _call(values, ["vim_tf", *_spelled_out(flagfiles.opened_up(argv), sizes)])
     if left_over[1:]:
         raise InputError(f"unexpected argument {left_over[1]!r}; values are given as --name=value")
     chosen = {}
@@ -59,7 +62,7 @@ def choose(name, choices, default, argv):
     """
     values = flags.FlagValues()
     flags.DEFINE_enum(name, default, list(choices), "", flag_values=values)
-    _call(values, ["vim_tf", *argv], known_only=True)
+    _call(values, ["vim_tf", *flagfiles.opened_up(argv)], known_only=True)
     return values[name].value
 
 
@@ -106,10 +109,17 @@ def help_text(config_class, description):
     width = min(shutil.get_terminal_size().columns, 120)
     lines = [*textwrap.wrap(description, width), "", "Flags (--flagfile=<path> reads more of them from a file):"]
     section = ""
+    sizes = _sizes(config_class)
     for name, (field, default) in _default_leaves(config_class).items():
         head = name.rpartition(".")[0]
         if head != section:
             lines.append("")
+            if choices := sizes.get(f"{head}.size"):
+                fields = ", ".join(next(iter(choices.values())))
+                lines += [
+                    f"  --{head}.size= [{' | '.join(choices)}]",
+                    f"      {fields} of a size of the paper, at once",
+                ]
         section = head
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
         choices = typing.get_args(field.type) if typing.get_origin(field.type) is typing.Literal else ()
@@ -141,6 +151,30 @@ def _default_leaves(config_class):
 
     visit(config_class, None, "")
     return leaves
+
+
+def _sizes(config_class, prefix=""):
+    """{dotted name of a flag: {size: {field: value}}} of every section that has named sizes.
+
+    A named size is a short way to write its fields' flags, not a field: a config holds the numbers.
+    """
+    found = {f"{prefix}size": config_class.SIZES} if hasattr(config_class, "SIZES") else {}
+    for field in dataclasses.fields(config_class):
+        if dataclasses.is_dataclass(field.type) and field.metadata["flag"]:
+            found |= _sizes(field.type, f"{prefix}{field.name}.")
+    return found
+
+
+def _spelled_out(argv, sizes):
+    """A command line with each named size as the flags that it stands for, so that later ones win as usual."""
+    for argument in argv:
+        name, _, value = argument.lstrip("-").partition("=")
+        if value in sizes.get(name, ()):
+            yield from (
+                f"--{name.removesuffix('size')}{field}={number}" for field, number in sizes[name][value].items()
+            )
+        else:
+            yield argument
 
 
 def _define(values, name, field, default):
@@ -184,10 +218,8 @@ class _ListParser(flags.ArgumentParser):
 def _call(values, argv, known_only=False):
     try:
         return values(argv, known_only=known_only)
-    except (flags.Error, OSError) as error:
-        raise InputError(_first_line(error).removeprefix("ERROR:: ")) from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"a --flagfile is no text file: {error}") from error
+    except flags.Error as error:
+        raise InputError(_first_line(error)) from error
 
 
 def _build(config_class, chosen, prefix=""):

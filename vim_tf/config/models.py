@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 from vim_tf.config.fields import check, check_choices, check_fraction, check_not_negative, check_positive, setting
 
@@ -11,6 +11,12 @@ from vim_tf.config.fields import check, check_choices, check_fraction, check_not
 class TransformerConfig:
     """Size of a stack of Transformer blocks."""
 
+    # Of the paper's encoders and decoders (table 2), for --model.encoder.size=base.
+    SIZES: ClassVar = {
+        "small": {"num_layers": 8, "num_heads": 8, "hidden_dim": 512, "mlp_dim": 2048},
+        "base": {"num_layers": 12, "num_heads": 12, "hidden_dim": 768, "mlp_dim": 3072},
+        "large": {"num_layers": 32, "num_heads": 16, "hidden_dim": 1280, "mlp_dim": 5120},
+    }
     num_layers: int = setting(8, "Transformer blocks")
     num_heads: int = setting(8, "attention heads")
     hidden_dim: int = setting(512, "width of the residual stream")
@@ -214,6 +220,11 @@ class TokenFacts:
 class LanguageModelConfig(TransformerConfig):
     """VIM, a decoder-only Transformer; the default is VIM-Base."""
 
+    # Of the paper's language models (table 2), for --model.size=large.
+    SIZES: ClassVar = {
+        "base": {"num_layers": 24, "num_heads": 16, "hidden_dim": 1536, "mlp_dim": 6144},
+        "large": {"num_layers": 36, "num_heads": 32, "hidden_dim": 2048, "mlp_dim": 8192},
+    }
     num_layers: int = setting(24, "Transformer blocks")
     num_heads: int = setting(16, "attention heads")
     hidden_dim: int = setting(1536, "width of the residual stream")
