@@ -22,6 +22,7 @@ from vim_tf.models.tokenizer import build_tokenizer
 from vim_tf.probe_inputs import open_probe_inputs
 from vim_tf.sampling.generate import Sampler
 from vim_tf.token_inputs import open_inputs
+from vim_tf.training.alarms import Gap, LowMetric
 from vim_tf.training.best_model import BestModel
 from vim_tf.training.language_model_trainer import LanguageModelTrainer
 from vim_tf.training.linear_probe_trainer import LinearProbeTrainer
@@ -45,8 +46,8 @@ class Stage:
         shown: names of the metrics in the progress line.
         unit: what an example of a batch is called.
         rates: what is counted per second, as `Recorder` takes it; likewise `readings` and `histograms`.
-        alarms: arguments of `LowMetricAlarm`, from `name` on.
-        gap: arguments of `GeneralizationGap`, from `name` on; empty = it isn't measured.
+        low_metrics: tuple of LowMetric, what raises an alarm.
+        gap: Gap between training and validation, or None.
     """
 
     config: Any
@@ -60,8 +61,8 @@ class Stage:
     rates: dict
     readings: dict
     histograms: dict = dataclasses.field(default_factory=dict)
-    alarms: tuple = ()
-    gap: dict = dataclasses.field(default_factory=dict)
+    low_metrics: tuple = ()
+    gap: Any = None
 
 
 def build_stage(config, strategy):
@@ -146,26 +147,26 @@ def _tokenizer_stage(config, strategy):
         rates={"tokenizer/steps_per_second": 1, "tokenizer/images_per_second": settings.batch_size},
         readings=_learning_rates("tokenizer", step_model, discriminator_optimizer),
         histograms={"codebook/counts": lambda: step_model.codebook_monitor.frequencies.numpy()},
-        alarms=_tokenizer_alarms(config.alarms),
+        low_metrics=_tokenizer_alarms(config.alarms),
     )
 
 
 def _tokenizer_alarms(section):
     return (
-        {
-            "name": "codebook/window_usage",
-            "limit": section.min_codebook_usage,
-            "steps": section.codebook_window_steps,
-            "meaning": "most codes are dead; l2-normalised codes of few dimensions (model.quantizer.codebook_dim) or "
+        LowMetric(
+            name="codebook/window_usage",
+            limit=section.min_codebook_usage,
+            steps=section.codebook_window_steps,
+            meaning="most codes are dead; l2-normalised codes of few dimensions (model.quantizer.codebook_dim) or "
             "model.quantizer.restart_unused_steps help",
-        },
-        {
-            "name": "tokenizer/discriminator_loss",
-            "limit": section.min_discriminator_loss,
-            "steps": section.discriminator_steps,
-            "meaning": "the discriminator tells every image and the tokenizer learns nothing from it; a higher "
+        ),
+        LowMetric(
+            name="tokenizer/discriminator_loss",
+            limit=section.min_discriminator_loss,
+            steps=section.discriminator_steps,
+            meaning="the discriminator tells every image and the tokenizer learns nothing from it; a higher "
             "losses.r1_gamma or a losses.lecam_weight holds it back",
-        },
+        ),
     )
 
 
@@ -208,14 +209,14 @@ def _language_model_stage(config, strategy):
             "language_model/tokens_per_second": settings.batch_size * language_model.num_tokens,
         },
         readings=_learning_rates("language_model", step_model),
-        gap={
-            "name": "language_model/generalization_gap",
-            "training": "language_model/bits_per_token",
-            "validation": "language_model/validation_bits_per_token",
-            "limit": config.alarms.max_generalization_gap,
-            "meaning": "the model overfits; more model.dropout or more views of the images (encode_dataset --views, or "
+        gap=Gap(
+            name="language_model/generalization_gap",
+            training="language_model/bits_per_token",
+            validation="language_model/validation_bits_per_token",
+            limit=config.alarms.max_generalization_gap,
+            meaning="the model overfits; more model.dropout or more views of the images (encode_dataset --views, or "
             "--tokenizer with augmentation) help, and training.keep_best_metric keeps the best model in <workdir>/best",
-        },
+        ),
     )
 
 

@@ -46,7 +46,7 @@ def _train(config, strategy, folder):
     """`run` from the data on; what it writes goes to `folder`, and it goes on from `config.workdir`."""
     from vim_tf import stages, workdir
     from vim_tf.training import callbacks, strategies
-    from vim_tf.training.alarms import GeneralizationGap, LowMetricAlarm
+    from vim_tf.training.alarms import GapAlarm, LowMetricAlarm
     from vim_tf.training.checkpoints import Checkpoints
     from vim_tf.training.factored_adam import state_bytes_per_parameter
     from vim_tf.training.recorder import Recorder
@@ -74,12 +74,12 @@ def _train(config, strategy, folder):
     # 5. Train: one epoch of all remaining steps, since the data are endless and callbacks count steps.
     every, total = settings.log_every_steps, settings.total_steps
     recorder = Recorder(folder, start, every, stage.readings, stage.rates, stage.histograms)
-    # Every worker measures the gap, and the chief alone speaks of it.
-    gap = GeneralizationGap(recorder.last, **stage.gap | ({} if is_chief else {"limit": 0})) if stage.gap else None
+    # Every worker measures the gap, and only the chief speaks of it.
+    gap = GapAlarm(stage.gap, recorder.last, prints=is_chief) if stage.gap else None
     validator = callbacks.Validator(start, settings.validate_every_steps, stage.validate, recorder, best, gap)
     shown = [
         callbacks.Progress(start, total, every, config.task, stage.shown, settings.batch_size, stage.unit),
-        *(LowMetricAlarm(start, every, recorder.earlier(alarm["name"]), **alarm) for alarm in stage.alarms),
+        *(LowMetricAlarm(metric, start, every, recorder.earlier(metric.name)) for metric in stage.low_metrics),
     ]
     if start < total:
         step_model.fit(

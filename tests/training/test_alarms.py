@@ -1,12 +1,13 @@
-"""Reports of a training that goes on, but wrong."""
+"""One line for the user where a training continues, but goes wrong."""
 
 import pytest
 
-from vim_tf.training.alarms import GeneralizationGap, LowMetricAlarm
+from vim_tf.training.alarms import Gap, GapAlarm, LowMetric, LowMetricAlarm
 
 
 def lines_of(capsys, values, limit=0.1, steps=2, start_step=0, every=1, earlier=()):
-    alarm = LowMetricAlarm(start_step, every, earlier, "codebook/window_usage", limit, steps, "most codes are dead")
+    metric = LowMetric("codebook/window_usage", limit, steps, "most codes are dead")
+    alarm = LowMetricAlarm(metric, start_step, every, earlier)
     for batch, value in enumerate(values):
         alarm.on_train_batch_end(batch, {"codebook/window_usage": value})
     return [line for line in capsys.readouterr().err.splitlines() if line]
@@ -62,7 +63,7 @@ def test_a_resumed_run_counts_the_steps_before_it(capsys, earlier, since):
 
 def gap_of(recorded, limit=0.5):
     names = ("language_model/generalization_gap", "language_model/bits_per_token", "language_model/validation_bits")
-    return GeneralizationGap(recorded.get, *names, limit, "the model overfits")
+    return GapAlarm(Gap(*names, limit, "the model overfits"), recorded.get)
 
 
 def validated(gap, step, bits):

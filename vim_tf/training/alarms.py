@@ -1,31 +1,61 @@
-"""Reports of a training that goes on, but wrong."""
+"""One line for the user where a training continues, but goes wrong."""
 
+import dataclasses
 import sys
 
 from vim_tf.training.callbacks import StepCallback
 
 
-class GeneralizationGap:
-    """How much worse a validation is than the training, and one line for the run once that is too much.
+@dataclasses.dataclass(frozen=True)
+class Gap:
+    """How far a validation may be worse than the training.
+
+    Attributes:
+        name: metric of the gap, in the unit of the other two.
+        training, validation: names of the metrics that are compared; lower is better.
+        limit: float; 0 = no alarm.
+        meaning: what a gap over the limit means and what to do.
+    """
+
+    name: str
+    training: str
+    validation: str
+    limit: float
+    meaning: str
+
+
+@dataclasses.dataclass(frozen=True)
+class LowMetric:
+    """How long a metric may stay under a limit.
+
+    Attributes:
+        name: metric.
+        limit: float; 0 = no alarm.
+        steps: int, steps in a row under the limit that raise the alarm.
+        meaning: what it means and what to do.
+    """
+
+    name: str
+    limit: float
+    steps: int
+    meaning: str
+
+
+class GapAlarm:
+    """Measures a gap, and prints one line for the run once it is too large.
 
     Training is measured with dropout, and over the steps since the record before, so the true gap is rather larger.
 
     Args:
+        gap: Gap.
         read: function from a metric's name to its latest recorded value, or None where there is none.
-        name: metric of the gap, in the unit of the other two.
-        training, validation: names of the metrics that are compared; lower is better.
-        limit: float; 0 = no alarm.
-        meaning: what a gap over the limit means and what to do, for the line.
+        prints: whether the line is printed.
     """
 
-    def __init__(self, read, name, training, validation, limit, meaning):
+    def __init__(self, gap, read, prints=True):
+        self.gap = gap
         self.read = read
-        self.name = name
-        self.training = training
-        self.validation = validation
-        self.limit = limit
-        self.meaning = meaning
-        self._raised = False
+        self._prints = prints
 
     def of(self, step, metrics):
         """The gap after a validation.
@@ -37,59 +67,53 @@ class GeneralizationGap:
         Returns:
             dict of the gap by its name; empty where training has recorded nothing yet.
         """
-        training = self.read(self.training)
+        training = self.read(self.gap.training)
         if training is None:
             return {}
-        gap = metrics[self.validation] - training
-        if self.limit and gap > self.limit and not self._raised:
-            self._raised = True
-            _say(f"{self.name} is {gap:.4g} at step {step}, over {self.limit:g}: {self.meaning}")
-        return {self.name: gap}
+        gap = metrics[self.gap.validation] - training
+        if self._prints and self.gap.limit and gap > self.gap.limit:
+            self._prints = False
+            _say(f"{self.gap.name} is {gap:.4g} at step {step}, over {self.gap.limit:g}: {self.gap.meaning}")
+        return {self.gap.name: gap}
 
 
 class LowMetricAlarm(StepCallback):
-    """One line when a metric has stayed under a limit for some steps, and one when it is back.
+    """Prints one line when a metric has stayed under its limit for too long, and one when it is back.
 
     A resumed run counts the steps before it, and says again what the killed one may have said.
 
     Args:
+        metric: LowMetric.
         start_step: int.
         every: steps between two looks; the metric is a mean over them.
         earlier: list of (step, value), what the looks up to `start_step` saw.
-        name: metric.
-        limit: float; 0 = no alarm.
-        steps: int, steps in a row under the limit that raise the alarm.
-        meaning: what it means and what to do, for the line.
     """
 
-    def __init__(self, start_step, every, earlier, name, limit, steps, meaning):
+    def __init__(self, metric, start_step, every, earlier):
         super().__init__(start_step)
-        self.name = name
-        self.limit = limit
-        self.steps = steps
+        self.metric = metric
         self.every = every
-        self.meaning = meaning
         self._low_since = None
         self._raised = False
         for step, value in earlier:
             self._count(step, value)
 
     def on_step(self, step, logs):
-        if step % self.every or self.name not in logs:
+        if step % self.every or self.metric.name not in logs:
             return
-        value = float(logs[self.name])
+        value = float(logs[self.metric.name])
         self._count(step, value)
         if self._low_since is None:
             if self._raised:
-                _say(f"{self.name} is back at {value:.4g} at step {step}")
+                _say(f"{self.metric.name} is back at {value:.4g} at step {step}")
             self._raised = False
-        elif not self._raised and step - self._low_since >= self.steps:
+        elif not self._raised and step - self._low_since >= self.metric.steps:
             self._raised = True
-            low = f"under {self.limit:g} since step {self._low_since}"
-            _say(f"{self.name} is {value:.4g} at step {step}, {low}: {self.meaning}")
+            low = f"under {self.metric.limit:g} since step {self._low_since}"
+            _say(f"{self.metric.name} is {value:.4g} at step {step}, {low}: {self.metric.meaning}")
 
     def _count(self, step, value):
-        if value >= self.limit:
+        if value >= self.metric.limit:
             self._low_since = None
         elif self._low_since is None:
             # The mean that is low is that of the steps since the look before.
