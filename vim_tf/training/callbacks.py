@@ -120,7 +120,7 @@ class Validator(StepCallback):
         evaluate: function without arguments that returns an EvaluationResult.
         recorder: Recorder.
         best: BestModel, or None.
-        gap: GeneralizationGap, or None.
+        gap: GapAlarm, or None.
     """
 
     def __init__(self, start_step, every, evaluate, recorder, best=None, gap=None):
