@@ -34,7 +34,7 @@ if ! $(VENV)/bin/uv pip install --python $(PYTHON) --no-deps --no-build-isolatio
 fi
 endef
 
-.PHONY: help setup setup-test demo ablation test test-fast lint format clean
+.PHONY: help setup setup-test demo ablation test-fast test test-system lint format clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -45,11 +45,14 @@ demo: setup ## set up what is needed, then the whole chain on the embedded digit
 ablation: setup ## small trainings that compare quantizers; results in docs/results/
 	@$(PYTHON) -m benchmarks.ablation
 
-test: setup-test lint ## set up what is needed, then lint and every test
-	@$(PYTEST) $(PYTEST_ARGS)
+test-fast: setup-test ## the tests of less than 3 minutes together on two cores
+	@$(PYTEST) -m "not slow and not system" $(PYTEST_ARGS)
 
-test-fast: setup-test ## the tests that are not marked slow
-	@$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+test: setup-test lint ## set up what is needed, then lint and every test that needs no other system
+	@$(PYTEST) -m "not system" $(PYTEST_ARGS)
+
+test-system: setup-test ## the tests with other systems (a browser); what is missing here is skipped with its name
+	@$(PYTEST) -m "system" $(PYTEST_ARGS)
 
 lint: setup-test ## check style and format
 	@$(PYTHON) -m ruff check .

@@ -155,12 +155,35 @@ def test_setup_py_takes_its_version_from_the_package():
     assert done.stdout.split() == [vim_tf.__version__], done.stderr
 
 
-def test_ci_gets_a_browser_runs_make_test_and_does_nothing_else():
-    lines = [line.strip() for line in read(".ci/run").splitlines() if line.strip() and not line.startswith("#")]
-    assert lines[:2] == ["set -euo pipefail", 'cd "$(dirname "${BASH_SOURCE[0]}")/.."']
-    assert lines[-1] == "make test"
-    assert [line for line in lines[2:-1] if "chromium" not in line.lower()] == ["fi"]
+def run_ci(checkout, apt_works):
+    """What `.ci/run` prints on a machine whose apt-get and make only say how they were called."""
+    (checkout / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci/run", checkout / ".ci/run")
+    programs = checkout / "programs"
+    programs.mkdir()
+    for name in ("bash", "dirname"):
+        (programs / name).symlink_to(shutil.which(name))
+    # Its own output is hidden, so it leaves a file.
+    answers = {"make": 'echo "make $*"', "apt-get": f'echo "$*" >> "{checkout}/apt"; exit {0 if apt_works else 1}'}
+    for name, command in answers.items():
+        (programs / name).write_text(f"#!/bin/sh\n{command}\n")
+        (programs / name).chmod(0o755)
+    done = subprocess.run(
+        [checkout / ".ci/run"], env={"PATH": str(programs)}, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_ci_gets_a_browser_and_runs_the_second_and_the_third_level(checkout):
+    assert run_ci(checkout, apt_works=True) == ["make test", "make test-system"]
+    assert " chromium" in (checkout / "apt").read_text()
     assert os.stat(ROOT / ".ci/run").st_mode & stat.S_IXUSR
+
+
+def test_ci_runs_both_levels_where_a_browser_cannot_be_installed(checkout):
+    line = "No chromium here: the tests that need it are skipped."
+    assert run_ci(checkout, apt_works=False) == [line, "make test", "make test-system"]
 
 
 def test_make_demo_sets_up_without_the_test_lock_and_runs_the_digits_pipeline():
@@ -174,6 +197,15 @@ def test_make_test_sets_up_with_the_test_lock_lints_and_runs_pytest():
     commands = commands_of("test")
     order = ["requirements/test.lock", "ruff check", "ruff format --check", "-m pytest"]
     assert sorted(order, key=commands.index) == order
+
+
+@pytest.mark.parametrize(
+    ("target", "marks"), [("test-fast", "not slow and not system"), ("test", "not system"), ("test-system", "system")]
+)
+def test_each_level_of_tests_sets_up_and_runs_its_marks(target, marks):
+    commands = commands_of(target)
+    assert f'-m "{marks}"' in commands
+    assert commands.index("requirements/test.lock") < commands.index("-m pytest")
 
 
 def test_a_second_call_sets_nothing_up(checkout):

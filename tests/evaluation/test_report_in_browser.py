@@ -8,6 +8,8 @@ from vim_tf.evaluation.pictures import Picture
 from vim_tf.evaluation.report import write_comparison, write_report
 from vim_tf.evaluation.results import EvaluationResult, write_metrics
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
