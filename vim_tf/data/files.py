@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from vim_tf.errors import InputError
 
-
 # What TensorFlow raises; the latter where its message quotes bytes of a file that are no text.
 FAILURES = (tf.errors.OpError, UnicodeDecodeError)
 
