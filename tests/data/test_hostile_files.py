@@ -98,12 +98,28 @@ def test_a_later_frame_of_a_gif_takes_no_memory():
     np.testing.assert_array_equal(pixels, expected)
 
 
-def test_a_gif_with_more_blocks_than_are_looked_at_is_refused():
-    extension = b"\x21\xfe" + b"\x01a" * ((1 << 16) + 1) + b"\0"
-    gif = encode(Image.new("L", (4, 4)), "GIF")
+@pytest.mark.parametrize("size", [1, 7, 254, 255])
+def test_a_gif_may_have_any_number_of_blocks_of_any_size(size):
+    gif = corpus.controls()["gif transparent"].data
     table_end = 13 + 3 * 2 ** (gif[10] % 8 + 1)
-    _, problem = read(gif[:table_end] + extension + gif[table_end:])
-    assert "first frame is missing" in problem
+    # A comment, in which nothing is what it looks like.
+    blocks = (bytes([size]) + (b"\x21\xf9\x04\0\x2c\xff\x01" * 37)[:size]) * (1_000_000 // size)
+    pixels, problem = read(gif[:table_end] + b"\x21\xfe" + blocks + b"\0" + gif[table_end:])
+    assert problem is None
+    np.testing.assert_array_equal(pixels, corpus.seen_on_white(gif))
+
+
+def test_the_end_of_a_gifs_blocks_is_found_as_by_following_them():
+    random = np.random.default_rng(0)
+    for length in (0, 1, 2, 255, 256, 4095, 4096, 4097, 4098, 9000):
+        for largest in (1, 2, 30, 256):
+            data = random.integers(1, largest + 1, length).clip(0, 255).astype(np.uint8)
+            data[random.integers(0, max(length, 1), 3) % max(length, 1)] = 0 if length else 0
+            vector = image_headers.to_vector(tf.constant(data.tobytes()))
+            position = 0
+            while position < length and data[position]:
+                position += 1 + int(data[position])
+            assert int(image_headers._end_of_blocks(vector, tf.constant(0, tf.int64))) == position
 
 
 def png_of(width, height):

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 # Chunks looked at before a search gives up: it bounds the time that a hostile file can take.
 _MAX_CHUNKS = 4096
-# Blocks of a GIF up to the end of its first frame, 255 bytes each.
-_MAX_BLOCKS = 1 << 16
+# Bytes that are looked at at once for the end of a GIF's blocks: a power of 2.
+_WINDOW = 1 << 12
 
 UNUSUAL_BMP = "BMP files of this kind can't be decoded: compressed, or unusual bits or masks"
 
@@ -193,17 +193,15 @@ def gif_first_frame(data):
     canvas_flags = unsigned(data, 10, 1)
     table = _select(canvas_flags >= 128, 3 * 2 ** (canvas_flags % 8 + 1), 0)
 
-    def is_before_frame(position, in_sub_blocks, control):
-        return (position < _size(data)) & (in_sub_blocks | starts_with(data, b"\x21", position))
+    def is_before_frame(position, control):
+        return starts_with(data, b"\x21", position)
 
-    def step(position, in_sub_blocks, control):
-        is_control = ~in_sub_blocks & starts_with(data, b"\xf9", position + 1)
-        size = unsigned(data, position, 1)
-        next_position = _select(in_sub_blocks, position + 1 + size, position + 2)
-        return next_position, ~in_sub_blocks | (size > 0), _select(is_control, position, control)
+    def step(position, control):
+        is_control = starts_with(data, b"\xf9", position + 1)
+        return _end_of_blocks(data, position + 2) + 1, _select(is_control, position, control)
 
-    start = (13 + table, tf.constant(False), tf.constant(-1, tf.int64))
-    frame, in_sub_blocks, control = tf.while_loop(is_before_frame, step, start, maximum_iterations=_MAX_BLOCKS)
+    start = (13 + table, tf.constant(-1, tf.int64))
+    frame, control = tf.while_loop(is_before_frame, step, start, maximum_iterations=_MAX_CHUNKS)
     frame_flags = unsigned(data, frame + 9, 1)
     colour = unsigned(data, control + 6, 1)
     is_local = frame_flags >= 128
@@ -214,10 +212,9 @@ def gif_first_frame(data):
     right_margin = tf.maximum(unsigned(data, 6, 2) - left - width, 0)
     bottom_margin = tf.maximum(unsigned(data, 8, 2) - top - height, 0)
     # Behind the descriptor and its colours: the size of a code, the blocks, and an empty block.
-    last_block = _skip_blocks(data, frame + 11 + local_table)
-    is_whole = (last_block < _size(data)) & (unsigned(data, last_block, 1) == 0)
-    is_found = ~in_sub_blocks & starts_with(data, b"\x2c", frame)
-    is_sound = is_found & is_whole & (width > 0) & (height > 0)
+    last_block = _end_of_blocks(data, frame + 11 + local_table)
+    is_whole = starts_with(data, b"\x2c", frame) & (last_block < _size(data))
+    is_sound = is_whole & (width > 0) & (height > 0)
     problem = _unless(is_sound, "damaged GIF file: its first frame is missing, empty or cut short")
     return {
         "width": width,
@@ -281,16 +278,26 @@ def _read(data, position, size):
     return tf.cast(tf.gather(data, tf.clip_by_value(positions, 0, _size(data))), tf.int32)
 
 
-def _skip_blocks(data, start):
-    """int64 []: position of the empty block, or the end of the file, that ends a GIF's blocks from `start` on."""
+def _end_of_blocks(data, start):
+    """int64 []: position of the empty block that ends a GIF's blocks from `start` on, or the end of the file or more.
+
+    A block is the number of its bytes, and these. As there may be a million blocks, they aren't followed one by one: a
+    table of where each byte of a window would lead is applied to itself until nothing moves any more.
+    """
 
     def is_inside(position):
         return (position < _size(data)) & (unsigned(data, position, 1) > 0)
 
     def step(position):
-        return (position + 1 + unsigned(data, position, 1),)
+        sizes = tf.cast(data[position : position + _WINDOW], tf.int32)
+        here = tf.range(tf.size(sizes))
+        behind = tf.size(sizes) + tf.range(256)  # where the last block may end; they lead nowhere
+        leads_to = tf.concat([tf.where(sizes == 0, here, here + 1 + sizes), behind], 0)
+        for _ in range(_WINDOW.bit_length() - 1):
+            leads_to = tf.gather(leads_to, leads_to)
+        return (position + tf.cast(leads_to[0], tf.int64),)
 
-    return tf.while_loop(is_inside, step, (start,), maximum_iterations=_MAX_BLOCKS)[0]
+    return tf.while_loop(is_inside, step, (start,))[0]
 
 
 def _find(data, start, step):
