@@ -75,7 +75,7 @@ def train_language_model(fn_args):
         fn_args.base_model,
         fn_args.model_run_dir,
         fn_args.custom_config["sampling_batch_size"],
-        fn_args.custom_config["max_pixels"],
+        max_pixels=fn_args.custom_config["max_pixels"],
     )
 
 

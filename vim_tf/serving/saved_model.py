@@ -6,12 +6,11 @@ import re
 import tensorflow as tf
 
 from vim_tf import workdir
-from vim_tf.config import DataConfig
 from vim_tf.data.files import check_writable
 from vim_tf.serving.signatures import build_signatures
 
 
-def export(folder, tokenizer, language_model="", sampling_batch_size=16, max_pixels=DataConfig.max_pixels):
+def export(folder, tokenizer, language_model="", sampling_batch_size=16, *, max_pixels):
     """Writes a SavedModel that loads in a process with TensorFlow alone, whole or not at all.
 
     The trained stages themselves lie in its `assets.extra/`, so that every command takes the exported model.

@@ -5,7 +5,6 @@ Every input and output has the batch axis first, as TF Serving's batcher and RES
 
 import tensorflow as tf
 
-from vim_tf.config import DataConfig
 from vim_tf.data import preprocessing
 from vim_tf.sampling.generate import generate_tokens
 from vim_tf.serving.request_images import read_images
@@ -20,7 +19,7 @@ _SAMPLING_INPUTS = {
 }
 
 
-def build_signatures(tokenizer, language_model=None, sampling_batch_size=16, max_pixels=DataConfig.max_pixels):
+def build_signatures(tokenizer, language_model=None, sampling_batch_size=16, *, max_pixels):
     """The served functions by name, and the module that holds their weights.
 
     Args:
