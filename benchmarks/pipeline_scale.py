@@ -59,7 +59,7 @@ def _ingest(config):
     size = config.image_size
     plan = input_shards.plan_shards(data, configs.SPLITS, size, size, config.num_shards)
     pipeline = beam.Pipeline(options=jobs.parse_options(config.beam_args, len(plan.shards)))
-    ingestion.ingest(pipeline, plan, folder, data.max_unreadable_fraction)
+    ingestion.ingest(pipeline, plan, folder, data.max_unreadable_fraction, data.max_pixels)
     jobs.run(pipeline)
     jobs.check_finished(folder, ingestion.split_folders(plan, folder))
     with open(f"{folder}/manifest.json") as file:

@@ -63,13 +63,17 @@ def create_pipeline(what, folders, platform):
         views=what.views,
         view_scale=what.view_scale,
         max_unreadable_fraction=what.data["max_unreadable_fraction"],
+        max_pixels=what.data["max_pixels"],
         code_version=what.code_version,
     )
     language_model_trainer = trainer(
         "LanguageModelTrainer",
         "train_language_model",
         what.language_model,
-        more_settings={"sampling_batch_size": what.export_sampling_batch_size},
+        more_settings={
+            "sampling_batch_size": what.export_sampling_batch_size,
+            "max_pixels": what.data["max_pixels"],
+        },
         examples=token_materializer.outputs["tokens"],
         base_model=tokenizer_trainer.outputs["model"],
     )
@@ -83,6 +87,7 @@ def create_pipeline(what, folders, platform):
         model=model,
         evaluation_config=platform.parameter("evaluation", _canonical(what.evaluation)),
         linear_probe_flags=what.linear_probe_flags,
+        max_pixels=what.data["max_pixels"],
         sampling_config=platform.parameter("sampling", _canonical(what.sampling)),
         gates=platform.parameter("gates", _canonical(what.gates)),
         file_fingerprint=what.file_fingerprints["evaluation"],

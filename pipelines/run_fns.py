@@ -47,7 +47,7 @@ def train_tokenizer(fn_args):
         return
     tokenizer = workdir.load_tokenizer(config.workdir)
     _keep_stage(tokenizer, dataclasses.replace(published, workdir=fn_args.model_run_dir), config.workdir)
-    saved_model.export(fn_args.serving_model_dir, fn_args.model_run_dir)
+    saved_model.export(fn_args.serving_model_dir, fn_args.model_run_dir, max_pixels=config.data.max_pixels)
 
 
 def train_language_model(fn_args):
@@ -75,6 +75,7 @@ def train_language_model(fn_args):
         fn_args.base_model,
         fn_args.model_run_dir,
         fn_args.custom_config["sampling_batch_size"],
+        max_pixels=fn_args.custom_config["max_pixels"],
     )
 
 
@@ -102,7 +103,9 @@ def train_linear_probe(fn_args):
     inputs = open_probe_inputs(config)
     probe = workdir.load_linear_probe(config.workdir, inputs.features.sizes)
     best = int(inputs.evaluator.run(probe).metrics["linear_probe/best_block"])
-    export_classifier(fn_args.serving_model_dir, inputs, probe, inputs.features.block_names[best])
+    export_classifier(
+        fn_args.serving_model_dir, inputs, probe, inputs.features.block_names[best], config.data.max_pixels
+    )
     # The artifact of the training's records.
     tf.io.gfile.makedirs(fn_args.model_run_dir)
     tf.io.gfile.copy(f"{config.workdir}/metrics.jsonl", f"{fn_args.model_run_dir}/metrics.jsonl", overwrite=True)

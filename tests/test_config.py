@@ -93,6 +93,11 @@ OUT_OF_RANGE = [
         for name in ("validation_fraction", "max_unreadable_fraction")
         for v in (-0.1, 1.1)
     ),
+    *(
+        (section, "max_pixels", value)
+        for section in (configs.DataConfig, configs.ReconstructConfig, configs.CompleteConfig, configs.ExportConfig)
+        for value in (0, -1, (1 << 29) // 3 + 1)
+    ),
     (configs.QuantizerConfig, "codebook_size", 1),
     (configs.QuantizerConfig, "ema_decay", 1.0),
     (configs.QuantizerConfig, "kind", "vqvae"),

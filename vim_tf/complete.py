@@ -29,7 +29,9 @@ def run(config):
     keep_rows = _keep_rows(config, tokenizer)
     labels = _labels(config, language_model)
     canvas = _canvas(config, tokenizer)
-    images = np.stack([read_image(path, tokenizer.height, tokenizer.width) for path in config.images])
+    images = np.stack(
+        [read_image(path, tokenizer.height, tokenizer.width, config.max_pixels) for path in config.images]
+    )
     names = result_names(config.images)
     check_writable(config.output)
     num_samples = len(images) * config.num_variants

@@ -19,7 +19,9 @@ def run(config):
     from vim_tf.serving import hub, saved_model
 
     folder = f"{config.output}/{saved_model.next_version(config.output)}"
-    saved_model.export(folder, config.tokenizer, config.language_model, config.sampling_batch_size)
+    saved_model.export(
+        folder, config.tokenizer, config.language_model, config.sampling_batch_size, max_pixels=config.max_pixels
+    )
     hub.write_archive(folder, f"{config.output}/hub.tar.gz")
     print(f"SavedModel: {folder}\nTF Hub archive: {config.output}/hub.tar.gz")
     return folder

@@ -37,7 +37,7 @@ def run(config):
     plan = input_shards.plan_shards(config.data, config.split, model.height, model.width, config.num_shards)
     options = jobs.parse_options(config.beam_args, len(plan.shards))
     folders = {split: f"{config.output}/{split}" for split in config.split}
-    settings = tokens.EncodeSettings(config.views, config.view_scale, config.batch_size)
+    settings = tokens.EncodeSettings(config.views, config.view_scale, config.batch_size, config.data.max_pixels)
     pipeline = jobs.make_pipeline(options)
     check_writable(config.output)
     limit = config.data.max_unreadable_fraction

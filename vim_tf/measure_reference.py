@@ -44,6 +44,7 @@ def run(config):
         section.batch_size,
         section.kept_features,
         section.seed,
+        config.data.max_pixels,
     )
     facts = conditions.images_of(config.data.name or config.data.source, config.split, config.height, config.width)
     pipeline = jobs.make_pipeline(options)

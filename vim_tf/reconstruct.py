@@ -23,7 +23,9 @@ def run(config):
     from vim_tf.evaluation import pictures
 
     tokenizer = workdir.load_tokenizer(config.tokenizer)
-    images = np.stack([read_image(path, tokenizer.height, tokenizer.width) for path in config.images])
+    images = np.stack(
+        [read_image(path, tokenizer.height, tokenizer.width, config.max_pixels) for path in config.images]
+    )
     names = result_names(config.images)
     check_writable(config.output)
     tokens = tokenizer.encode(preprocessing.to_float(tf.constant(images)))

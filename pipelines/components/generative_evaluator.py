@@ -32,6 +32,7 @@ def GenerativeEvaluator(
     linear_probe_flags: Parameter[str],
     sampling_config: Parameter[str],
     gates: Parameter[str],
+    max_pixels: Parameter[int],
     file_fingerprint: Parameter[str],
     code_version: Parameter[str],
     baseline_model: InputArtifact[standard_artifacts.Model] = None,
@@ -49,6 +50,7 @@ def GenerativeEvaluator(
         blessing: gets the verdict.
         evaluation_config, sampling_config, gates: JSON of an EvaluationConfig, a SamplingConfig and a GateConfig.
         linear_probe_flags: flags of a linear probe, a line each; empty = none is wanted.
+        max_pixels: limit of an image, as in DataConfig.
         file_fingerprint: of the files that the configs name; with others nothing is taken from the cache.
         code_version: another version takes nothing from the cache.
         baseline_model: the blessed model before this one, which is measured again where a gate compares with it; None =
@@ -65,6 +67,7 @@ def GenerativeEvaluator(
         data=configs.DataConfig(
             source=f"tfrecord:{examples.uri}/Split-{{split}}/*.gz",
             name=fingerprints.read_manifest(examples.uri)["source"],
+            max_pixels=max_pixels,
         ),
         linear_probe_flagfile=flagfile,
         sampling=configs.from_dict(configs.SamplingConfig, json.loads(sampling_config)),

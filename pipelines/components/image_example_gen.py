@@ -53,7 +53,7 @@ def ImageExampleGen(
     examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
     plan = input_shards.plan_shards(data, configs.SPLITS, height, width, num_shards)
     with beam_pipeline as pipeline:
-        ingestion.ingest(pipeline, plan, examples.uri, data.max_unreadable_fraction)
+        ingestion.ingest(pipeline, plan, examples.uri, data.max_unreadable_fraction, data.max_pixels)
     jobs.check_finished(examples.uri, ingestion.split_folders(plan, examples.uri))
     for split, facts in fingerprints.read_manifest(examples.uri)["splits"].items():
         for count in ("num_examples", "num_unreadable"):

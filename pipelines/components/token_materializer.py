@@ -30,6 +30,7 @@ def TokenMaterializer(
     views: Parameter[str],
     view_scale: Parameter[float],
     max_unreadable_fraction: Parameter[float],
+    max_pixels: Parameter[int],
     code_version: Parameter[str],
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
@@ -45,6 +46,7 @@ def TokenMaterializer(
         batch_size: images, or views of them, a step.
         views, view_scale: what is kept of each image, as in EncodeConfig.
         max_unreadable_fraction: share of a split's images that may end as dead letters.
+        max_pixels: limit of an image, as in DataConfig.
         code_version: another version takes nothing from the cache.
         beam_pipeline: where it runs.
 
@@ -63,7 +65,7 @@ def TokenMaterializer(
             path_utils.serving_model_path(tokenizer.uri),
             tokens.uri,
             folders,
-            token_job.EncodeSettings(views, view_scale, batch_size),
+            token_job.EncodeSettings(views, view_scale, batch_size, max_pixels),
             max_unreadable_fraction,
         )
     jobs.check_finished(tokens.uri, folders.values())

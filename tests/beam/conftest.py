@@ -62,7 +62,7 @@ def ingest():
     def run(config, folder, num_shards=2, splits=configs.SPLITS):
         plan = input_shards.plan_shards(config, splits, 8, 8, num_shards)
         with beam.Pipeline(options=jobs.parse_options([])) as pipeline:
-            ingestion.ingest(pipeline, plan, str(folder), config.max_unreadable_fraction)
+            ingestion.ingest(pipeline, plan, str(folder), config.max_unreadable_fraction, config.max_pixels)
         jobs.check_finished(str(folder), ingestion.split_folders(plan, str(folder)))
 
     return run

@@ -13,7 +13,7 @@ from vim_tf.beam import jobs, tokens
 from vim_tf.data import input_shards, token_records
 from vim_tf.errors import InputError
 
-SETTINGS = tokens.EncodeSettings("center", 1.125, 4)
+SETTINGS = tokens.EncodeSettings("center", 1.125, 4, configs.DataConfig.max_pixels)
 
 
 def materialized(images, tokenizer, output, **settings):

@@ -1,10 +1,15 @@
 """Facts of a picture, and what a manifest shows of the splits."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from vim_tf.config import DataConfig
 from vim_tf.data import image_records
+
+facts_of = functools.partial(image_records.picture_facts, max_pixels=DataConfig.max_pixels)
 
 
 def manifest(train, validation, count=0, pairs=(), class_names=("a", "b", "c")):
@@ -21,32 +26,32 @@ def manifest(train, validation, count=0, pairs=(), class_names=("a", "b", "c")):
 
 def test_the_facts_are_those_of_the_upright_picture(pictures):
     exif = b"Exif\0\0" + pictures.exif(6)
-    height, width, _ = image_records.picture_facts(pictures.encode(pictures.rgb, "JPEG", exif=exif))
+    height, width, _ = facts_of(pictures.encode(pictures.rgb, "JPEG", exif=exif))
     assert (height, width) == pictures.rgb.size  # which is width and height of the picture as it lies
 
 
 def test_the_hash_is_of_the_pixels_whatever_the_format(pictures):
     noise = pictures.noise(0)
-    hashes = [image_records.picture_facts(pictures.encode(noise, form))[2] for form in ("PNG", "BMP")]
-    hashes.append(image_records.picture_facts(pictures.encode(noise, "WEBP", lossless=True))[2])
+    hashes = [facts_of(pictures.encode(noise, form))[2] for form in ("PNG", "BMP")]
+    hashes.append(facts_of(pictures.encode(noise, "WEBP", lossless=True))[2])
     assert len(set(hashes)) == 1
     assert len(hashes[0]) == image_records.HASH_BYTES
 
 
 def test_other_pixels_and_another_shape_of_the_same_bytes_have_other_hashes(pictures):
     images = [pictures.flat(7, (8, 2)), pictures.flat(7, (2, 8)), pictures.flat(7, (4, 4)), pictures.flat(8, (4, 4))]
-    hashes = {image_records.picture_facts(pictures.encode(image, "PNG"))[2] for image in images}
+    hashes = {facts_of(pictures.encode(image, "PNG"))[2] for image in images}
     assert len(hashes) == 4
 
 
 def test_no_image_has_no_facts():
     with pytest.raises(tf.errors.InvalidArgumentError):
-        image_records.picture_facts(b"no picture")
+        facts_of(b"no picture")
 
 
 def test_what_is_written_is_an_example_with_every_feature(pictures, tmp_path):
     image = pictures.encode(pictures.noise(0), "PNG")
-    facts = image_records.picture_facts(image)
+    facts = facts_of(image)
     with image_records.ImageShardWriter(f"{tmp_path}/x.tfrecord.gz") as writer:
         writer.write(image, 3, b"key", facts)
     (record,) = tf.data.TFRecordDataset(f"{tmp_path}/x.tfrecord.gz", "GZIP")

@@ -188,9 +188,22 @@ def test_token_out_of_range_is_an_error_that_names_it(served):
         served.signatures["decode"](tokens=tf.constant([[0, 1, 2, 32]]))
 
 
-def test_bytes_that_are_no_image_fail_the_batch(served):
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        served.signatures["encode"](image_bytes=tf.constant([IMAGE_BYTES[0], b"no image"]))
+@pytest.mark.parametrize("name", ["encode", "reconstruct", "complete", "features"])
+def test_a_file_that_is_no_image_or_too_large_fails_the_request_with_its_row(name, served):
+    bomb = IMAGE_BYTES[0][:16] + (20_000).to_bytes(4, "big") * 2 + IMAGE_BYTES[0][24:]
+    others = {}
+    if name == "complete":
+        others = sampling_inputs([0, 1], [0, 1]) | {"keep_rows": tf.constant([1, 1])}
+    for data, reason in ((b"no image", "it is no JPEG, PNG"), (bomb, "more than max_pixels = 89478485")):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"row 1 of image_bytes: .*{reason}"):
+            served.signatures[name](image_bytes=tf.constant([IMAGE_BYTES[0], data]), **others)
+
+
+def test_the_limit_of_pixels_is_part_of_the_export(stages, tmp_path):
+    config = configs.ExportConfig(tokenizer=stages[0], output=str(tmp_path), max_pixels=63)
+    served = tf.saved_model.load(export.run(config))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="row 0 of image_bytes: 8 x 8 pixels are more than .* 63"):
+        served.signatures["encode"](image_bytes=tf.constant(IMAGE_BYTES))
 
 
 def test_commands_take_the_exported_model_in_place_of_workdirs(exported, stages):

@@ -21,6 +21,7 @@ class FeatureSettings(NamedTuple):
         kind, place: the feature network, as `load_feature_network` takes it.
         height, width: int, pixels that images are fitted to.
         batch_size, kept_features, seed: as in `image_sets.ReferenceSets`.
+        max_pixels: int, as in `preprocessing.decode_image`.
     """
 
     kind: str
@@ -30,6 +31,7 @@ class FeatureSettings(NamedTuple):
     batch_size: int
     kept_features: int
     seed: int
+    max_pixels: int
 
 
 def measure(pipeline, plan, settings, output, facts, max_unreadable_fraction):
@@ -85,7 +87,8 @@ class MeasureShard(jobs.ShardWork):
         measured = image_sets.MeasuredImages(network, settings.kept_features, [settings.seed, shard.index])
         unreadable, images, labels = [], [], []
         entries = ((entry, entry.load) for entry in shard.entries())
-        for entry, decoded in ingestion.decode_in_threads(entries, _fit(settings.height, settings.width)):
+        fit = _fit(settings.height, settings.width, settings.max_pixels)
+        for entry, decoded in ingestion.decode_in_threads(entries, fit, settings.max_pixels):
             if decoded.problem is not None:
                 unreadable.append(f"{entry.place}: {decoded.problem}")
                 continue
@@ -101,12 +104,12 @@ class MeasureShard(jobs.ShardWork):
         return {"part": part, "count": measured.statistics.count, "unreadable": unreadable}
 
 
-def _fit(height, width):
+def _fit(height, width, max_pixels):
     """Function from an encoded file to uint8 [height, width, 3]."""
 
     @functools.partial(tf.function, input_signature=[tf.TensorSpec([], tf.string)])
     def graph(image_bytes):
-        return preprocessing.decode_and_fit(image_bytes, height, width)
+        return preprocessing.decode_and_fit(image_bytes, height, width, max_pixels)
 
     return lambda image_bytes: graph(tf.constant(image_bytes)).numpy()
 

@@ -18,7 +18,7 @@ def split_folder(folder, split):
     return f"{folder}/Split-{split}"
 
 
-def ingest(pipeline, plan, folder, max_unreadable_fraction):
+def ingest(pipeline, plan, folder, max_unreadable_fraction, max_pixels):
     """Adds the job to a pipeline; `jobs.check_finished` is called behind its run.
 
     Args:
@@ -26,6 +26,7 @@ def ingest(pipeline, plan, folder, max_unreadable_fraction):
         plan: input_shards.Plan.
         folder: str, emptied of what an earlier job left there.
         max_unreadable_fraction: share of a split's images that may fail to decode.
+        max_pixels: int, as in `preprocessing.decode_image`.
     """
     jobs.prepare(folder, split_folders(plan, folder), ["images-*"])
     finish = functools.partial(
@@ -35,7 +36,7 @@ def ingest(pipeline, plan, folder, max_unreadable_fraction):
         class_names=plan.class_names,
         max_unreadable_fraction=max_unreadable_fraction,
     )
-    jobs.run_shards(pipeline, plan.shards, WriteShard(folder), finish)
+    jobs.run_shards(pipeline, plan.shards, WriteShard(folder, max_pixels), finish)
 
 
 def split_folders(plan, folder):
@@ -48,15 +49,21 @@ class WriteShard(jobs.ShardWork):
 
     Args:
         folder: str, the root of the examples.
+        max_pixels: int, as in `preprocessing.decode_image`.
     """
+
+    def __init__(self, folder, max_pixels):
+        super().__init__(folder)
+        self._max_pixels = max_pixels
 
     def work_on(self, shard):
         """`entry` of the manifest, `unreadable` list of str, `labels` {label: count}, `hashes` bytes of all images."""
         name = image_records.shard_name(shard.index, shard.count)
         unreadable, labels, hashes = [], collections.Counter(), []
         entries = ((entry, entry.load) for entry in shard.entries())
+        facts = functools.partial(image_records.picture_facts, max_pixels=self._max_pixels)
         with image_records.ImageShardWriter(f"{split_folder(self.folder, shard.split)}/{name}") as writer:
-            for entry, decoded in ingestion.decode_in_threads(entries, image_records.picture_facts):
+            for entry, decoded in ingestion.decode_in_threads(entries, facts, self._max_pixels):
                 if decoded.problem is not None:
                     unreadable.append(f"{entry.place}: {decoded.problem}")
                     continue

@@ -39,12 +39,13 @@ def encode(pipeline, plan, tokenizer, folder, split_folders, settings, max_unrea
     jobs.run_shards(pipeline, plan.shards, work, finish)
 
 
-class EncodeSettings(collections.namedtuple("EncodeSettings", "views view_scale batch_size")):
+class EncodeSettings(collections.namedtuple("EncodeSettings", "views view_scale batch_size max_pixels")):
     """What is encoded of an image.
 
     Attributes:
         views, view_scale: as `views.make_views` takes them.
         batch_size: int, images, or views of them, a step.
+        max_pixels: int, as in `preprocessing.decode_image`.
     """
 
 
@@ -92,7 +93,7 @@ class EncodeShard(jobs.ShardWork):
         size = max(1, self._settings.batch_size // num_views(self._settings))
         entries = ((entry, entry.load) for entry in shard.entries())
         rows = []
-        for entry, decoded in ingestion.decode_in_threads(entries, decode):
+        for entry, decoded in ingestion.decode_in_threads(entries, decode, self._settings.max_pixels):
             if decoded.problem is not None:
                 key = entry.key.decode("utf-8", "replace")
                 dead.append({"key": key, "place": entry.place, "reason": decoded.problem})
@@ -123,7 +124,7 @@ class Encoder:
 
         @functools.partial(tf.function, input_signature=[tf.TensorSpec([], tf.string)])
         def graph(image_bytes):
-            image = preprocessing.decode_image(image_bytes)
+            image = preprocessing.decode_image(image_bytes, settings.max_pixels)
             if views is None or not views.takes_original:
                 image = preprocessing.fit_image(image, tokenizer.height, tokenizer.width)
             return image[None] if views is None else views(image)

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from vim_tf.config.data import SPLITS, DataConfig
+from vim_tf.config.data import SPLITS, DataConfig, check_max_pixels
 from vim_tf.config.fields import (
     check,
     check_choices,
@@ -99,10 +99,12 @@ class ReconstructConfig:
 
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
     images: tuple[str, ...] = setting((), "image files, separated by commas")
+    max_pixels: int = setting(DataConfig.max_pixels, "most pixels (height x width) of an image, as data.max_pixels")
     output: str = setting("", "folder for the PNG files")
 
     def __post_init__(self):
         check_given(self, "tokenizer", "images", "output")
+        check_max_pixels(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +143,7 @@ class CompleteConfig:
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
     language_model: str = setting("", "trained language model: workdir or exported model")
     images: tuple[str, ...] = setting((), "image files, separated by commas")
+    max_pixels: int = setting(DataConfig.max_pixels, "most pixels (height x width) of an image, as data.max_pixels")
     keep_rows: int = setting(-1, "rows of tokens that are kept of each image; -1 = half of them; 0 = none")
     labels: tuple[int, ...] = setting((), "label of each image, or one for all; an unconditional model takes none")
     num_variants: int = setting(4, "completions of each image")
@@ -152,6 +155,7 @@ class CompleteConfig:
 
     def __post_init__(self):
         check_given(self, "tokenizer", "language_model", "images", "output")
+        check_max_pixels(self)
         check_positive(self, "num_variants")
         check_not_negative(self, "height", "width")
         check(self.keep_rows >= -1, f"--keep_rows must be -1 or more, not {self.keep_rows}")
@@ -170,11 +174,15 @@ class ExportConfig:
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
     language_model: str = setting("", "trained language model; none = the tokenizer alone")
     sampling_batch_size: int = setting(16, "samples that the served sampler draws at once")
+    max_pixels: int = setting(
+        DataConfig.max_pixels, "most pixels (height x width) of an image that a request may hold, as data.max_pixels"
+    )
     output: str = setting("", "folder that gets <version>/ and hub.tar.gz")
 
     def __post_init__(self):
         check_given(self, "tokenizer", "output")
         check_positive(self, "sampling_batch_size")
+        check_max_pixels(self)
 
 
 @dataclasses.dataclass(frozen=True)

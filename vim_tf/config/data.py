@@ -7,6 +7,9 @@ from vim_tf.config.fields import check, check_choices, check_fraction, check_pos
 
 SPLITS = ("train", "validation")
 
+# 512 MiB of decoded RGB: TensorFlow's decoders and Pillow take no more.
+_MOST_PIXELS = (1 << 29) // 3
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
@@ -22,11 +25,24 @@ class DataConfig:
         0.1, "share of a source without splits of its own that becomes the validation split, by a hash of the key"
     )
     max_unreadable_fraction: float = setting(0.01, "share of files that may fail to decode before the run stops")
+    max_pixels: int = setting(
+        # 256 MiB of decoded RGB, from where on Pillow warns of a decompression bomb.
+        (1 << 28) // 3,
+        "most pixels (height x width) of an image file: one that claims more isn't decoded but left out, as its few "
+        "bytes could take all memory",
+    )
     shuffle_buffer: int = setting(10_000, "examples held in memory to shuffle a source that can only be read in order")
 
     def __post_init__(self):
         check_fraction(self, "validation_fraction", "max_unreadable_fraction")
         check_positive(self, "shuffle_buffer")
+        check_max_pixels(self)
+
+
+def check_max_pixels(section):
+    """Checks `max_pixels`, the limit of what may be decoded."""
+    limit = section.max_pixels
+    check(1 <= limit <= _MOST_PIXELS, f"max_pixels must lie in [1, {_MOST_PIXELS}], not {limit}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,11 +9,14 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from vim_tf.data.files import FAILURES, reason_of
 from vim_tf.errors import InputError
 
 # Extensions of the members of a tar that are images; the first one that a sample has is taken.
 _IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "jp2", "avif")
 _ROWS_AT_ONCE = 64
+# Characters that are shown of an error that may quote a whole record.
+_REASON_LENGTH = 300
 
 
 class Record(NamedTuple):
@@ -80,8 +83,8 @@ class TFRecords:
             for image, label, key in self.dataset(path).as_numpy_iterator():
                 yield Record(image, int(label), key)
                 count += 1
-        except tf.errors.OpError as error:
-            reason = " ".join(error.message.split())
+        except FAILURES as error:
+            reason = reason_of(error)[:_REASON_LENGTH]
             raise InputError(f"record {count} of {path} can't be read as {self.contents}: {reason}") from error
 
     def _parse(self, record):

@@ -9,6 +9,16 @@ import tensorflow as tf
 
 from vim_tf.errors import InputError
 
+# What TensorFlow raises; the latter where its message quotes bytes of a file that are no text.
+FAILURES = (tf.errors.OpError, UnicodeDecodeError)
+
+
+def reason_of(error):
+    """str: what one of `FAILURES` says, in one line."""
+    if isinstance(error, UnicodeDecodeError):
+        return " ".join(error.object.decode("utf-8", "backslashreplace").split())
+    return " ".join(error.message.split())
+
 
 def temporary_path(path):
     """A name beside `path` that no other process, on any machine, writes to at the same time."""

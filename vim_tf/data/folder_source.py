@@ -36,7 +36,7 @@ class Listing:
     classes: list[str]
 
 
-def open_folder(place, split, height, width, validation_fraction, max_unreadable_fraction, shuffle_buffer):
+def open_folder(place, split, height, width, max_pixels, validation_fraction, max_unreadable_fraction, shuffle_buffer):
     """Images of a folder and its sub-folders.
 
     The splits are the folders that a {split} in the path names, else the folders `train` and `validation` (or `valid`,
@@ -48,7 +48,7 @@ def open_folder(place, split, height, width, validation_fraction, max_unreadable
     del shuffle_buffer  # files can be read in any order
     name = f"folder:{place}"
     listing, class_names, is_shared = list_files(name, place, split)
-    examined = _examine(name, listing, height, width)
+    examined = _examine(name, listing, height, width, max_pixels)
     ingestion.check_unreadable(name, examined.unreadable, len(listing.paths), max_unreadable_fraction)
     chosen = np.flatnonzero(examined.readable)
     if is_shared:
@@ -60,12 +60,12 @@ def open_folder(place, split, height, width, validation_fraction, max_unreadable
         "class_names": class_names,
         "labels": [classes.get(listing.classes[index], -1) for index in chosen],
         "keys": [listing.keys[index].encode() for index in chosen],
-        "fetch_original": _reader(examined, listing, chosen, ingestion.original_decoder()),
+        "fetch_original": _reader(examined, listing, chosen, ingestion.original_decoder(max_pixels), max_pixels),
         "examined": examined,
     }
     if examined.images is not None:
         return MemorySource(**facts, images=examined.images, rows=examined.rows(chosen))
-    fitted = _reader(examined, listing, chosen, ingestion.compiled_decoder(height, width))
+    fitted = _reader(examined, listing, chosen, ingestion.compiled_decoder(height, width, max_pixels), max_pixels)
     return IndexedSource(**facts, fetch=fitted)
 
 
@@ -156,23 +156,23 @@ def _list_images(folder):
     return Listing(paths, keys, classes)
 
 
-def _examine(name, listing, height, width):
-    place = (height, width, tuple(listing.paths))
+def _examine(name, listing, height, width, max_pixels):
+    place = (height, width, max_pixels, tuple(listing.paths))
     examined = _examined.get(place)
     if examined is None:
         examples = ((path, lambda path=path: read_file(path)) for path in listing.paths)
-        examined = ingestion.examine(name, examples, height, width, len(listing.paths))
+        examined = ingestion.examine(name, examples, height, width, max_pixels, len(listing.paths))
         _examined[place] = examined
     return examined
 
 
-def _reader(examined, listing, chosen, decode):
+def _reader(examined, listing, chosen, decode, max_pixels):
     """`fetch` of an IndexedSource that decodes a file each time."""
     with tf.device("CPU:0"):
         paths = tf.constant([listing.paths[index] for index in chosen])
         converted = tf.constant(examined.converted[chosen])
 
     def fetch(index):
-        return decode(ingestion.convert_if(converted[index], tf.io.read_file(paths[index])))
+        return decode(ingestion.convert_if(converted[index], tf.io.read_file(paths[index]), max_pixels))
 
     return fetch

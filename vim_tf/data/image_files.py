@@ -9,12 +9,13 @@ from vim_tf.data.files import read_file
 from vim_tf.errors import InputError
 
 
-def read_image(path, height, width):
+def read_image(path, height, width, max_pixels):
     """An image file of any format that image sources take, fitted to a model's size.
 
     Args:
         path: str.
         height, width: int, pixels.
+        max_pixels: int, as in `preprocessing.decode_image`.
 
     Returns:
         uint8 numpy array [height, width, 3].
@@ -27,8 +28,8 @@ def read_image(path, height, width):
             raise InputError(f"there is no image {path}")
     except tf.errors.OpError as error:
         raise InputError(f"{path} can't be read: {error.message}") from error
-    decode = ingestion.compiled_decoder(height, width)
-    decoded = ingestion.decode_once(lambda: read_file(path), lambda data: decode(tf.constant(data)).numpy())
+    decode = ingestion.compiled_decoder(height, width, max_pixels)
+    decoded = ingestion.decode_once(lambda: read_file(path), lambda data: decode(tf.constant(data)).numpy(), max_pixels)
     if decoded.problem is not None:
         raise InputError(f"{path} can't be decoded as an image: {decoded.problem}")
     return decoded.value

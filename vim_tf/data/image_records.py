@@ -57,7 +57,7 @@ def shard_name(index, count):
     return f"images-{index:05d}-of-{count:05d}.tfrecord.gz"
 
 
-def picture_facts(image_bytes):
+def picture_facts(image_bytes, max_pixels):
     """(height int, width int, content hash bytes [HASH_BYTES]) of an encoded image.
 
     The hash is of the decoded pixels, so that the same picture with other metadata or in another lossless format has
@@ -65,11 +65,12 @@ def picture_facts(image_bytes):
 
     Args:
         image_bytes: bytes.
+        max_pixels: int, as in `preprocessing.decode_image`.
 
     Raises:
         OpError: it can't be decoded.
     """
-    image = ingestion.original_decoder()(tf.constant(image_bytes)).numpy()
+    image = ingestion.original_decoder(max_pixels)(tf.constant(image_bytes)).numpy()
     height, width, _ = image.shape
     digest = hashlib.blake2b(f"{height} {width} ".encode(), digest_size=HASH_BYTES)
     digest.update(image)

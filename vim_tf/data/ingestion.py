@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import io
 import os
+import struct
 import time
 from typing import Any, NamedTuple
 
@@ -17,7 +18,8 @@ import tensorflow as tf
 from absl import logging
 from PIL import Image, ImageOps
 
-from vim_tf.data import preprocessing
+from vim_tf.data import image_headers, preprocessing
+from vim_tf.data.files import FAILURES, reason_of
 from vim_tf.errors import InputError
 
 # A set that takes less once decoded and fitted, with its encoded files where these are kept too, is kept in memory.
@@ -25,8 +27,13 @@ MEMORY_LIMIT_BYTES = 1 << 30
 
 # Formats that `decode_image` reads. A file of these that it refuses is damaged, whatever Pillow makes of it.
 _FORMATS_OF_TENSORFLOW = ("JPEG", "MPO", "PNG", "GIF", "WEBP")
+# What `decode_image` says of files that Pillow may know.
+_FOR_PILLOW = (preprocessing.NO_FORMAT, image_headers.UNUSUAL_BMP)
 # Formats tried for the rest. BMP, since TensorFlow reads only its commonest kinds.
 _FORMATS_OF_PILLOW = ("BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
+_JPEG2000_START = b"\xff\x4f\xff\x51"
 
 _PROGRESS_SECONDS = 10
 _FILES_NAMED = 5
@@ -56,7 +63,7 @@ class Examined:
         return (np.cumsum(self.readable) - 1)[indices]
 
 
-def examine(name, examples, height, width, total=None, keep_encoded=False):
+def examine(name, examples, height, width, max_pixels, total=None, keep_encoded=False):
     """Decodes examples, several at a time, and says which can be read.
 
     Args:
@@ -64,18 +71,19 @@ def examine(name, examples, height, width, total=None, keep_encoded=False):
         examples: iterable of (path str, function without arguments that returns the encoded file, or raises a
             ValueError that says in one line why there is none).
         height, width: int, pixels.
+        max_pixels: int, as in `preprocessing.decode_image`.
         total: int, number of examples if known, for the log.
         keep_encoded: bool, whether the files themselves are wanted too, as they can't be read in any order again.
 
     Returns:
         Examined.
     """
-    decode = compiled_decoder(height, width)
+    decode = compiled_decoder(height, width, max_pixels)
     readable, converted, images, encoded, unreadable = [], [], [], [], []
     memory_left = MEMORY_LIMIT_BYTES
     last_progress = time.monotonic()
     for path, (image, image_bytes, is_converted, reason) in decode_in_threads(
-        examples, lambda image_bytes: decode(tf.constant(image_bytes)).numpy()
+        examples, lambda image_bytes: decode(tf.constant(image_bytes)).numpy(), max_pixels
     ):
         readable.append(reason is None)
         converted.append(is_converted)
@@ -122,20 +130,25 @@ def check_unreadable(name, unreadable, total, max_fraction):
     )
 
 
-def convert_to_png(image_bytes):
+def convert_to_png(image_bytes, max_pixels):
     """Turns a file that only Pillow can read into a PNG that `decode_image` reads.
 
     Args:
         image_bytes: bytes.
+        max_pixels: int, limit of what a file's headers may claim; read before anything is decoded.
 
     Returns:
         bytes.
 
     Raises:
-        ValueError: Pillow can't read it either, or its pixels have no known range; the message is one line.
+        ValueError: Pillow can't read it either, it has too many pixels, or they have no known range; the message is one
+            line.
     """
     try:
         with Image.open(io.BytesIO(image_bytes), formats=_known_formats()) as opened:
+            for width, height in _claimed_sizes(opened, image_bytes):
+                if width * height > max_pixels:
+                    raise ValueError(f"{width} x {height} pixels are more than max_pixels = {max_pixels}")
             opened.load()
             if opened.format in _FORMATS_OF_TENSORFLOW:
                 raise ValueError(f"damaged {opened.format} file")
@@ -151,28 +164,32 @@ def convert_to_png(image_bytes):
     return buffer.getvalue()
 
 
-def convert_if(is_needed, image_bytes):
+def convert_if(is_needed, image_bytes, max_pixels):
     """Graph form of `convert_to_png`, applied where `is_needed` (bool []) says so; not for exported models."""
 
     def convert():
-        return tf.ensure_shape(tf.numpy_function(convert_to_png, [image_bytes], tf.string, stateful=False), [])
+        to_png = functools.partial(convert_to_png, max_pixels=max_pixels)
+        return tf.ensure_shape(tf.numpy_function(to_png, [image_bytes], tf.string, stateful=False), [])
 
     return tf.cond(is_needed, convert, lambda: image_bytes)
 
 
 @functools.lru_cache(maxsize=4)
-def compiled_decoder(height, width):
+def compiled_decoder(height, width, max_pixels):
     """`decode_and_fit` for one size as a tf.function, traced once: that takes about a second."""
     return tf.function(
-        lambda image_bytes: preprocessing.decode_and_fit(image_bytes, height, width),
+        lambda image_bytes: preprocessing.decode_and_fit(image_bytes, height, width, max_pixels),
         input_signature=[tf.TensorSpec([], tf.string)],
     )
 
 
 @functools.cache
-def original_decoder():
+def original_decoder(max_pixels):
     """`decode_image` as a tf.function, traced once."""
-    return tf.function(preprocessing.decode_image, input_signature=[tf.TensorSpec([], tf.string)])
+    return tf.function(
+        lambda image_bytes: preprocessing.decode_image(image_bytes, max_pixels),
+        input_signature=[tf.TensorSpec([], tf.string)],
+    )
 
 
 class Decoded(NamedTuple):
@@ -191,37 +208,60 @@ class Decoded(NamedTuple):
     problem: str | None
 
 
-def decode_in_threads(examples, decode):
+def decode_in_threads(examples, decode, max_pixels):
     """Decodes several examples at a time, in order, and a bounded number ahead.
 
     Args:
         examples: iterable of (anything, function that returns the encoded file), as in `examine`.
         decode: function from an encoded file, bytes, to anything; raises OpError where it can't be read.
+        max_pixels: int, as `decode` knows it too, for files that Pillow reads.
 
     Yields:
         (the first part of the example, Decoded).
     """
-    return _in_threads(lambda load: decode_once(load, decode), examples)
+    return _in_threads(lambda load: decode_once(load, decode, max_pixels), examples)
 
 
-def decode_once(load, decode):
+def decode_once(load, decode, max_pixels):
     """Decoded of what `load` returns; arguments as in `decode_in_threads`."""
     try:
         image_bytes = load()
-    except tf.errors.OpError as error:
-        return Decoded(None, b"", False, " ".join(error.message.split()))
-    except ValueError as error:
-        return Decoded(None, b"", False, str(error))
+    except (*FAILURES, ValueError) as error:
+        return _unreadable(error)
     try:
         return Decoded(decode(image_bytes), image_bytes, False, None)
-    except tf.errors.OpError:
-        try:
-            image_bytes = convert_to_png(image_bytes)
-            return Decoded(decode(image_bytes), image_bytes, True, None)
-        except ValueError as error:
-            return Decoded(None, b"", False, str(error))
-        except tf.errors.OpError as error:
-            return Decoded(None, b"", False, " ".join(error.message.split()))
+    except FAILURES as error:
+        if preprocessing.refusal(error) not in ("", *_FOR_PILLOW):
+            return _unreadable(error)
+    try:
+        image_bytes = convert_to_png(image_bytes, max_pixels)
+        return Decoded(decode(image_bytes), image_bytes, True, None)
+    except (*FAILURES, ValueError) as error:
+        return _unreadable(error)
+
+
+def _unreadable(error):
+    """Decoded of a file that raised an OpError or ValueError, the reason in one line."""
+    reason = reason_of(error) if isinstance(error, FAILURES) else str(error)
+    return Decoded(None, b"", False, preprocessing.refusal(error) or reason)
+
+
+def _claimed_sizes(opened, image_bytes):
+    """Yields each (width, height) that a file's headers make a decoder take memory for.
+
+    Args:
+        opened: Pillow's image, not loaded.
+        image_bytes: bytes, the file.
+    """
+    yield opened.size
+    if opened.format == "TIFF" and {_TILE_WIDTH, _TILE_LENGTH} <= set(opened.tag_v2):
+        yield tuple(int(opened.tag_v2[tag]) for tag in (_TILE_WIDTH, _TILE_LENGTH))
+    if opened.format == "JPEG2000":
+        # The box in front of the codestream, which Pillow reads, may say another size than that.
+        start = image_bytes.find(_JPEG2000_START)
+        if start >= 0 and len(image_bytes) >= start + 24:
+            right, bottom, left, top = struct.unpack(">4I", image_bytes[start + 8 : start + 24])
+            yield max(right - left, 0), max(bottom - top, 0)
 
 
 def _in_threads(work, named_inputs):

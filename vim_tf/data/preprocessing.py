@@ -8,13 +8,17 @@ import functools
 
 import tensorflow as tf
 
+from vim_tf.config import DataConfig
 from vim_tf.data import image_headers
 
 RESIZE_RULE = "largest centred crop of the wanted aspect ratio, antialiased bicubic resize, rounded to uint8"
 
-# Pixels of a GIF's canvas, which a file of some bytes may claim to be 65,535 x 65,535.
-_MAX_CANVAS = 1 << 27
+NO_FORMAT = "it is no JPEG, PNG, GIF, WebP or BMP file"
 
+# Around the reason for which a file is refused, in the message of TensorFlow's error.
+_REFUSAL_MARKS = ("(", ")")
+
+_WEBP_ALPHA, _WEBP_ANIMATION = 0x10, 0x02
 _BYTES = [bytes([value]) for value in range(256)]
 
 # A function that stays one op costs nothing where its branch isn't taken. Inlined, each of its hundreds of ops is
@@ -23,29 +27,59 @@ _one_op = functools.partial(tf.function, autograph=False, experimental_attribute
 
 
 @tf.autograph.experimental.do_not_convert
-def decode_image(image_bytes):
+def decode_image(image_bytes, max_pixels=DataConfig.max_pixels):
     """Decodes a file to the picture that a viewer shows on white.
 
     JPEG (grey, RGB, CMYK), PNG (all kinds; 16 bits are rounded to 8), GIF (first frame), WebP (first frame) and BMP (8,
     24 and 32 bits, uncompressed). An EXIF orientation in JPEG, PNG or WebP is applied; transparency is composited
-    over white.
+    over white. No decoder gets to see a file whose header is unsound.
 
     Args:
         image_bytes: string [], the encoded file.
+        max_pixels: int or int64 [], limit of the picture's height x width, which the file's header says.
 
     Returns:
         uint8 [height, width, 3], RGB.
 
     Raises:
-        InvalidArgumentError: the bytes are none of these or are cut short.
+        InvalidArgumentError: the bytes are none of these, are cut short, or have more pixels; `refusal` has the reason
+            where the header told it.
+    """
+    image, problem = try_to_decode_image(image_bytes, max_pixels)
+    return tf.cond(problem == "", lambda: image, lambda: _refuse(problem))
+
+
+@tf.autograph.experimental.do_not_convert
+def try_to_decode_image(image_bytes, max_pixels):
+    """`decode_image` that says what is wrong with a header instead of failing.
+
+    Args:
+        image_bytes, max_pixels: as in `decode_image`.
+
+    Returns:
+        (uint8 [height, width, 3], the image, or any where there is a problem; string [], the problem, "" = none).
+
+    Raises:
+        InvalidArgumentError: the header is sound, but the decoder fails; or a JPEG has no header.
     """
     data = image_headers.to_vector(image_bytes)
-    image = tf.cond(
+    limit = tf.cast(max_pixels, tf.int64)
+    image, problem = tf.cond(
         image_headers.starts_with(data, b"\xff\xd8\xff"),
-        lambda: _decode_jpeg(image_bytes, data),
-        lambda: _decode_other(image_bytes, data),
+        lambda: _decode_jpeg(image_bytes, data, limit),
+        lambda: _decode_other(image_bytes, data, limit),
     )
-    return tf.ensure_shape(image, [None, None, 3])
+    return tf.ensure_shape(image, [None, None, 3]), problem
+
+
+def refusal(error):
+    """str: the reason for which `decode_image` refused a file by its header; "" where its decoder failed.
+
+    Args:
+        error: the exception.
+    """
+    before, after = _REFUSAL_MARKS
+    return str(error).partition(f"string: {before}")[2].partition(after)[0]
 
 
 def fit_image(image, height, width):
@@ -103,17 +137,17 @@ def resize_to_cover(image, height, width):
     return round_to_uint8(resized)
 
 
-def decode_and_fit(image_bytes, height, width):
+def decode_and_fit(image_bytes, height, width, max_pixels=DataConfig.max_pixels):
     """File to an image of the model's size: `decode_image`, then `fit_image`.
 
     Args:
-        image_bytes: string [].
+        image_bytes, max_pixels: as in `decode_image`.
         height, width: int, pixels.
 
     Returns:
         uint8 [height, width, 3].
     """
-    return fit_image(decode_image(image_bytes), height, width)
+    return fit_image(decode_image(image_bytes, max_pixels), height, width)
 
 
 def to_float(images):
@@ -143,19 +177,31 @@ def encode_png(image):
     return tf.io.encode_png(image).numpy()
 
 
-def _decode_jpeg(image_bytes, data):
-    # The fast default of the inverse transform is off by up to 3 levels from what other programs show.
-    image = tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE")
-    return tf.cond(image_headers.may_have_exif(data), lambda: _turn_jpeg(image, data), lambda: image)
+def _decode_if_sound(header, limit, decode):
+    """(What `decode` returns, "") unless the header says that the file must not get so far; then (any, the reason)."""
+    return tf.cond(
+        image_headers.is_sound(header, limit),
+        lambda: (decode(), tf.constant("")),
+        lambda: (tf.zeros([1, 1, 3], tf.uint8), image_headers.problem_of(header, limit)),
+    )
 
 
-@_one_op(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([None], tf.int32)])
+def _decode_jpeg(image_bytes, data, limit):
+    def decode():
+        # The fast default of the inverse transform is off by up to 3 levels from what other programs show.
+        image = tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE")
+        return tf.cond(image_headers.may_have_exif(data), lambda: _turn_jpeg(image, data), lambda: image)
+
+    return _decode_if_sound(image_headers.jpeg_header(image_bytes), limit, decode)
+
+
+@_one_op(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([None], tf.uint8)])
 def _turn_jpeg(image, data):
     return _turn(image, image_headers.jpeg_orientation(data))
 
 
-@_one_op(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([None], tf.int32)])
-def _decode_other(image_bytes, data):
+@_one_op(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([None], tf.uint8), tf.TensorSpec([], tf.int64)])
+def _decode_other(image_bytes, data, limit):
     is_format = [
         image_headers.starts_with(data, b"\x89PNG\r\n\x1a\n"),
         image_headers.starts_with(data, b"GIF8"),
@@ -163,84 +209,108 @@ def _decode_other(image_bytes, data):
         image_headers.starts_with(data, b"BM"),
         True,
     ]
-    decoders = [_decode_png, _decode_gif, _decode_webp, _decode_bmp, _refuse]
-    return tf.switch_case(
-        tf.argmax(tf.stack(is_format), output_type=tf.int32),
-        [lambda decode=decode: decode(image_bytes, data) for decode in decoders],
-    )
+    decoders = [_decode_png, _decode_gif, _decode_webp, _decode_bmp]
+    branches = [lambda decode=decode: decode(image_bytes, data, limit) for decode in decoders]
+    branches.append(lambda: (tf.zeros([1, 1, 3], tf.uint8), tf.constant(NO_FORMAT)))
+    return tf.switch_case(tf.argmax(tf.stack(is_format), output_type=tf.int32), branches)
 
 
-def _decode_png(image_bytes, data):
-    def decode(channels):
+def _decode_png(image_bytes, data, limit):
+    def of_channels(channels):
         return tf.cond(
-            data[24] == 16,  # bits per channel
-            lambda: round_to_uint8(tf.cast(tf.io.decode_png(image_bytes, channels, tf.uint16), tf.float32) / 257.0),
+            image_headers.png_depth(data) == 16,
+            lambda: _to_8_bits(tf.io.decode_png(image_bytes, channels, tf.uint16)),
             lambda: tf.io.decode_png(image_bytes, channels),
         )
 
-    # Alpha must not be asked for where there is none: below 8 bits, TensorFlow then makes it 1, 3 or 15, not 255.
-    image = tf.cond(image_headers.png_has_alpha(data), lambda: _over_white(decode(4)), lambda: decode(3))
-    return _turn(image, image_headers.png_orientation(data))
+    def decode():
+        # Alpha must not be asked for where there is none: below 8 bits, TensorFlow then makes it 1, 3 or 15, not 255.
+        has_alpha = image_headers.png_has_alpha(data)
+        image = tf.cond(has_alpha, lambda: _over_white(of_channels(4)), lambda: of_channels(3))
+        return _turn(image, image_headers.png_orientation(data))
+
+    return _decode_if_sound(image_headers.png_header(data), limit, decode)
 
 
-def _decode_gif(image_bytes, data):
-    # TensorFlow paints transparent pixels black, and makes the picture as large as the largest frame, whatever the
-    # canvas is, cutting off what lies outside. So the file is changed: the transparent colour becomes white and
-    # opaque, and the frame is moved to the origin. It is put in its place afterwards.
+def _decode_gif(image_bytes, data, limit):
+    # TensorFlow paints transparent pixels black, unpacks all frames, and makes the picture as large as the largest one,
+    # whatever the canvas is, cutting off what lies outside. So the file is changed: it ends behind the first frame, the
+    # transparent colour becomes white and opaque, and the frame is moved to the origin. It is put in its place
+    # afterwards.
     frame = image_headers.gif_first_frame(data)
 
-    def make_opaque():
-        flags = tf.gather(_BYTES, data[frame["flags"]] - 1)
-        return _replace(_replace(image_bytes, frame["flags"], flags), frame["entry"], b"\xff\xff\xff")
+    def make_opaque(changed):
+        flags = _byte(tf.gather(data, frame["flags"]) - 1)
+        return _replace(_replace(changed, frame["flags"], flags), frame["entry"], b"\xff\xff\xff")
 
-    image_bytes = tf.cond(frame["flags"] >= 0, make_opaque, lambda: image_bytes)
-    image_bytes = _replace(image_bytes, frame["position"], b"\0\0\0\0")
-    image = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
-    image = image[: frame["height"], : frame["width"]]
-    margins = tf.stack([frame["top"], frame["bottom_margin"], frame["left"], frame["right_margin"]])
-    area = (frame["height"] + margins[0] + margins[1]) * (frame["width"] + margins[2] + margins[3])
-    margins += _zero_if(area <= _MAX_CANVAS, "the canvas of the GIF file is too large")
-    return tf.pad(image, tf.concat([tf.reshape(margins, [2, 2]), [[0, 0]]], 0), constant_values=255)
+    def decode():
+        changed = tf.strings.join([tf.strings.substr(image_bytes, 0, tf.cast(frame["end"], tf.int32)), b"\x3b"])
+        changed = tf.cond(frame["flags"] >= 0, lambda: make_opaque(changed), lambda: changed)
+        changed = _replace(changed, frame["position"], b"\0\0\0\0")
+        image = tf.io.decode_image(changed, channels=3, expand_animations=False)
+        margins = tf.stack([frame["top"], frame["bottom_margin"], frame["left"], frame["right_margin"]])
+        return tf.pad(image, tf.concat([tf.reshape(margins, [2, 2]), [[0, 0]]], 0), constant_values=255)
 
-
-def _decode_webp(image_bytes, data):
-    # The number of channels can't be asked for: it must be the file's own.
-    image = tf.io.decode_image(image_bytes, channels=0, expand_animations=False)
-    image = tf.cond(tf.shape(image)[-1] == 4, lambda: _over_white(image), lambda: image[:, :, :3])
-    return _turn(image, image_headers.webp_orientation(data))
+    return _decode_if_sound(frame["header"], limit, decode)
 
 
-def _decode_bmp(image_bytes, data):
-    is_supported, has_alpha, palette = image_headers.bmp_layout(data)
-    failure = _zero_if(is_supported, "BMP files of this kind can't be decoded: compressed, or unusual bits or masks")
-    image = tf.io.decode_bmp(image_bytes, channels=0) + tf.cast(failure, tf.uint8)
-    channels = tf.shape(image)[-1]
-    # TensorFlow returns the palette's indices as if they were grey levels.
-    return tf.cond(
-        channels == 1,
-        lambda: tf.gather(palette, tf.cast(image[:, :, 0], tf.int32)),
-        lambda: tf.cond(has_alpha & (channels == 4), lambda: _over_white(image), lambda: image[:, :, :3]),
-    )
+def _decode_webp(image_bytes, data, limit):
+    flags, has_flags = image_headers.webp_flags(data)
+
+    def decode():
+        # Of an animation TensorFlow always writes four channels, but into a picture of three where the flag of
+        # transparency isn't set.
+        is_animated = has_flags & (flags & _WEBP_ANIMATION > 0)
+        changed = tf.cond(
+            is_animated, lambda: _replace(image_bytes, 20, _byte(flags | _WEBP_ALPHA)), lambda: image_bytes
+        )
+        # The number of channels can't be asked for: it must be the file's own.
+        image = tf.io.decode_image(changed, channels=0, expand_animations=False)
+        image = tf.cond(tf.shape(image)[-1] == 4, lambda: _over_white(image), lambda: image[:, :, :3])
+        return _turn(image, image_headers.webp_orientation(data))
+
+    return _decode_if_sound(image_headers.webp_header(data), limit, decode)
 
 
-def _refuse(image_bytes, data):
-    failure = _zero_if(tf.size(data) < 0, "image_bytes is no JPEG, PNG, GIF, WebP or BMP file")
-    return tf.fill([1, 1, 3], tf.cast(failure, tf.uint8))
+def _decode_bmp(image_bytes, data, limit):
+    header, has_alpha, palette = image_headers.bmp_layout(data)
+
+    def decode():
+        image = tf.io.decode_bmp(image_bytes, channels=0)
+        channels = tf.shape(image)[-1]
+        # TensorFlow returns the palette's indices as if they were grey levels.
+        return tf.cond(
+            channels == 1,
+            lambda: tf.gather(palette, tf.cast(image[:, :, 0], tf.int32)),
+            lambda: tf.cond(has_alpha & (channels == 4), lambda: _over_white(image), lambda: image[:, :, :3]),
+        )
+
+    return _decode_if_sound(header, limit, decode)
 
 
-def _zero_if(condition, message):
-    """int64 []: 0 if the condition (bool []) holds, else InvalidArgumentError; to be added to what needs it.
+def _refuse(problem):
+    """uint8 [1, 1, 3] that can't be computed: the reason (string []) is in the InvalidArgumentError.
 
-    The number is parsed from the message, as that is no stateful op: tf.debugging's would make tf.data decode one image
+    The number is parsed from the reason, as that is no stateful op: tf.debugging's would make tf.data decode one image
     at a time where deterministic ops are on. A control dependency doesn't keep an op without state from being pruned.
     """
-    return tf.strings.to_number(tf.where(condition, "0", message), tf.int64)
+    before, after = _REFUSAL_MARKS
+    number = tf.strings.to_number(tf.strings.join([before, problem, after]), tf.int64)
+    return tf.fill([1, 1, 3], tf.cast(number, tf.uint8))
+
+
+def _to_8_bits(values):
+    """uint16 of any shape to uint8: 0..65535 to 0..255, rounded."""
+    # uint16 takes half the memory of float32. The largest sum is 65535, and 257 leaves no halves to be rounded.
+    return tf.cast((tf.minimum(values, 65535 - 128) + 128) // 257, tf.uint8)
 
 
 def _over_white(rgba):
-    """uint8 [height, width, 4] to uint8 [height, width, 3]."""
-    values = tf.cast(tf.ensure_shape(rgba, [None, None, 4]), tf.float32)
-    return round_to_uint8(255.0 - (255.0 - values[:, :, :3]) * values[:, :, 3:] / 255.0)
+    """uint8 [height, width, 4] to uint8 [height, width, 3]: 255 - (255 - colour) alpha / 255, rounded."""
+    # uint16 is enough and takes half the memory of float32. There are no halves to be rounded: 255 is odd.
+    rgba = tf.ensure_shape(rgba, [None, None, 4])
+    darkness = tf.cast(255 - rgba[:, :, :3], tf.uint16) * tf.cast(rgba[:, :, 3:], tf.uint16)
+    return 255 - tf.cast((darkness + 127) // 255, tf.uint8)
 
 
 def _turn(image, orientation):
@@ -250,6 +320,11 @@ def _turn(image, orientation):
     is_mirrored = tf.reduce_any(orientation == [2, 3, 6, 7])
     upright = tf.cond(is_upside_down, lambda: transposed[::-1], lambda: transposed)
     return tf.cond(is_mirrored, lambda: upright[:, ::-1], lambda: upright)
+
+
+def _byte(value):
+    """string [], the byte of an integer []."""
+    return tf.gather(_BYTES, tf.cast(value, tf.int32))
 
 
 def _replace(text, position, replacement):

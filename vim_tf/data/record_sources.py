@@ -59,7 +59,9 @@ class _Examples:
         return self.labels[~self.has_problem]
 
 
-def open_tfrecord(place, split, height, width, validation_fraction, max_unreadable_fraction, shuffle_buffer):
+def open_tfrecord(
+    place, split, height, width, max_pixels, validation_fraction, max_unreadable_fraction, shuffle_buffer
+):
     """TFRecord files of tf.train.Example with `image` (encoded file), `label` (int64) and `key` (bytes); the last two
     are optional. Files that end in .gz are unpacked.
 
@@ -69,30 +71,34 @@ def open_tfrecord(place, split, height, width, validation_fraction, max_unreadab
         InputError: no file matches, one is no TFRecord file, or too many images can't be read.
     """
     options = (validation_fraction, max_unreadable_fraction, shuffle_buffer)
-    return _open_glob("tfrecord", place, split, height, width, *options)
+    return _open_glob("tfrecord", place, split, height, width, max_pixels, *options)
 
 
-def open_parquet(place, split, height, width, validation_fraction, max_unreadable_fraction, shuffle_buffer):
+def open_parquet(place, split, height, width, max_pixels, validation_fraction, max_unreadable_fraction, shuffle_buffer):
     """Parquet files as `containers.Parquet` describes them; otherwise as `open_tfrecord`."""
     options = (validation_fraction, max_unreadable_fraction, shuffle_buffer)
-    return _open_glob("parquet", place, split, height, width, *options)
+    return _open_glob("parquet", place, split, height, width, max_pixels, *options)
 
 
-def open_webdataset(place, split, height, width, validation_fraction, max_unreadable_fraction, shuffle_buffer):
+def open_webdataset(
+    place, split, height, width, max_pixels, validation_fraction, max_unreadable_fraction, shuffle_buffer
+):
     """Tar files as `containers.WebDataset` describes them; otherwise as `open_tfrecord`."""
     options = (validation_fraction, max_unreadable_fraction, shuffle_buffer)
-    return _open_glob("webdataset", place, split, height, width, *options)
+    return _open_glob("webdataset", place, split, height, width, max_pixels, *options)
 
 
-def _open_glob(kind, place, split, height, width, validation_fraction, max_unreadable_fraction, shuffle_buffer):
+def _open_glob(
+    kind, place, split, height, width, max_pixels, validation_fraction, max_unreadable_fraction, shuffle_buffer
+):
     name, container = f"{kind}:{place}", CONTAINERS[kind]
     files = split_files(name, place)
     wanted = split if split in files else "all"
     if not files[wanted]:
         raise InputError(f"--data.source={name}: no file matches {place.replace('{split}', split)}")
-    examples = _read_examples(name, files[wanted], container, height, width)
+    examples = _read_examples(name, files[wanted], container, height, width, max_pixels)
     others = [
-        _read_examples(name, paths, container, height, width, decode=False)
+        _read_examples(name, paths, container, height, width, max_pixels, decode=False)
         for each, paths in files.items()
         if each != wanted and paths
     ]
@@ -100,7 +106,7 @@ def _open_glob(kind, place, split, height, width, validation_fraction, max_unrea
     labels = np.concatenate([each.known_labels for each in [examples, *others]])
     check_labels(name, labels)
     class_names = [str(label) for label in range(labels.max() + 1)]
-    return _source(name, split, examples, chosen, class_names, container, height, width, shuffle_buffer)
+    return _source(name, split, examples, chosen, class_names, container, height, width, max_pixels, shuffle_buffer)
 
 
 def split_files(name, place):
@@ -110,7 +116,7 @@ def split_files(name, place):
     return {"all": _glob(place)}
 
 
-def open_tfds(place, split, height, width, validation_fraction, max_unreadable_fraction, shuffle_buffer):
+def open_tfds(place, split, height, width, max_pixels, validation_fraction, max_unreadable_fraction, shuffle_buffer):
     """A TensorFlow Datasets data set with an image and, if it has one, a class label.
 
     The validation split is the data set's own (`validation`, else `test`), or a part of `train`, divided by a hash.
@@ -121,10 +127,10 @@ def open_tfds(place, split, height, width, validation_fraction, max_unreadable_f
     name = f"tfds:{place}"
     files, container, class_names = tfds_files(name, place)
     wanted = split if split in files else "all"
-    examples = _read_examples(name, files[wanted], container, height, width)
+    examples = _read_examples(name, files[wanted], container, height, width, max_pixels)
     check_labels(name, examples.labels)
     chosen = _choose(name, examples, wanted, split, validation_fraction, max_unreadable_fraction)
-    return _source(name, split, examples, chosen, class_names, container, height, width, shuffle_buffer)
+    return _source(name, split, examples, chosen, class_names, container, height, width, max_pixels, shuffle_buffer)
 
 
 def tfds_files(name, place):
@@ -157,7 +163,9 @@ class _StreamedSource(ImageSource):
         container: how the files are read, as in `containers`.
     """
 
-    def __init__(self, name, split, examples, chosen, class_names, container, height, width, shuffle_buffer):
+    def __init__(
+        self, name, split, examples, chosen, class_names, container, height, width, max_pixels, shuffle_buffer
+    ):
         super().__init__(name, split, len(chosen), class_names, examples)
         is_chosen = np.zeros(len(examples.keys), bool)
         is_chosen[chosen] = True
@@ -169,6 +177,7 @@ class _StreamedSource(ImageSource):
             self._keys = tf.constant(examples.keys)
         self._container = container
         self._size = (height, width)
+        self._max_pixels = max_pixels
         self._shuffle_buffer = shuffle_buffer
 
     def ordered(self, views=None):
@@ -206,7 +215,7 @@ class _StreamedSource(ImageSource):
         return numbered.filter(lambda number, record: self._is_chosen[number])
 
     def _decode(self, records):
-        decode = ingestion.compiled_decoder(*self._size)
+        decode = ingestion.compiled_decoder(*self._size, self._max_pixels)
         return records.map(
             lambda number, record: self._element(number, record, decode),
             num_parallel_calls=tf.data.AUTOTUNE,
@@ -226,23 +235,28 @@ class _StreamedSource(ImageSource):
         return placed_records.map(element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
     def _decoder_for(self, change):
-        return ingestion.original_decoder() if change.takes_original else ingestion.compiled_decoder(*self._size)
+        if change.takes_original:
+            return ingestion.original_decoder(self._max_pixels)
+        return ingestion.compiled_decoder(*self._size, self._max_pixels)
 
     def _element(self, number, record, decode):
         image_bytes, label, _ = record
-        image = decode(ingestion.convert_if(self._is_converted[number], image_bytes))
+        image = decode(ingestion.convert_if(self._is_converted[number], image_bytes, self._max_pixels))
         return {"image": image, "label": label, "key": self._keys[number]}
 
 
-def _source(name, split, examples, chosen, class_names, container, height, width, shuffle_buffer):
+def _source(name, split, examples, chosen, class_names, container, height, width, max_pixels, shuffle_buffer):
     if examples.examined.images is None:
-        return _StreamedSource(name, split, examples, chosen, class_names, container, height, width, shuffle_buffer)
+        return _StreamedSource(
+            name, split, examples, chosen, class_names, container, height, width, max_pixels, shuffle_buffer
+        )
     rows = examples.examined.rows(chosen)
     with tf.device("CPU:0"):
         encoded_rows = tf.constant(rows, tf.int64)
 
     def fetch_original(index):
-        return ingestion.original_decoder()(tf.gather(examples.examined.encoded, tf.gather(encoded_rows, index)))
+        decode = ingestion.original_decoder(max_pixels)
+        return decode(tf.gather(examples.examined.encoded, tf.gather(encoded_rows, index)))
 
     return MemorySource(
         name,
@@ -272,13 +286,13 @@ def _choose(name, examples, wanted, split, validation_fraction, max_unreadable_f
     return chosen
 
 
-def _read_examples(name, paths, container, height, width, decode=True):
+def _read_examples(name, paths, container, height, width, max_pixels, decode=True):
     """_Examples of record files; without `decode` only labels and keys.
 
     Raises:
         InputError: a file is broken or empty of examples.
     """
-    place = (height, width, container, decode, tuple(paths))
+    place = (height, width, max_pixels, container, decode, tuple(paths))
     examples = _examined.get(place)
     if examples is not None:
         return examples
@@ -301,7 +315,7 @@ def _read_examples(name, paths, container, height, width, decode=True):
                 raise InputError(f"--data.source={name}: {error}") from error
 
     if decode:
-        examined = ingestion.examine(name, walk(), height, width, keep_encoded=True)
+        examined = ingestion.examine(name, walk(), height, width, max_pixels, keep_encoded=True)
     else:
         examined = None
         for _ in walk():

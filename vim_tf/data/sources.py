@@ -30,6 +30,7 @@ def open_source(
     validation_fraction=DataConfig.validation_fraction,
     max_unreadable_fraction=DataConfig.max_unreadable_fraction,
     shuffle_buffer=DataConfig.shuffle_buffer,
+    max_pixels=DataConfig.max_pixels,
 ):
     """One split of a named source, every file of it checked.
 
@@ -40,6 +41,7 @@ def open_source(
         validation_fraction: share that becomes the validation split where the source has none of its own.
         max_unreadable_fraction: share of the files that may fail to decode.
         shuffle_buffer: examples held to shuffle what can only be read in order.
+        max_pixels: int, most pixels of a file, as in `preprocessing.decode_image`.
 
     Returns:
         ImageSource.
@@ -52,7 +54,9 @@ def open_source(
     kind, place = parse_name(name)
     if kind in EMBEDDED:
         return _OPENERS[kind](split, height, width)
-    return _OPENERS[kind](place, split, height, width, validation_fraction, max_unreadable_fraction, shuffle_buffer)
+    return _OPENERS[kind](
+        place, split, height, width, max_pixels, validation_fraction, max_unreadable_fraction, shuffle_buffer
+    )
 
 
 def parse_name(name):
@@ -83,6 +87,7 @@ def build_source(config, split, height, width):
         config.validation_fraction,
         config.max_unreadable_fraction,
         config.shuffle_buffer,
+        config.max_pixels,
     )
     source.name, source.location = config.name or config.source, config.source
     return source

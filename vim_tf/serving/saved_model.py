@@ -10,7 +10,7 @@ from vim_tf.data.files import check_writable
 from vim_tf.serving.signatures import build_signatures
 
 
-def export(folder, tokenizer, language_model="", sampling_batch_size=16):
+def export(folder, tokenizer, language_model="", sampling_batch_size=16, *, max_pixels):
     """Writes a SavedModel that loads in a process with TensorFlow alone, whole or not at all.
 
     The trained stages themselves lie in its `assets.extra/`, so that every command takes the exported model.
@@ -20,6 +20,7 @@ def export(folder, tokenizer, language_model="", sampling_batch_size=16):
         tokenizer: str, path of a trained tokenizer.
         language_model: str, path of a language model trained on its tokens; empty = the tokenizer alone.
         sampling_batch_size: int, samples that `generate` draws at once.
+        max_pixels: int, limit of an image that a request may hold, as in `preprocessing.decode_image`.
 
     Raises:
         InputError: a stage is missing, the two don't belong together, or the folder can't be written.
@@ -30,7 +31,7 @@ def export(folder, tokenizer, language_model="", sampling_batch_size=16):
         stages["language_model"] = (language_model, loaded)
     check_writable(os.path.dirname(folder.rstrip("/")) or ".")
     module, signatures = build_signatures(
-        *(model for _, model in stages.values()), sampling_batch_size=sampling_batch_size
+        *(model for _, model in stages.values()), sampling_batch_size=sampling_batch_size, max_pixels=max_pixels
     )
 
     def add_stages(written):

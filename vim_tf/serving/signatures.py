@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from vim_tf.data import preprocessing
 from vim_tf.sampling.generate import generate_tokens
+from vim_tf.serving.request_images import read_images
 
 _SAMPLING_INPUTS = {
     "label": tf.int32,
@@ -18,27 +19,28 @@ _SAMPLING_INPUTS = {
 }
 
 
-def build_signatures(tokenizer, language_model=None, sampling_batch_size=16):
+def build_signatures(tokenizer, language_model=None, sampling_batch_size=16, *, max_pixels):
     """The served functions by name, and the module that holds their weights.
 
     Args:
         tokenizer: ViTVQGAN.
         language_model: LanguageModel of this tokenizer's tokens; None = the tokenizer alone.
         sampling_batch_size: int, samples drawn at once.
+        max_pixels: int, limit of an image file, as in `preprocessing.decode_image`; it can't be changed afterwards.
 
     Returns:
         tf.Module, callable as a TF Hub module: images float32 [batch, height, width, 3] in [0, 1] to the language
         model's features [batch, hidden_dim] or, without one, the quantized latents [batch, length, codebook_dim]; and a
         dict of concrete functions.
     """
-    functions = _tokenizer_functions(tokenizer)
+    functions = _tokenizer_functions(tokenizer, max_pixels)
     models = [tokenizer]
     if language_model is None:
         represent = tokenizer.quantized_latents
         functions["serving_default"] = functions["encode"]
     else:
         models.append(language_model)
-        functions |= _language_model_functions(tokenizer, language_model, sampling_batch_size)
+        functions |= _language_model_functions(tokenizer, language_model, sampling_batch_size, max_pixels)
 
         def represent(images):
             return language_model.features(tokenizer.encode(images))
@@ -54,21 +56,21 @@ def build_signatures(tokenizer, language_model=None, sampling_batch_size=16):
     return module, functions
 
 
-def _tokenizer_functions(tokenizer):
+def _tokenizer_functions(tokenizer, max_pixels):
     bytes_spec = tf.TensorSpec([None], tf.string, name="image_bytes")
     tokens_spec = tf.TensorSpec(
         [None, tokenizer.grid_height * tokenizer.grid_width * tokenizer.depth], tf.int32, "tokens"
     )
 
     def encode(image_bytes):
-        return {"tokens": _encode(tokenizer, image_bytes)}
+        return {"tokens": _encode(tokenizer, image_bytes, max_pixels)}
 
     def decode(tokens):
         _refuse_outside(tokens, 0, tokenizer.codebook_size, "token")
         return {"images": _decode(tokenizer, tokens)}
 
     def reconstruct(image_bytes):
-        return {"images": _decode(tokenizer, _encode(tokenizer, image_bytes))}
+        return {"images": _decode(tokenizer, _encode(tokenizer, image_bytes, max_pixels))}
 
     return {
         "encode": _function(encode, [bytes_spec]),
@@ -77,7 +79,7 @@ def _tokenizer_functions(tokenizer):
     }
 
 
-def _language_model_functions(tokenizer, language_model, batch_size):
+def _language_model_functions(tokenizer, language_model, batch_size, max_pixels):
     sampling_specs = [tf.TensorSpec([None], dtype, name=name) for name, dtype in _SAMPLING_INPUTS.items()]
     bytes_spec = tf.TensorSpec([None], tf.string, name="image_bytes")
     rows_spec = tf.TensorSpec([None], tf.int32, name="keep_rows")
@@ -109,12 +111,12 @@ def _language_model_functions(tokenizer, language_model, batch_size):
     def complete(label, seed, temperature, top_k, top_p, guidance_scale, image_bytes, keep_rows):
         _refuse_outside(keep_rows, 0, tokenizer.grid_height + 1, "keep_rows")
         num_kept = keep_rows * tokenizer.grid_width * tokenizer.depth
-        tokens = _encode(tokenizer, image_bytes)
+        tokens = _encode(tokenizer, image_bytes, max_pixels)
         known = tf.range(tokens.shape[1]) < num_kept[:, None]
         return generated(label, seed, temperature, top_k, top_p, guidance_scale, tokens, known)
 
     def features(image_bytes):
-        return {"features": language_model.features(_encode(tokenizer, image_bytes))}
+        return {"features": language_model.features(_encode(tokenizer, image_bytes, max_pixels))}
 
     generate = _function(generate, sampling_specs)
     return {
@@ -129,18 +131,8 @@ def _function(function, specs):
     return tf.function(function, input_signature=specs, autograph=False)
 
 
-def read_images(image_bytes, height, width):
-    """float32 [batch, height, width, 3] in [0, 1] of encoded files, string [batch]."""
-    images = tf.map_fn(
-        lambda data: preprocessing.decode_and_fit(data, height, width),
-        image_bytes,
-        fn_output_signature=tf.TensorSpec([height, width, 3], tf.uint8),
-    )
-    return preprocessing.to_float(images)
-
-
-def _encode(tokenizer, image_bytes):
-    return tokenizer.encode(read_images(image_bytes, tokenizer.height, tokenizer.width))
+def _encode(tokenizer, image_bytes, max_pixels):
+    return tokenizer.encode(read_images(image_bytes, tokenizer.height, tokenizer.width, max_pixels))
 
 
 def _decode(tokenizer, tokens):

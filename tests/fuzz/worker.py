@@ -1,0 +1,97 @@
+"""What a process of the fuzz test does: `python -m tests.fuzz.worker library|signatures OUTPUT FIRST COUNT [MODEL]`.
+
+It reads the files of the corpus with the seeds FIRST to FIRST + COUNT - 1 and writes a line of JSON for each as soon as
+it is done, so that the line that is missing tells the file on which the process died. The first line is written before
+any file is read, the last one has the seed -1; both say how much memory was taken up to then.
+"""
+
+import hashlib
+import json
+import resource
+import sys
+
+HEIGHT, WIDTH = 16, 24
+# What the sound files have is a thousandth of it, so that many a wrong size lies on either side.
+MAX_PIXELS = 1_000_000
+
+
+def main():
+    kind, output, first, count, *model = sys.argv[1:]
+    read = {"library": _library, "signatures": _signatures}[kind](*model)
+    from tests.fuzz import corpus
+
+    for control in corpus.controls().values():
+        read(control.data)  # so that nothing is loaded for the first time later on
+    with open(output, "w", buffering=1) as file:
+        file.write(json.dumps({"seed": None, "peak": _peak()}) + "\n")
+        for seed in range(int(first), int(first) + int(count)):
+            outcomes = [read(corpus.mutated(seed)[2]) for _ in range(2)]
+            file.write(json.dumps({"seed": seed, "outcomes": outcomes}) + "\n")
+        file.write(json.dumps({"seed": -1, "peak": _peak()}) + "\n")
+
+
+def outcome_of(pixels, is_converted=False):
+    """What is known of a file that was read: a dict.
+
+    Args:
+        pixels: uint8 array.
+        is_converted: bool, whether Pillow had to read it.
+    """
+    digest = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest()
+    return {"pixels": digest, "converted": is_converted}
+
+
+def _library():
+    """Reader of a file through what image sources use."""
+    import tensorflow as tf
+
+    from vim_tf.data import ingestion
+
+    original = ingestion.original_decoder(MAX_PIXELS)
+    fitted = ingestion.compiled_decoder(HEIGHT, WIDTH, MAX_PIXELS)
+
+    def decode(data):
+        data = tf.constant(data)
+        return original(data).numpy(), fitted(data).numpy()
+
+    def read(data):
+        decoded = ingestion.decode_once(lambda: data, decode, MAX_PIXELS)
+        if decoded.problem is not None:
+            return {"problem": decoded.problem}
+        assert decoded.value[0].shape[0] * decoded.value[0].shape[1] <= MAX_PIXELS
+        return outcome_of(decoded.value[1], decoded.is_converted)
+
+    return read
+
+
+def _signatures(model):
+    """Reader of a file through a request of three rows to an exported signature, in a process without the library."""
+    sys.modules["keras"] = sys.modules["vim_tf"] = None
+    import tensorflow as tf
+
+    from tests.fuzz import corpus
+
+    encode = tf.saved_model.load(model).signatures["encode"]
+    sound = corpus.controls()["png"].data
+    expected = encode(image_bytes=tf.constant([sound]))["tokens"].numpy()[0]
+
+    def read(data):
+        try:
+            tokens = encode(image_bytes=tf.constant([sound, data, sound]))["tokens"].numpy()
+        except tf.errors.InvalidArgumentError as error:
+            before, mark, reason = error.message.partition("[row 1 of image_bytes: ")
+            assert mark, f"the error doesn't name the row: {error.message}"
+            return {"problem": reason.partition("]")[0]}
+        assert (tokens[[0, 2]] == expected).all()
+        return outcome_of(tokens[1].reshape(HEIGHT, WIDTH, 3).astype("uint8"))
+
+    return read
+
+
+def _peak():
+    """Largest memory of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main()
