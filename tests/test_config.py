@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from tests.config_sections import GIVEN, make, name_of
+from tests.config_sections import GIVEN, SECTIONS, make, name_of
 from vim_tf import config as configs
 from vim_tf import flags
 from vim_tf.errors import InputError
@@ -121,16 +121,20 @@ OUT_OF_RANGE = [
     *((configs.LanguageModelConfig, "features_block", value) for value in (-2, 24)),
     *((configs.TokenizerLossConfig, "logit_laplace_margin", value) for value in (0.0, 0.5)),
     *((configs.OptimizerConfig, name, value) for name in ("beta1", "beta2") for value in (-0.1, 1.0)),
-    *((configs.SamplingConfig, "top_p", value) for value in (0.0, 1.1)),
+    *((configs.SamplingConfig, "top_p", value) for value in (0.0, 1e-40, 1.1)),
+    *((configs.SamplingConfig, "temperature", value) for value in (1e-50, 1e38)),
+    (configs.SamplingConfig, "guidance_scale", 1e38),
+    (configs.SamplingConfig, "top_k", 2**31),
     *(
         (section, "seed", value)
-        for section in (
-            configs.TrainingConfig,
-            configs.EvaluationConfig,
-            configs.SampleConfig,
-            configs.ClusteringConfig,
-        )
+        for section in (configs.TrainingConfig, configs.EvaluationConfig, configs.ClusteringConfig)
         for value in (-1, 2**31)
+    ),
+    # Seeds of samples may be negative.
+    *(
+        (section, "seed", value)
+        for section in (configs.SampleConfig, configs.CompleteConfig)
+        for value in (-(2**31) - 1, 2**31)
     ),
     (configs.OptimizerConfig, "learning_rate", float("nan")),
     (configs.OptimizerConfig, "schedule", "cosin"),
@@ -166,6 +170,17 @@ MISSING.remove((configs.LinearProbeTrainConfig, "language_model", ""))
 
 @pytest.mark.parametrize(("section", "name", "value"), OUT_OF_RANGE, ids=name_of)
 def test_a_value_out_of_range_is_refused_by_name(section, name, value):
+    with pytest.raises(InputError, match=rf"\b{name}\b"):
+        make(section, **{name: value})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [(section, field.name) for section in SECTIONS for field in dataclasses.fields(section) if field.type is float],
+    ids=name_of,
+)
+def test_no_number_is_infinite_or_none_at_all(section, name, value):
     with pytest.raises(InputError, match=rf"\b{name}\b"):
         make(section, **{name: value})
 

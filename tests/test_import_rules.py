@@ -27,7 +27,15 @@ ENTRY_MODULES = (
 
 # Units from the bottom to the top: one may import what lies below it, and itself.
 LEVELS = [
-    ["vim_tf", "vim_tf.config", "vim_tf.errors", "vim_tf.flagfiles", "vim_tf.terminal", "vim_tf.tf_gan"],
+    [
+        "vim_tf",
+        "vim_tf.config",
+        "vim_tf.errors",
+        "vim_tf.flagfiles",
+        "vim_tf.ranges",
+        "vim_tf.terminal",
+        "vim_tf.tf_gan",
+    ],
     ["vim_tf.losses", "vim_tf.models", "vim_tf.data"],
     ["vim_tf.workdir", "vim_tf.training", "vim_tf.sampling"],
     ["vim_tf.evaluation", "vim_tf.serving", "vim_tf.interop"],
@@ -48,7 +56,7 @@ LEVEL = {unit: level for level, units in enumerate(LEVELS) for unit in units}
 # What answers before TensorFlow is loaded: every command's help and mistyped flags.
 LIGHT = [
     "vim_tf",
-    *(f"vim_tf.{name}" for name in ("config", "errors", "flagfiles", "flags", "terminal", *ENTRY_MODULES)),
+    *(f"vim_tf.{name}" for name in ("config", "errors", "flagfiles", "flags", "ranges", "terminal", *ENTRY_MODULES)),
 ]
 LIGHT += [f"pipelines{name}" for name in ("", ".local_runner", ".kubeflow_runner", ".status", ".console")]
 HEAVY = {"tensorflow", "keras", "tfx", "apache_beam", "numpy", "tensorflow_datasets", "matplotlib", "sklearn"}

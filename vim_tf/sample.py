@@ -4,8 +4,7 @@ import dataclasses
 import io
 
 from vim_tf import config as configs
-from vim_tf import flags
-from vim_tf.errors import InputError
+from vim_tf import flags, ranges
 
 
 def run(config):
@@ -28,17 +27,17 @@ def run(config):
 
     from vim_tf import workdir
     from vim_tf.data.files import check_writable
-    from vim_tf.sampling.generate import checked_labels
+    from vim_tf.sampling.requests import checked_labels
 
     tokenizer = workdir.load_tokenizer(config.tokenizer)
     language_model = workdir.load_language_model(config.language_model, tokenizer)
     labels = config.labels or tuple(range(max(language_model.num_classes, 1)))
-    labels = np.repeat(checked_labels(language_model, labels, config.sampling.guidance_scale), config.num_per_label)
-    if config.seed + len(labels) > np.iinfo(np.int32).max:
-        raise InputError(f"--seed={config.seed} leaves no room for {len(labels)} seeds up to {np.iinfo(np.int32).max}")
-    seeds = config.seed + np.arange(len(labels), dtype=np.int32)
+    labels = np.repeat(checked_labels(language_model, labels), config.num_per_label)
+    ranges.INT32.check(f"--seed={config.seed} for {len(labels)} images: seed", config.seed + len(labels) - 1)
+    seeds = (config.seed + np.arange(len(labels))).astype(np.int32)
     sampler = build_sampler(language_model, config.sampling, tokenizer)
     settings = sampler_settings(config.sampling)
+    sampler.check(labels, seeds, **settings)
     check_writable(config.output)
 
     def draw(labels, seeds):

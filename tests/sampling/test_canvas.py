@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from vim_tf.errors import InputError
 from vim_tf.sampling.canvas import decode_canvas, fill_canvas, window_starts
 
 
@@ -12,6 +13,24 @@ from vim_tf.sampling.canvas import decode_canvas, fill_canvas, window_starts
 )
 def test_windows_cover_the_side_and_end_with_it(canvas, window, stride, expected):
     assert window_starts(canvas, window, stride) == expected
+
+
+@pytest.mark.parametrize(
+    ("canvas", "window", "stride", "message"),
+    [
+        (4, 4, 0, r"stride 0 is out of range: it must lie in \[1, 4\]"),
+        (8, 4, 5, r"stride 5 is out of range: it must lie in \[1, 4\]"),
+        (3, 4, 2, r"window 4 is out of range: it must lie in \[1, 3\]"),
+    ],
+)
+def test_windows_that_leave_places_out_are_refused(canvas, window, stride, message):
+    with pytest.raises(InputError, match=message):
+        window_starts(canvas, window, stride)
+
+
+def test_what_is_known_must_be_of_the_canvases_shape():
+    with pytest.raises(InputError, match=r"known is of the shape \[1, 4, 3\], and the canvases are \[1, 3, 4\]"):
+        fill_canvas(np.zeros([1, 3, 4, 1], np.int32), np.zeros([1, 4, 3], bool), 2, 2, (1, 2), numbered)
 
 
 def numbered(number, tokens, known):

@@ -1,5 +1,7 @@
 """The token loop."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -129,7 +131,8 @@ class TestDistribution:
         sampler = Sampler(model, 2, jit_compile=jit_compile)
         expected = sampler.sample([1, 2], [3, 4], top_k=1)
         assert expected.any()
-        np.testing.assert_array_equal(sampler.sample([1, 2], [3, 4], temperature=1e-50), expected)
+        np.testing.assert_array_equal(sampler.sample([1, 2], [3, 4], temperature=1e-6), expected)
+        np.testing.assert_array_equal(sampler.sample([1, 2], [3, 4], top_p=1e-6), expected)
 
     @pytest.mark.parametrize("temperature", [0.7, 3.0])
     def test_first_tokens_are_distributed_as_the_model_says(self, model, large_sampler, temperature):
@@ -255,11 +258,13 @@ class TestRequests:
 
     @pytest.mark.parametrize("label", [-1, NUM_CLASSES])
     def test_a_label_out_of_range_is_named(self, sampler, label):
-        with pytest.raises(InputError, match=f"label {label} is out of range: this language model knows 0 to 2"):
+        with pytest.raises(InputError, match=rf"label {label} is out of range: it must lie in \[0, 2\]"):
             sampler.sample([0, label], [1, 2])
 
     def test_guidance_of_a_model_without_label_dropout_is_refused(self):
-        with pytest.raises(InputError, match="guidance_scale 2.0 needs"):
+        with pytest.raises(
+            InputError, match="guidance_scale 2.0 is out of range: it must lie in .1, 1., since .*label_dropout"
+        ):
             Sampler(model_with(num_layers=1, label_dropout=0.0), 2).sample([0], [1], guidance_scale=2.0)
 
     def test_an_unconditional_model_takes_label_zero_only(self):
@@ -267,3 +272,70 @@ class TestRequests:
         assert sampler.sample([0, 0], [1, 2]).shape == (2, NUM_TOKENS)
         with pytest.raises(InputError, match="label 1 is out of range"):
             sampler.sample([1], [1])
+
+    @pytest.mark.parametrize(
+        ("setting", "value", "shown"),
+        [
+            ("temperature", 0, r"\[1e-06, 1e\+06\]"),
+            ("temperature", -1.0, r"\[1e-06, 1e\+06\]"),
+            ("temperature", float("nan"), r"\[1e-06, 1e\+06\]"),
+            ("temperature", float("inf"), r"\[1e-06, 1e\+06\]"),
+            ("temperature", 1e-50, r"\[1e-06, 1e\+06\]"),
+            ("top_p", 0, r"\[1e-06, 1\]"),
+            ("top_p", 1.5, r"\[1e-06, 1\]"),
+            ("top_k", -3, r"\[0, 2147483647\]"),
+            ("top_k", 2**40, r"\[0, 2147483647\]"),
+            ("guidance_scale", 1e38, r"\[0, 1e\+06\]"),
+            ("guidance_scale", 1e60, r"\[0, 1e\+06\]"),
+            ("guidance_scale", -0.5, r"\[0, 1e\+06\]"),
+        ],
+    )
+    def test_a_setting_out_of_range_is_refused_with_the_range(self, sampler, setting, value, shown):
+        message = rf"{setting} {re.escape(str(value))} is out of range: it must lie in {shown}$"
+        with pytest.raises(InputError, match=message):
+            sampler.sample([0], [1], **{setting: value})
+        with pytest.raises(InputError, match=message):
+            sampler.check([0], [1], **{setting: value})
+
+    @pytest.mark.parametrize("seed", [2**31, -(2**31) - 1, 2**63, 2**70])
+    def test_a_seed_that_int32_would_wrap_is_refused_with_the_range(self, sampler, seed):
+        with pytest.raises(
+            InputError, match=rf"seed {seed} is out of range: it must lie in \[-2147483648, 2147483647\]"
+        ):
+            sampler.sample([0, 0], [1, seed])
+
+    def test_seeds_at_both_ends_are_taken(self, sampler):
+        assert sampler.sample([0, 0], [-(2**31), 2**31 - 1]).shape == (2, NUM_TOKENS)
+
+    @pytest.mark.parametrize(("name", "values"), [("labels", [0.5]), ("seeds", [1.5]), ("labels", ["a"])])
+    def test_what_is_no_whole_number_is_refused(self, sampler, name, values):
+        with pytest.raises(InputError, match=f"{name[:-1]} must be whole numbers"):
+            sampler.sample(**({"labels": [0], "seeds": [1]} | {name: values}))
+
+    def test_seeds_and_settings_of_another_number_than_labels_are_refused(self, sampler):
+        with pytest.raises(InputError, match=r"seed is of the shape \[3\], and labels are 2"):
+            sampler.sample([0, 1], [1, 2, 3])
+        with pytest.raises(InputError, match=r"top_k is of the shape \[3\], and labels are 2"):
+            sampler.sample([0, 1], [1, 2], top_k=[1, 2, 3])
+
+    def test_a_setting_may_differ_from_sample_to_sample(self, sampler):
+        mixed = sampler.sample([1, 1], [5, 5], top_k=[0, 1])
+        np.testing.assert_array_equal(mixed[0], sampler.sample([1], [5])[0])
+        np.testing.assert_array_equal(mixed[1], sampler.sample([1], [5], top_k=1)[0])
+
+    @pytest.mark.parametrize("token", [-1, CODEBOOK_SIZE, 2**32])
+    def test_a_kept_token_that_does_not_exist_is_refused(self, sampler, token):
+        """XLA would return it, or one that wrapped around."""
+        tokens, known = np.zeros([1, NUM_TOKENS], np.int64), np.zeros([1, NUM_TOKENS], bool)
+        tokens[0, 2] = token
+        sampler.sample([0], [1], known_tokens=tokens, known=known)  # never looked at
+        known[0, 2] = True
+        with pytest.raises(InputError, match=rf"known_tokens {token} is out of range: it must lie in \[0, 6\]"):
+            sampler.sample([0], [1], known_tokens=tokens, known=known)
+
+    def test_known_tokens_come_with_which_are_known_for_each_label(self, sampler):
+        tokens = np.zeros([1, NUM_TOKENS], np.int32)
+        with pytest.raises(InputError, match="known_tokens and known go together"):
+            sampler.sample([0], [1], known_tokens=tokens)
+        with pytest.raises(InputError, match=r"known_tokens has the shape \[1, 6\]; 2 labels need \[2, 6\]"):
+            sampler.sample([0, 1], [1, 2], known_tokens=tokens, known=tokens)

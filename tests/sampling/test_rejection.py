@@ -9,10 +9,18 @@ from vim_tf.errors import InputError
 from vim_tf.sampling.rejection import Classifier, RejectionSampler, best_first
 
 
+class FakeModel:
+    num_tokens = 2
+
+
 class CountingSampler:
     """A sample's two tokens are its label and its seed."""
 
     description = {"jit_compile": False}
+    language_model = FakeModel()
+
+    def check(self, labels, seeds, **settings):
+        self.checked = labels.tolist(), seeds.tolist(), settings
 
     def sample(self, labels, seeds, **settings):
         return np.stack([labels, seeds], axis=1).astype(np.int32)
@@ -68,8 +76,45 @@ def test_what_was_done_is_told():
 
 
 def test_a_seed_without_room_for_candidates_is_refused():
-    with pytest.raises(InputError, match="use a smaller --seed"):
-        sampler_of([0.0], keep=1, candidates=4).sample([0], [2**30])
+    for draw in (sampler_of([0.0], keep=1, candidates=4).sample, sampler_of([0.0], keep=1, candidates=4).check):
+        with pytest.raises(InputError, match="a group of candidates needs seed 4294967299, out of.*use a smaller"):
+            draw([0], [2**30])
+
+
+@pytest.mark.parametrize(
+    ("labels", "seeds", "message"),
+    [
+        ([2**32], [0], "label 4294967296 is out of range"),
+        ([0], [2**33], "seed 8589934592 is out of range"),
+        ([0.5], [0], "label must be whole numbers"),
+        ([0, 1], [0], "2 labels and 1 seeds"),
+    ],
+)
+def test_labels_and_seeds_do_not_wrap_around(labels, seeds, message):
+    with pytest.raises(InputError, match=message):
+        sampler_of([0.0], keep=1, candidates=4).sample(labels, seeds)
+
+
+def test_no_samples_are_none():
+    assert sampler_of([0.0], keep=1, candidates=4).sample([], []).shape == (0, 2)
+
+
+def test_known_tokens_are_refused():
+    with pytest.raises(InputError, match="rejection by a classifier keeps no known tokens"):
+        sampler_of([0.0], keep=1, candidates=4).sample([0], [0], known_tokens=[[0, 0]], known=[[True, True]])
+
+
+def test_a_check_is_of_all_candidates_and_of_what_the_classifier_knows():
+    judged = []
+
+    class Judge:
+        def label_probabilities(self, images, labels):
+            judged.append((images.tolist(), labels.tolist()))
+
+    sampler = RejectionSampler(CountingSampler(), lambda tokens: tokens, Judge(), 1, 2)
+    sampler.check([3, 1], [0, 5], top_k=4)
+    assert sampler.sampler.checked == ([1, 1, 3, 3], [10, 11, 0, 1], {"top_k": 4})
+    assert judged == [([[0, 0]], [3])]
 
 
 def brightness_model():

@@ -25,6 +25,7 @@ from vim_tf.models.language_model import build_language_model
 from vim_tf.models.tokenizer import build_tokenizer
 from vim_tf.sampling.generate import Sampler
 from vim_tf.serving.hub import write_archive
+from vim_tf.serving.signatures import build_signatures
 
 pytestmark = pytest.mark.slow
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
@@ -174,6 +175,12 @@ def test_a_sample_is_the_same_whatever_else_is_asked_for(served):
         ({"guidance_scale": [math.nan]}, "guidance_scale is out of range.*nan"),
         ({"guidance_scale": [math.inf]}, "guidance_scale is out of range.*inf"),
         ({"guidance_scale": [-1.0]}, "guidance_scale is out of range.*-1"),
+        ({"guidance_scale": [1e38]}, r"guidance_scale is out of range: it must lie in \[0, 1e\+06\].*1e\+38"),
+        ({"temperature": [math.inf]}, r"temperature is out of range: it must lie in \[1e-06, 1e\+06\].*inf"),
+        ({"temperature": [math.nan]}, "temperature is out of range.*nan"),
+        ({"top_p": [0.0]}, "top_p is out of range"),
+        # Not 0, but processors that flush what is not normal would take it for that.
+        ({"top_p": [1e-40]}, "top_p is out of range"),
     ],
 )
 def test_sampling_setting_out_of_range_is_an_error_that_names_it(served, change, message):
@@ -183,8 +190,51 @@ def test_sampling_setting_out_of_range_is_an_error_that_names_it(served, change,
         served.signatures["generate"](**inputs)
 
 
+def test_rows_of_complete_out_of_range_are_an_error_that_names_them(served):
+    inputs = sampling_inputs([1], [1]) | {"image_bytes": tf.constant(IMAGE_BYTES[:1])}
+    for rows in (-1, 3):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=rf"keep_rows is out of range.*\[0, 2\].*{rows}"):
+            served.signatures["complete"](**inputs, keep_rows=tf.constant([rows]))
+
+
+@pytest.mark.parametrize("settings", [{"temperature": 1e-6}, {"top_p": 1e-6}, {"temperature": 1e-6, "top_k": 2}])
+def test_the_lowest_settings_leave_the_likeliest_token(served, settings):
+    generate = served.signatures["generate"]
+    lowest = generate(**sampling_inputs([1, 2], [3, 4], **settings))["tokens"]
+    np.testing.assert_array_equal(lowest, generate(**sampling_inputs([1, 2], [3, 4], top_k=1))["tokens"])
+
+
+def test_the_highest_settings_keep_the_arithmetic_finite(served):
+    """The likeliest token by what the label changes, at the lowest temperature too."""
+    generate = served.signatures["generate"]
+    highest = generate(**sampling_inputs([1, 2], [3, 4], guidance_scale=1e6, top_k=1))["tokens"]
+    cold = generate(**sampling_inputs([1, 2], [3, 4], guidance_scale=1e6, temperature=1e-6))["tokens"]
+    np.testing.assert_array_equal(cold, highest)
+    assert len(np.unique(highest)) > 1
+
+
+@pytest.mark.parametrize("name", ["label", "seed", "temperature", "top_k", "top_p", "guidance_scale"])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_inputs_of_unequal_lengths_are_an_error_that_names_one_and_both_numbers(served, name, rows):
+    """They used to give an image less, or an error of an inner operation."""
+    inputs = sampling_inputs([1, 2], [1, 2])
+    inputs[name] = sampling_inputs([1] * rows, [1] * rows)[name]
+    numbers = f"label has.*{rows}|label has.*2" if name == "label" else f"{name} has.*{rows}.*label has.*2"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"all inputs must have one batch size: .*({numbers})"):
+        served.signatures["generate"](**inputs)
+
+
+@pytest.mark.parametrize("name", ["image_bytes", "keep_rows"])
+def test_images_and_rows_of_another_number_than_labels_are_refused_by_complete(served, name):
+    inputs = sampling_inputs([1, 2], [1, 2])
+    inputs |= {"image_bytes": tf.constant(IMAGE_BYTES[:2]), "keep_rows": tf.constant([1, 1])}
+    inputs[name] = inputs[name][:1]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"one batch size: {name} has.*1.*label has.*2"):
+        served.signatures["complete"](**inputs)
+
+
 def test_token_out_of_range_is_an_error_that_names_it(served):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="token is out of range.*32"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"tokens is out of range.*\[0, 31\].*32"):
         served.signatures["decode"](tokens=tf.constant([[0, 1, 2, 32]]))
 
 
@@ -204,6 +254,50 @@ def test_the_limit_of_pixels_is_part_of_the_export(stages, tmp_path):
     served = tf.saved_model.load(export.run(config))
     with pytest.raises(tf.errors.InvalidArgumentError, match="row 0 of image_bytes: 8 x 8 pixels are more than .* 63"):
         served.signatures["encode"](image_bytes=tf.constant(IMAGE_BYTES))
+
+
+def as_a_server_feeds_it(function, shape, values):
+    """Calls a function with values of another shape than it states, which servers in C++ don't look at."""
+    values = tf.constant(values)
+    unknown = tf.TensorSpec([None] * values.shape.rank, values.dtype)
+    feed = tf.function(
+        lambda values: function(tf.raw_ops.PlaceholderWithDefault(input=values, shape=shape)), input_signature=[unknown]
+    )
+    return feed(values)
+
+
+@pytest.mark.parametrize("width", [3, 8])
+def test_tokens_of_another_width_are_an_error_that_names_both(served, width):
+    """Of twice the width they would make two images of one."""
+
+    def decode(tokens):
+        return served.signatures["decode"](tokens=tokens)["images"]
+
+    assert as_a_server_feeds_it(decode, [None, 4], [[1] * 4]).shape == (1, 8, 8, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"tokens must be \[batch, 4\] and not.*{width}"):
+        as_a_server_feeds_it(decode, [None, 4], [[1] * width])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"tokens must be \[batch, 4\] and not.*{width}"):
+        served.signatures["decode"](tokens=tf.constant([[1] * width]))
+
+
+def test_images_of_another_size_are_refused_by_the_hub_module(served, stages, tmp_path):
+    alone = tf.saved_model.load(export.run(configs.ExportConfig(tokenizer=stages[0], output=str(tmp_path))))
+    for module in (served, alone):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"images must be \[batch, 8, 8, 3\] and not.*16 8 3"):
+            as_a_server_feeds_it(module, [None, 8, 8, 3], np.zeros([1, 16, 8, 3], np.float32))
+
+
+def test_an_unguided_model_takes_a_guidance_of_one_alone(tmp_path):
+    """And label 0, where it has no labels."""
+    tokenizer = build_tokenizer(tokenizer_config(tmp_path / "tokenizer").model)
+    facts = configs.TokenFacts("unknown", 2, 2, 1, 32, 0)
+    config = replace(language_model_config(tmp_path / "language_model", "unused"), model={"tokens": facts})
+    _, functions = build_signatures(tokenizer, build_language_model(config.model), 2, max_pixels=1000)
+    assert functions["generate"](**sampling_inputs([0], [1]))["images"].shape == (1, 8, 8, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="guidance_scale is out of range.*label_dropout.*2"):
+        functions["generate"](**sampling_inputs([0], [1], guidance_scale=2.0))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"label is out of range.*\[0, 0\].*1"):
+        functions["generate"](**sampling_inputs([1], [1]))
 
 
 def test_commands_take_the_exported_model_in_place_of_workdirs(exported, stages):

@@ -3,14 +3,15 @@
 import dataclasses
 from typing import Literal
 
+from vim_tf import ranges
 from vim_tf.config.data import SPLITS, DataConfig, check_max_pixels
 from vim_tf.config.fields import (
     check,
     check_choices,
+    check_finite,
     check_given,
     check_not_negative,
     check_positive,
-    check_seed,
     setting,
 )
 
@@ -40,7 +41,9 @@ class SamplingConfig:
 
     def __post_init__(self):
         check_choices(self)
-        check_positive(self, "temperature", "batch_size", "rejection_keep")
+        check_positive(self, "batch_size", "rejection_keep")
+        for name, allowed in ranges.SAMPLING.items():
+            allowed.check(f"sampling.{name}", getattr(self, name))
         check(
             self.rejection_candidates >= self.rejection_keep,
             f"sampling.rejection_keep {self.rejection_keep} can't be more than sampling.rejection_candidates "
@@ -50,8 +53,6 @@ class SamplingConfig:
             bool(self.classifier) == (self.rejection_candidates > self.rejection_keep),
             "rejection needs both sampling.classifier and sampling.rejection_candidates above sampling.rejection_keep",
         )
-        check_not_negative(self, "top_k", "guidance_scale")
-        check(0 < self.top_p <= 1, f"sampling.top_p must lie in (0, 1], not {self.top_p}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +77,7 @@ class EncodeConfig:
     def __post_init__(self):
         check_choices(self)
         check_given(self, "tokenizer", "split", "output")
+        check_finite(self, "view_scale")
         check(self.view_scale >= 1, f"--view_scale must be at least 1, not {self.view_scale:g}")
         check_positive(self, "batch_size", "num_shards")
         for split in self.split:
@@ -128,7 +130,7 @@ class SampleConfig:
         check_given(self, "tokenizer", "language_model", "output")
         check_positive(self, "num_per_label", "num_processes")
         check_not_negative(self, "num_shards")
-        check_seed(self)
+        ranges.INT32.check("seed", self.seed)
         check(
             0 <= self.process < self.num_processes,
             f"--process={self.process} is none of {self.num_processes} processes, which are numbered from 0",
@@ -164,7 +166,7 @@ class CompleteConfig:
             f"{len(self.labels)} --labels can't be given to {len(self.images)} --images; give one for each, or one",
         )
         check(not self.sampling.classifier, "--sampling.classifier goes with vim_tf.sample and vim_tf.evaluate alone")
-        check_seed(self)
+        ranges.INT32.check("seed", self.seed)
 
 
 @dataclasses.dataclass(frozen=True)

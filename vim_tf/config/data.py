@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from vim_tf.config.fields import check, check_choices, check_fraction, check_positive, setting
+from vim_tf.config.fields import check, check_choices, check_finite, check_fraction, check_positive, setting
 
 SPLITS = ("train", "validation")
 
@@ -60,6 +60,7 @@ class AugmentationConfig:
 
     def __post_init__(self):
         check_choices(self)
+        check_finite(self, "min_scale", "max_scale")
         check(self.min_scale >= 1, f"augmentation.min_scale must be at least 1, not {self.min_scale}")
         check(
             self.max_scale >= self.min_scale,

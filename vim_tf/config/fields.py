@@ -6,6 +6,7 @@ import math
 import typing
 from typing import Literal
 
+from vim_tf import ranges
 from vim_tf.errors import InputError
 
 
@@ -29,15 +30,21 @@ def check(condition, message):
         raise InputError(message)
 
 
+def check_finite(section, *names):
+    for name in names:
+        check(math.isfinite(getattr(section, name)), f"{name} must be finite, not {getattr(section, name)}")
+
+
 def check_positive(section, *names):
     for name in names:
         check(getattr(section, name) > 0, f"{name} must be above 0, not {getattr(section, name)}")
-        check(getattr(section, name) < math.inf, f"{name} must be finite")
+    check_finite(section, *names)
 
 
 def check_not_negative(section, *names):
     for name in names:
         check(getattr(section, name) >= 0, f"{name} must not be negative, but is {getattr(section, name)}")
+    check_finite(section, *names)
 
 
 def check_fraction(section, *names):
@@ -54,8 +61,7 @@ def check_choices(section):
 
 
 def check_seed(section):
-    # Seeds become int32 tensors.
-    check(0 <= section.seed < 2**31, f"seed must lie in [0, 2147483648), not {section.seed}")
+    ranges.TRAINING_SEED.check("seed", section.seed)
 
 
 def check_given(section, *names):

@@ -9,6 +9,7 @@ from vim_tf.config.evaluation import EvaluationConfig
 from vim_tf.config.fields import (
     check,
     check_choices,
+    check_finite,
     check_given,
     check_not_negative,
     check_positive,
@@ -92,6 +93,7 @@ class PipelineConfig:
         check_given(self, "name", "output", "tokenizer_flagfile", "language_model_flagfile")
         check_positive(self, "export_sampling_batch_size", "num_shards", "min_image_side")
         check_not_negative(self, "max_duplicates")
+        check_finite(self, "view_scale")
         check(self.view_scale >= 1, f"--view_scale must be at least 1, not {self.view_scale:g}")
         check(self.span >= -1, f"--span must be -1 or more, not {self.span}")
         check(self.version >= -1, f"--version must be -1 or more, not {self.version}")

@@ -7,6 +7,7 @@ from vim_tf.config.data import AugmentationConfig, DataConfig
 from vim_tf.config.fields import (
     check,
     check_choices,
+    check_finite,
     check_given,
     check_not_negative,
     check_positive,
@@ -62,6 +63,7 @@ class TokenizerLossConfig:
         check_not_negative(self, *(f.name for f in dataclasses.fields(self) if f.name.endswith("_weight")))
         check_not_negative(self, "adversarial_start_step", "adversarial_warmup_steps", "r1_gamma")
         check_positive(self, "r1_interval_steps", "adaptive_weight_max")
+        check_finite(self, "logit_laplace_min_log_scale")
         check(0 <= self.lecam_decay < 1, f"losses.lecam_decay must lie in [0, 1), not {self.lecam_decay}")
         check(
             0 < self.logit_laplace_margin < 0.5,

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from vim_tf.errors import InputError
+from vim_tf.ranges import Range
+
 
 def window_starts(canvas, window, stride):
     """Where windows begin along one side.
@@ -13,7 +16,12 @@ def window_starts(canvas, window, stride):
 
     Returns:
         list of int, ascending, from 0 to canvas - window.
+
+    Raises:
+        InputError: the window is larger than the canvas, or strides would leave places between windows.
     """
+    Range(1, canvas, "the canvas has no more places").check("window", window)
+    Range(1, window, "the window has no more places").check("stride", stride)
     return [*range(0, canvas - window, stride), canvas - window]
 
 
@@ -33,8 +41,13 @@ def fill_canvas(tokens, known, grid_height, grid_width, stride, draw):
 
     Returns:
         int32 [n, canvas height, canvas width, depth].
+
+    Raises:
+        InputError: a size or stride is out of range, or `known` isn't of the canvases' shape.
     """
-    tokens, known = np.array(tokens), np.array(known)
+    tokens, known = np.array(tokens), np.array(known, bool)
+    if known.shape != tokens.shape[:3]:
+        raise InputError(f"known is of the shape {list(known.shape)}, and the canvases are {list(tokens.shape[:3])}")
     n, height, width, depth = tokens.shape
     number = 0
     for top in window_starts(height, grid_height, stride[0]):

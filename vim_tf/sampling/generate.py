@@ -2,12 +2,11 @@
 
 import math
 
-import numpy as np
 import tensorflow as tf
 
-from vim_tf.errors import InputError
 from vim_tf.models.layers import call_layer
 from vim_tf.sampling.logits import draw, guidance_at, guide, keep_likeliest
+from vim_tf.sampling.requests import checked_request
 
 # The cache has at most so many lengths, and none that is shorter: a further one is a further loop to compile.
 _MAX_CACHE_LENGTHS, _SHORTEST_CACHE = 5, 128
@@ -41,9 +40,10 @@ def generate_tokens(
         batch_size: int, samples drawn at once.
         labels: int32 [n] in [0, num_classes], the null label included.
         seeds: int32 [n].
-        temperature: float32 [n], above 0; divides the logits.
+        temperature: float32 [n]; divides the logits. The ranges of this and the following are in `vim_tf.ranges`, and
+            callers have checked them.
         top_k: int32 [n]; 0 = off.
-        top_p: float32 [n] in (0, 1]; 1 = off.
+        top_p: float32 [n]; 1 = off.
         guidance_scale: float32 [n]; 1 = off. Not looked at where the model can't be guided.
         known_tokens: int32 [n, num_tokens], tokens that may be kept; None = none.
         known: bool [n, num_tokens], which of them are. A drawn token depends on those before it alone.
@@ -111,8 +111,7 @@ def _generate_batch(
     last = max(language_model.num_tokens - 1, 1)
 
     def choose(logits, position):
-        # Below about 1e-38 float32 is flushed to 0 or overflows; the likeliest token is all that is left long before.
-        logits = logits / tf.maximum(temperature, 1e-30)[:, None]
+        logits = logits / temperature[:, None]
         logits = tf.cond(filtering, lambda: keep_likeliest(logits, top_k, top_p), lambda: logits)
         tokens = draw(logits, uniform[:, position])
         return tf.where(known[:, position], known_tokens[:, position], tokens)
@@ -186,30 +185,6 @@ def _lengthened(cached, length):
     return tf.pad(cached, [[0, 0], [0, 0], [0, length - cached.shape[2]], [0, 0]])
 
 
-def checked_labels(language_model, labels, guidance_scale):
-    """Labels as int32 [n].
-
-    Args:
-        language_model: LanguageModel.
-        labels: int [n] in [0, num_classes); for an unconditional model 0.
-        guidance_scale: float that is asked for.
-
-    Raises:
-        InputError: a label is out of range, or guidance is asked of a model that was trained without label dropout.
-    """
-    labels = np.asarray(labels)  # as they are: int32 would wrap around
-    num_labels = max(language_model.num_classes, 1)
-    wrong = labels[(labels < 0) | (labels >= num_labels)]
-    if wrong.size:
-        raise InputError(f"label {wrong[0]} is out of range: this language model knows 0 to {num_labels - 1}")
-    if guidance_scale != 1 and not language_model.can_be_guided:
-        raise InputError(
-            f"guidance_scale {guidance_scale} needs a class-conditional language model trained with "
-            "model.label_dropout above 0; use 1"
-        )
-    return labels.astype(np.int32)
-
-
 class Sampler:
     """Draws tokens from a trained language model.
 
@@ -259,32 +234,24 @@ class Sampler:
 
         Args:
             labels: int [n] in [0, num_classes); for an unconditional model 0.
-            seeds: int [n].
-            temperature, top_k, top_p, guidance_scale: numbers for all samples, as in `generate_tokens`.
-            known_tokens: int [n, num_tokens] in [0, codebook_size), tokens that may be kept; None = none.
+            seeds: int [n] of 32 bits.
+            temperature, top_k, top_p, guidance_scale: numbers for all samples or arrays [n], as in `generate_tokens`
+                and in the ranges of `vim_tf.ranges`.
+            known_tokens: int [n, num_tokens], tokens that may be kept; those that are lie in [0, codebook_size).
+                None = none.
             known: bool [n, num_tokens], which of them are.
 
         Returns:
             int32 numpy array [n, num_tokens].
 
         Raises:
-            InputError: a label is out of range, or guidance is asked of a model that was trained without label dropout.
+            InputError: a value is out of range, or there are more or fewer of them than labels; one line that names it.
         """
-        labels = checked_labels(self.language_model, labels, guidance_scale)
+        arguments = checked_request(
+            self.language_model, labels, seeds, temperature, top_k, top_p, guidance_scale, known_tokens, known
+        )
+        return self._generate(*arguments).numpy()
 
-        if known_tokens is None:
-            known_tokens = known = np.zeros([len(labels), self.language_model.num_tokens], np.int32)
-
-        def each(value, dtype):
-            return np.full(labels.shape, value, dtype)
-
-        return self._generate(
-            labels,
-            np.asarray(seeds, np.int32),
-            each(temperature, np.float32),
-            each(top_k, np.int32),
-            each(top_p, np.float32),
-            each(guidance_scale, np.float32),
-            np.asarray(known_tokens, np.int32),
-            np.asarray(known, bool),
-        ).numpy()
+    def check(self, labels, seeds, **request):
+        """Refuses what `sample` would refuse, and draws nothing; arguments and errors are those of `sample`."""
+        checked_request(self.language_model, labels, seeds, **request)

@@ -1,10 +1,14 @@
 """Classifier-based rejection: of n candidates, those are kept that a classifier takes for their label most surely."""
 
+from typing import NamedTuple
+
 import keras
 import numpy as np
 import tensorflow as tf
 
+from vim_tf import ranges
 from vim_tf.errors import InputError
+from vim_tf.sampling.requests import checked
 
 
 def best_first(scores):
@@ -17,6 +21,21 @@ def best_first(scores):
         int64 [groups, candidates], their numbers.
     """
     return np.argsort(-np.asarray(scores), axis=1, kind="stable")
+
+
+class _Groups(NamedTuple):
+    """Candidates group by group, and where a request's samples are among them.
+
+    Attributes:
+        labels, seeds: int64 [groups * candidates].
+        number: int64 [n], the group of each sample.
+        place: int64 [n], its place among the best of the group.
+    """
+
+    labels: np.ndarray
+    seeds: np.ndarray
+    number: np.ndarray
+    place: np.ndarray
 
 
 class RejectionSampler:
@@ -59,24 +78,42 @@ class RejectionSampler:
         """Tokens for labels; arguments, results and errors are those of `Sampler.sample`.
 
         Raises:
-            InputError: the classifier doesn't know a label, or a candidate's seed would leave int32.
+            InputError: also where the classifier doesn't know a label, or a candidate's seed is out of range.
         """
-        labels, seeds = np.asarray(labels, np.int32), np.asarray(seeds, np.int64)
-        if not len(labels):
-            return self.sampler.sample(labels, seeds, **settings)
-        groups, place = np.divmod(seeds, self.keep)
-        unique, inverse = np.unique(np.stack([labels, groups], axis=1), axis=0, return_inverse=True)
-        drawn_seeds = unique[:, 1:] * self.candidates + np.arange(self.candidates)
-        limit = np.iinfo(np.int32).max
-        if drawn_seeds.max() > limit:
-            raise InputError(f"seed {seeds.max()} needs candidates with seeds above {limit}; use a smaller --seed")
-        drawn_labels = np.repeat(unique[:, 0], self.candidates).astype(np.int32)
-        tokens = self.sampler.sample(drawn_labels, drawn_seeds.reshape(-1), **settings)
-        scores = self.classifier.label_probabilities(self.decode(tokens), drawn_labels)
+        groups = self._groups(labels, seeds, settings)
+        tokens = self.sampler.sample(groups.labels, groups.seeds, **settings)
+        if not len(tokens):
+            return tokens
+        scores = self.classifier.label_probabilities(self.decode(tokens), groups.labels)
         ranking = best_first(scores.reshape(-1, self.candidates))
-        tokens = tokens.reshape(len(unique), self.candidates, -1)
-        inverse = inverse.reshape(-1)
-        return tokens[inverse, ranking[inverse, place]]
+        tokens = tokens.reshape(-1, self.candidates, tokens.shape[1])
+        return tokens[groups.number, ranking[groups.number, groups.place]]
+
+    def check(self, labels, seeds, **settings):
+        """Refuses what `sample` would refuse, and draws nothing; arguments and errors are those of `sample`."""
+        groups = self._groups(labels, seeds, settings)
+        self.sampler.check(groups.labels, groups.seeds, **settings)
+        if groups.labels.size:
+            blank = np.zeros([1, self.sampler.language_model.num_tokens], np.int32)
+            self.classifier.label_probabilities(self.decode(blank), groups.labels.max(keepdims=True))
+
+    def _groups(self, labels, seeds, settings):
+        """_Groups that hold the samples of labels and seeds."""
+        if settings.keys() & {"known_tokens", "known"}:
+            raise InputError("rejection by a classifier keeps no known tokens: draw with a Sampler instead")
+        # As int32, those that are out of range would wrap around.
+        labels, seeds = checked("label", labels, ranges.INT32, np.int64), checked("seed", seeds, ranges.INT32, np.int64)
+        if labels.shape != seeds.shape:
+            raise InputError(f"there are {labels.size} labels and {seeds.size} seeds: give one for each")
+        groups, place = np.divmod(seeds, self.keep)
+        unique, number = np.unique(np.stack([labels, groups], axis=1), axis=0, return_inverse=True)
+        drawn_seeds = unique[:, 1:] * self.candidates + np.arange(self.candidates)
+        for seed in (drawn_seeds.min(initial=0), drawn_seeds.max(initial=0)):
+            if not ranges.INT32.holds(seed):
+                raise InputError(
+                    f"a group of candidates needs seed {seed}, out of range: {ranges.INT32}; use a smaller --seed"
+                )
+        return _Groups(np.repeat(unique[:, 0], self.candidates), drawn_seeds.reshape(-1), number.reshape(-1), place)
 
 
 class Classifier:

@@ -1,10 +1,12 @@
 """What a served model offers: functions in TensorFlow ops over a tokenizer and a language model.
 
-Every input and output has the batch axis first, as TF Serving's batcher and REST rows need.
+Every input and output has the batch axis first, as TF Serving's batcher and REST rows need. A request is checked in the
+graph before anything is computed of it, so that a wrong one never gets an image: see `guarded`.
 """
 
 import tensorflow as tf
 
+from vim_tf import ranges
 from vim_tf.data import preprocessing
 from vim_tf.sampling.generate import generate_tokens
 from vim_tf.serving.request_images import read_images
@@ -36,14 +38,17 @@ def build_signatures(tokenizer, language_model=None, sampling_batch_size=16, *, 
     functions = _tokenizer_functions(tokenizer, max_pixels)
     models = [tokenizer]
     if language_model is None:
-        represent = tokenizer.quantized_latents
+
+        def represent(images):
+            return tokenizer.quantized_latents(*guarded({"images": images}))
+
         functions["serving_default"] = functions["encode"]
     else:
         models.append(language_model)
         functions |= _language_model_functions(tokenizer, language_model, sampling_batch_size, max_pixels)
 
         def represent(images):
-            return language_model.features(tokenizer.encode(images))
+            return language_model.features(tokenizer.encode(*guarded({"images": images})))
 
     module = tf.Module(name="vim_tf")
     # Bare variables: the file then needs no Keras where it is loaded.
@@ -66,8 +71,8 @@ def _tokenizer_functions(tokenizer, max_pixels):
         return {"tokens": _encode(tokenizer, image_bytes, max_pixels)}
 
     def decode(tokens):
-        _refuse_outside(tokens, 0, tokenizer.codebook_size, "token")
-        return {"images": _decode(tokenizer, tokens)}
+        tokens = guarded({"tokens": tokens}, {"tokens": ranges.below(tokenizer.codebook_size)})
+        return {"images": _decode(tokenizer, *tokens)}
 
     def reconstruct(image_bytes):
         return {"images": _decode(tokenizer, _encode(tokenizer, image_bytes, max_pixels))}
@@ -84,36 +89,25 @@ def _language_model_functions(tokenizer, language_model, batch_size, max_pixels)
     bytes_spec = tf.TensorSpec([None], tf.string, name="image_bytes")
     rows_spec = tf.TensorSpec([None], tf.int32, name="keep_rows")
 
-    def generated(label, seed, temperature, top_k, top_p, guidance_scale, *known):
-        _refuse_outside(label, 0, max(language_model.num_classes, 1), "label")
-        _refuse_outside(top_k, 0, tf.int32.max, "top_k")
-        _refuse(temperature, temperature > 0, "temperature", "it must be above 0")
-        _refuse(top_p, (top_p > 0) & (top_p <= 1), "top_p", "it must lie in (0, 1]")
-        if language_model.can_be_guided:
-            finite = tf.math.is_finite(guidance_scale)
-            _refuse(
-                guidance_scale, finite & (guidance_scale >= 0), "guidance_scale", "it must be at least 0 and finite"
-            )
-        else:
-            _refuse(
-                guidance_scale,
-                guidance_scale == 1,
-                "guidance_scale",
-                "this model was trained without label dropout: use 1",
-            )
-        settings = (label, seed, temperature, top_k, top_p, guidance_scale)
-        tokens = generate_tokens(language_model, batch_size, *settings, *known)
+    allowed = ranges.of_model(language_model.num_classes, language_model.can_be_guided)
+    allowed["keep_rows"] = ranges.Range(0, tokenizer.grid_height)
+
+    def generated(*arguments):
+        tokens = generate_tokens(language_model, batch_size, *arguments)
         return {"tokens": tokens, "images": _decode(tokenizer, tokens)}
 
     def generate(label, seed, temperature, top_k, top_p, guidance_scale):
-        return generated(label, seed, temperature, top_k, top_p, guidance_scale)
+        inputs = (label, seed, temperature, top_k, top_p, guidance_scale)
+        return generated(*guarded(dict(zip(_SAMPLING_INPUTS, inputs, strict=True)), allowed))
 
     def complete(label, seed, temperature, top_k, top_p, guidance_scale, image_bytes, keep_rows):
-        _refuse_outside(keep_rows, 0, tokenizer.grid_height + 1, "keep_rows")
+        inputs = (label, seed, temperature, top_k, top_p, guidance_scale, image_bytes, keep_rows)
+        names = (*_SAMPLING_INPUTS, "image_bytes", "keep_rows")
+        *sampling, image_bytes, keep_rows = guarded(dict(zip(names, inputs, strict=True)), allowed)
         num_kept = keep_rows * tokenizer.grid_width * tokenizer.depth
         tokens = _encode(tokenizer, image_bytes, max_pixels)
         known = tf.range(tokens.shape[1]) < num_kept[:, None]
-        return generated(label, seed, temperature, top_k, top_p, guidance_scale, tokens, known)
+        return generated(*sampling, tokens, known)
 
     def features(image_bytes):
         return {"features": language_model.features(_encode(tokenizer, image_bytes, max_pixels))}
@@ -139,11 +133,40 @@ def _decode(tokenizer, tokens):
     return preprocessing.to_uint8(tokenizer.decode(tokens))
 
 
-def _refuse_outside(values, low, high, name):
-    _refuse(values, (values >= low) & (values < high), name, f"it must lie in [{low}, {high})")
+def guarded(inputs, allowed=None):
+    """Inputs that exist only where all of them are as they must be: nothing is computed of a wrong request.
+
+    What is computed of the results fails with an InvalidArgumentError that names the input and what is wrong with it: a
+    number of rows that isn't that of the first input, sides that aren't those of its signature, which servers don't all
+    check, or a value out of range.
+
+    Args:
+        inputs: dict from name to tensor with the batch axis first.
+        allowed: dict from name to ranges.Range of an input's values; there may be further ones.
+
+    Returns:
+        list of tensors, in the order of the inputs.
+    """
+    (first, reference), *others = inputs.items()
+    checks = [_check_sides(name, values) for name, values in inputs.items() if values.shape.rank > 1]
+    for name, values in others:
+        rows, wanted = tf.shape(values)[0], tf.shape(reference)[0]
+        message = [f"all inputs must have one batch size: {name} has", rows, f"rows and {first} has", wanted]
+        checks.append(tf.debugging.Assert(rows == wanted, message))
+    for name, values in inputs.items():
+        if allowed and name in allowed:
+            good = allowed[name].holds(values)
+            message = [f"{name} is out of range: {allowed[name]}; got", tf.boolean_mask(values, ~good)]
+            checks.append(tf.debugging.Assert(tf.reduce_all(good), message, summarize=1))
+    with tf.control_dependencies(checks):
+        return [tf.identity(values) for values in inputs.values()]
 
 
-def _refuse(values, good, name, reason):
-    """InvalidArgumentError that names the first bad value, so that a wrong request never gets a picture."""
-    bad = tf.boolean_mask(values, ~good)
-    tf.debugging.Assert(tf.reduce_all(good), [f"{name} is out of range, {reason}; got", bad], summarize=1)
+def _check_sides(name, values):
+    wanted = values.shape.as_list()[1:]
+    # The operation itself: tf.shape would give what the signature says.
+    sides = tf.raw_ops.Shape(input=values)[1:]
+    return tf.debugging.Assert(
+        tf.reduce_all(sides == wanted),
+        [f"{name} must be [batch, {', '.join(map(str, wanted))}] and not [batch,", sides],
+    )
