@@ -1,7 +1,10 @@
 """The model card of a published module: what it does, how well, and what it was made of."""
 
 import json
+import re
 
+# Signs of Markdown and HTML: underscores not within a word, and what makes a list or a line of its own at the start.
+_MEANINGFUL = re.compile(r"""[&<>|`*\[\]\\~#!$"'{}]|(?<!\w)_|_(?!\w)|^[-+=:]|(?<=^\d)[.)](?= )|(?<=^\d\d)[.)](?= )""")
 LICENCE_MISSING = "not stated: fill it in before you publish the module"
 
 
@@ -21,14 +24,14 @@ def model_card(name, version, signatures, metrics, conditions, facts, licence=""
         str.
     """
     lines = [
-        f"# Module {name}/{version}",
+        f"# Module {_text(name)}/{_text(version)}",
         "Generates images and turns images to tokens and features: ViT-VQGAN and VIM "
         "([arXiv 2110.04627](https://arxiv.org/abs/2110.04627)).",
         "",
         "<!-- task: image-generator -->",
         "<!-- format: saved_model_2 -->",
         "<!-- fine-tunable: false -->",
-        f"<!-- license: {licence or 'custom'} -->",
+        f"<!-- license: {_comment(licence) or 'custom'} -->",
         "",
         "## Use",
         "",
@@ -43,19 +46,22 @@ def model_card(name, version, signatures, metrics, conditions, facts, licence=""
         "",
         "## Licence",
         "",
-        licence or LICENCE_MISSING,
+        _text(licence) or LICENCE_MISSING,
         "",
         "## Metrics",
         "",
         "| metric | value | images |",
         "|---|---|---|",
-        *(f"| {key} | {_number(value)} | {_images(conditions.get(key, {}))} |" for key, value in metrics.items()),
+        *(
+            f"| {_text(key)} | {_number(value)} | {_text(_images(conditions.get(key, {})))} |"
+            for key, value in metrics.items()
+        ),
         "",
         "## Made of",
         "",
         "| what | which |",
         "|---|---|",
-        *(f"| {what} | {which} |" for what, which in facts.items()),
+        *(f"| {_text(what)} | {_text(which)} |" for what, which in facts.items()),
         "",
         "## Limits",
         "",
@@ -64,6 +70,7 @@ def model_card(name, version, signatures, metrics, conditions, facts, licence=""
         "",
         "## Conditions of the metrics",
         "",
+        # JSON has no line that begins with a backtick, so that no value ends the block.
         "```json",
         json.dumps(conditions, indent=1, sort_keys=True, ensure_ascii=False),
         "```",
@@ -80,6 +87,25 @@ def _use(signatures):
         "    top_p=tf.constant([1.0]), guidance_scale=tf.constant([1.0]),",
         ')["images"]  # uint8 [1, height, width, 3]',
     ]
+
+
+def _text(value):
+    """A value on one line, as text that neither Markdown nor the HTML in it takes for anything else.
+
+    What could mean something is written as a character reference, which both read as the plain character: a backslash
+    would not do in HTML, nor everywhere in a table.
+    """
+    return _MEANINGFUL.sub(lambda found: f"&#{ord(found[0])};", _line(value))
+
+
+def _comment(value):
+    """A value that can stand in a comment of HTML, which no character reference is read in."""
+    return re.sub(r"-{2,}|[<>]", "-", _line(value)).strip("-")
+
+
+def _line(value):
+    """A value without line breaks and other characters that can't be seen."""
+    return " ".join("".join(each if each.isprintable() else " " for each in str(value)).split())
 
 
 def _number(value):

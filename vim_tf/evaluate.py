@@ -1,9 +1,11 @@
 """Measures trained stages: `python -m vim_tf.evaluate --tokenizer=D --language_model=D2 --data.source=S --output=O`."""
 
 import dataclasses
+import functools
 
 from vim_tf import config as configs
 from vim_tf import flags
+from vim_tf.errors import InputError
 
 
 def run(config, judge=None):
@@ -20,12 +22,15 @@ def run(config, judge=None):
     Raises:
         InputError: unusable stages, images, feature network or reference.
     """
+    from absl import logging
+
     from vim_tf import probe, workdir
     from vim_tf.data import sources
     from vim_tf.data.files import check_writable
     from vim_tf.evaluation import results
     from vim_tf.evaluation.paper_results import paper_rows
     from vim_tf.evaluation.report import write_report
+    from vim_tf.evaluation.results import EvaluationResult
     from vim_tf.training import strategies
 
     # Before anything takes time: a flagfile may be wrong.
@@ -33,17 +38,28 @@ def run(config, judge=None):
     strategy = strategies.build_strategy(config.strategy)
     with strategy.scope():
         tokenizer = workdir.load_tokenizer(config.tokenizer)
+    language_model = None
+    if config.language_model and set(config.evaluation.kind) & {"generation", "linear_probe"}:
+        language_model = workdir.load_language_model(config.language_model, tokenizer)
     splits = {
         split: sources.build_source(config.data, split, tokenizer.height, tokenizer.width) for split in configs.SPLITS
     }
-    check_writable(config.output)
-    result = _measure(config, tokenizer, splits, strategy)
+    check_writable(config.output, names=("metrics.json", "report.html"))
+    if config.reference_folder:
+        check_writable(config.reference_folder, "reference_folder")
+    if probe_config:
+        probe.check(probe_config, tokenizer, language_model, splits["train"])
+    result = EvaluationResult()
+    for measure in _measurements(config, tokenizer, language_model, splits, strategy):
+        result = result.merged(measure())
     stages = {"tokenizer": config.tokenizer}
     if "generation" in config.evaluation.kind:
         stages["language_model"] = config.language_model
     if probe_config:
         result = result.merged(probe.measure(probe_config))
     source = splits[config.split]
+    for name in results.undefined(result.metrics):
+        logging.warning("%s is undefined for these images (%s), and null in metrics.json", name, result.metrics[name])
     results.write_metrics(f"{config.output}/metrics.json", result.metrics, result.conditions)
     refused = judge(*results.read_metrics(f"{config.output}/metrics.json")) if judge else None
     write_report(
@@ -59,23 +75,65 @@ def run(config, judge=None):
     return result.metrics
 
 
-def _measure(config, tokenizer, splits, strategy):
-    """EvaluationResult of all the kinds that are wanted."""
+def _measurements(config, tokenizer, language_model, splits, strategy):
+    """Functions without arguments that return an EvaluationResult each; what they need is opened and checked."""
     from vim_tf.evaluation.generation import RealEvaluator
-    from vim_tf.evaluation.results import EvaluationResult
+    from vim_tf.evaluation.reference_file import ReferenceFile
 
-    source, result = splits[config.split], EvaluationResult()
-    if config.evaluation.kind == ("linear_probe",):
-        return result
+    kinds, source = config.evaluation.kind, splits[config.split]
+    if kinds == ("linear_probe",):
+        return []
+    reference_file = ReferenceFile(config.reference, source.size) if config.reference else None
+    perceptual = _load_lpips(config) if "reconstruction" in kinds else None
+    sampler = _open_sampler(config, tokenizer, language_model, splits["train"]) if "generation" in kinds else None
+    # From here on it takes time: a small classifier may have to be trained.
     references = _reference_sets(config, splits["train"], strategy)
-    if "real" in config.evaluation.kind:
+    found = []
+    if "real" in kinds:
         (other,) = (splits[split] for split in splits if split != config.split)
-        result = result.merged(RealEvaluator(source, other, references).run())
-    if "reconstruction" in config.evaluation.kind:
-        result = result.merged(_evaluate_reconstruction(config, tokenizer, source, references, strategy))
-    if "generation" in config.evaluation.kind:
-        result = result.merged(_evaluate_generation(config, tokenizer, splits, references, strategy))
-    return result
+        found.append(RealEvaluator(source, other, references).run)
+    if "reconstruction" in kinds:
+        evaluator = _reconstruction_evaluator(config, tokenizer, source, references, perceptual, strategy)
+        found.append(functools.partial(evaluator.run, tokenizer))
+    if "generation" in kinds:
+        reference = _measured_file(reference_file, references)
+        evaluator = _generation_evaluator(config, language_model, splits, references, reference, strategy)
+        found.append(functools.partial(evaluator.run, tokenizer, sampler))
+    return found
+
+
+def _load_lpips(config):
+    """LPIPS as a function, or None where there are no weights."""
+    from vim_tf.losses.perceptual import load_perceptual
+
+    path = config.evaluation.lpips_weights_file
+    return load_perceptual("lpips", path) if path else None
+
+
+def _open_sampler(config, tokenizer, language_model, train):
+    """The sampler, which can draw what will be asked of it."""
+    from vim_tf.evaluation.generation import asked_samples, check_same_labels
+    from vim_tf.sample import build_sampler, sampler_settings
+
+    settings = config.evaluation
+    if settings.feature_network == "classifier" and not settings.feature_network_path and train.num_classes:
+        check_same_labels(language_model.num_classes, train.name, train.num_classes)
+    sampler = build_sampler(language_model, config.sampling, tokenizer)
+    asked = asked_samples(language_model.num_classes, settings.samples_per_label, settings.seed)
+    sampler.check(*asked, **sampler_settings(config.sampling))
+    return sampler
+
+
+def _measured_file(reference_file, references):
+    """`GenerationEvaluator.reference` of the file that is given, or None."""
+    if reference_file is None:
+        return None
+    if references is None:
+        raise InputError(
+            f"--reference={reference_file.path} needs a feature network, and none can be trained on these images: "
+            "choose another --evaluation.feature_network"
+        )
+    return reference_file.measured(references)
 
 
 def _reference_sets(config, train, strategy):
@@ -100,13 +158,10 @@ def _reference_sets(config, train, strategy):
     )
 
 
-def _evaluate_reconstruction(config, tokenizer, source, references, strategy):
+def _reconstruction_evaluator(config, tokenizer, source, references, perceptual, strategy):
     from vim_tf import workdir
     from vim_tf.evaluation.reconstruction import ReconstructionEvaluator
-    from vim_tf.losses.perceptual import load_perceptual
 
-    settings = config.evaluation
-    perceptual = load_perceptual("lpips", settings.lpips_weights_file) if settings.lpips_weights_file else None
     laplace = None
     if getattr(tokenizer, "pixels", "rgb") == "logit_laplace":
         losses = workdir.load_config(config.tokenizer, "tokenizer").losses
@@ -115,23 +170,20 @@ def _evaluate_reconstruction(config, tokenizer, source, references, strategy):
             "margin": losses.logit_laplace_margin,
             "epsilon": tokenizer.pixel_epsilon,
         }
-    evaluator = ReconstructionEvaluator(source, settings.batch_size, references, perceptual, laplace, strategy)
-    return evaluator.run(tokenizer)
+    return ReconstructionEvaluator(source, config.evaluation.batch_size, references, perceptual, laplace, strategy)
 
 
-def _evaluate_generation(config, tokenizer, splits, references, strategy):
-    from vim_tf import workdir
+def _generation_evaluator(config, language_model, splits, references, reference, strategy):
     from vim_tf.evaluation.generation import GenerationEvaluator
-    from vim_tf.sample import build_sampler, sampler_settings
+    from vim_tf.sample import sampler_settings
 
     settings = config.evaluation
-    language_model = workdir.load_language_model(config.language_model, tokenizer)
     searched = None
     if settings.nearest_images:
         num_searched = min(settings.nearest_images, splits["train"].num_examples)
         # The first ones of a shuffled order are of all classes.
         searched = splits["train"].shuffled(settings.seed).take(num_searched).batch(settings.batch_size)
-    evaluator = GenerationEvaluator(
+    return GenerationEvaluator(
         splits[config.split],
         settings.batch_size,
         references,
@@ -139,11 +191,10 @@ def _evaluate_generation(config, tokenizer, splits, references, strategy):
         settings.samples_per_label,
         settings.seed,
         sampler_settings(config.sampling),
-        reference_file=config.reference,
+        reference=reference,
         searched=searched,
         strategy=strategy,
     )
-    return evaluator.run(tokenizer, build_sampler(language_model, config.sampling, tokenizer))
 
 
 def _training_curves(stages):
@@ -173,11 +224,13 @@ def compare(config):
     from vim_tf.data.files import check_writable
     from vim_tf.evaluation.report import format_value, write_comparison
 
-    check_writable(config.output)
+    check_writable(config.output, names=("comparison.html",))
     path = f"{config.output}/comparison.html"
-    compared, refused = write_comparison(path, config.compare)
-    for name, values in compared.items():
-        print(f"{name:36s} {'  '.join(f'{format_value(value):>10s}' for value in values)}")
+    labels, compared, refused = write_comparison(path, config.compare)
+    rows = [("", labels), *((name, map(format_value, values)) for name, values in compared.items())]
+    width = max(10, *map(len, labels))
+    for name, cells in rows:
+        print(f"{name:36s} {'  '.join(f'{cell:>{width}s}' for cell in cells)}")
     for name, found in refused.items():
         print(f"{name} is not compared: {'; '.join(found)}")
     print(f"Report: {path}")
@@ -187,8 +240,12 @@ def show(config):
     """Runs, and prints the metrics and where the report is."""
     if config.compare:
         return compare(config)
+    from vim_tf.evaluation import results
+
     metrics = run(config)
-    print("\n".join(f"{name:36s} {value:.4f}" for name, value in sorted(metrics.items())))
+    undefined = results.undefined(metrics)
+    for name, value in sorted(metrics.items()):
+        print(f"{name:36s} {'undefined' if name in undefined else f'{value:.4f}'}")
     print(f"Report: {config.output}/report.html")
 
 

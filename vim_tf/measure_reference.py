@@ -23,16 +23,19 @@ def run(config):
     Raises:
         InputError: unusable images, feature network or flags of Beam.
     """
+    import numpy as np
     import tensorflow as tf
 
     from vim_tf.beam import features, jobs
     from vim_tf.data import input_shards
     from vim_tf.data.files import check_writable
     from vim_tf.evaluation import conditions
+    from vim_tf.evaluation.feature_networks import load_feature_network
     from vim_tf.evaluation.image_sets import read_arrays
 
     if tf.io.gfile.isdir(config.output):
         raise InputError(f"--output={config.output} is a folder: give the name of a file, such as reference.npz")
+    check_writable(os.path.dirname(config.output) or ".")
     plan = input_shards.plan_shards(config.data, (config.split,), config.height, config.width, config.num_shards)
     options = jobs.parse_options(config.beam_args, len(plan.shards))
     section = config.evaluation
@@ -46,9 +49,11 @@ def run(config):
         section.seed,
         config.data.max_pixels,
     )
+    # A mistake in it is told here at once, and not by every worker.
+    network = load_feature_network(settings.kind, settings.place)
+    network.activations(np.zeros([1, config.height, config.width, 3], np.uint8))
     facts = conditions.images_of(config.data.name or config.data.source, config.split, config.height, config.width)
     pipeline = jobs.make_pipeline(options)
-    check_writable(os.path.dirname(config.output) or ".")
     limit = config.data.max_unreadable_fraction
     features.measure(pipeline, plan, settings, config.output, facts, limit)
     jobs.run(pipeline)

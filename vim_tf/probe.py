@@ -26,6 +26,27 @@ def measure(config):
     return inputs.evaluator.run(workdir.load_linear_probe(config.workdir, inputs.features.sizes))
 
 
+def check(config, tokenizer, language_model, train):
+    """Refuses what `measure` would refuse, and trains nothing.
+
+    Args:
+        config: LinearProbeTrainConfig.
+        tokenizer: the trained tokenizer.
+        language_model: the trained language model, or None.
+        train: ImageSource of the training split.
+
+    Raises:
+        InputError: images without labels, or a workdir of something else.
+    """
+    from vim_tf import workdir
+    from vim_tf.probe_inputs import with_facts
+
+    if "blocks" not in config.probe.features:
+        language_model = None
+    if not workdir.check_workdir(with_facts(config, tokenizer, language_model, train)):
+        workdir.check_empty(config.workdir)
+
+
 def train_config(config):
     """The LinearProbeTrainConfig of an EvaluateConfig; its heads are kept in `<output>/linear_probe`.
 

@@ -47,17 +47,7 @@ def open_probe_inputs(config):
             language_model = workdir.load_language_model(config.language_model, tokenizer)
     size = tokenizer.height, tokenizer.width
     train, validation = (sources.build_source(config.data, split, *size) for split in configs.SPLITS)
-    if not train.num_classes:
-        raise InputError(
-            f"--data.source={config.data.source} has no labels, and a linear probe learns nothing else; "
-            "folder:<path> takes each sub-folder as a class"
-        )
-    facts = configs.ProbeFacts(
-        tokenizer_checksum=tokenizer.checksum,
-        language_model_checksum=workdir.checksum(language_model) if language_model else "",
-        num_classes=train.num_classes,
-    )
-    config = dataclasses.replace(config, facts=facts)
+    config = with_facts(config, tokenizer, language_model, train)
     features = ImageFeatures(tokenizer, language_model, config.probe.features, config.probe.latents)
     augment = augmentation.build_augment(config.augmentation, *size)
     return ProbeInputs(
@@ -71,6 +61,25 @@ def open_probe_inputs(config):
             validation, settings.batch_size, features, _conditions(config, train, language_model)
         ),
     )
+
+
+def with_facts(config, tokenizer, language_model, train):
+    """A LinearProbeTrainConfig completed by the facts of its stages and images; language_model may be None.
+
+    Raises:
+        InputError: the images have no labels.
+    """
+    if not train.num_classes:
+        raise InputError(
+            f"--data.source={config.data.source} has no labels, and a linear probe learns nothing else; "
+            "folder:<path> takes each sub-folder as a class"
+        )
+    facts = configs.ProbeFacts(
+        tokenizer_checksum=tokenizer.checksum,
+        language_model_checksum=workdir.checksum(language_model) if language_model else "",
+        num_classes=train.num_classes,
+    )
+    return dataclasses.replace(config, facts=facts)
 
 
 def _conditions(config, train, language_model):

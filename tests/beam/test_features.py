@@ -8,7 +8,8 @@ from vim_tf import measure_reference
 from vim_tf.data import sources
 from vim_tf.errors import InputError
 from vim_tf.evaluation.feature_networks import ClassifierNetwork
-from vim_tf.evaluation.image_sets import ReferenceSets, file_reference, read_arrays
+from vim_tf.evaluation.image_sets import ReferenceSets, read_arrays
+from vim_tf.evaluation.reference_file import ReferenceFile
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def test_parts_merge_into_what_one_process_measures(images, network, tmp_path):
     assert measured(images, network, tmp_path / "train.npz") == 13
     references = ReferenceSets(ClassifierNetwork.load(network))
     expected = references.of(sources.build_source(images.config(), "train", 8, 8))
-    found, facts = file_reference(str(tmp_path / "train.npz"), references, (8, 8))
+    found, facts = ReferenceFile(str(tmp_path / "train.npz"), (8, 8)).measured(references)
     np.testing.assert_allclose(found.statistics.mean, expected.statistics.mean, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found.statistics.covariance, expected.statistics.covariance, rtol=1e-5, atol=1e-6)
     assert found.statistics.classifier_score == pytest.approx(expected.statistics.classifier_score, rel=1e-6)

@@ -1,6 +1,11 @@
 """The model card."""
 
+import html.parser as html_parser
+import json
 import re
+
+import markdown_it
+import pytest
 
 from pipelines.model_card import LICENCE_MISSING, model_card
 
@@ -44,3 +49,62 @@ def test_the_code_on_it_is_python_that_calls_a_signature_that_is_there():
 def test_it_begins_as_tf_hub_s_documentation_does():
     assert card().splitlines()[0] == "# Module digits/7"
     assert "<!-- format: saved_model_2 -->" in card()
+
+
+HOSTILE = [
+    "cats | dogs",
+    "two\nlines\r\n\n# Heading",
+    "<img src=x onerror=alert(1)>",
+    "--> <script>alert(1)</script> <!--",
+    "[click](javascript:alert(1)) ![x](http://a/b.png)",
+    "`code` ``` *bold* _soft_ ~~gone~~ **",
+    "&lt;b&gt; &amp; \\| \\",
+    "1. first",
+    "- item",
+    "12) twelfth",
+    "\u202eevil\u2028line\x00\x1b[31m",
+    "Katze, Hund & Vögel: 10 % (große)",
+]
+
+
+def shown(markdown):
+    """(texts of the paragraphs and cells, HTML) of Markdown with tables, as a reader that takes HTML renders it."""
+    html = markdown_it.MarkdownIt("commonmark", {"html": True}).enable("table").enable("strikethrough").render(markdown)
+    texts, tags = [""], []
+
+    class Reader(html_parser.HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            tags.append(tag)
+            texts.append("")
+
+        def handle_data(self, data):
+            texts[-1] += data
+
+        def handle_comment(self, data):
+            tags.append(f"comment{data}")
+
+    reader = Reader()
+    reader.feed(html)
+    reader.close()
+    return [text.strip() for text in texts], tags
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_names_and_licences_are_text_and_nothing_else(value):
+    plain = shown(model_card("digits", "7", ["encode"], METRICS, CONDITIONS, {"classes": "plain"}, "plain"))
+    hostile = model_card("digits", "7", ["encode"], METRICS, CONDITIONS, {"classes": value}, value)
+    texts, tags = shown(hostile)
+    line = " ".join("".join(each if each.isprintable() else " " for each in value).split())
+    assert [text.replace(line, "plain") for text in texts] == plain[0]
+    assert texts.count(line) == 2, "the licence, and the classes"
+    without_licence = [tag for tag in tags if not tag.startswith("comment license")]
+    assert without_licence == [tag for tag in plain[1] if not tag.startswith("comment license")]
+    (licence,) = [tag for tag in tags if tag.startswith("comment license")]
+    assert not set("<>") & set(licence) and "--" not in licence
+
+
+def test_what_conditions_hold_stays_in_their_block():
+    conditions = {"a/b": {"measured": {"source": "folder:```\n```\n<script>"}}}
+    texts, tags = shown(model_card("digits", "7", ["encode"], {"a/b": 1.0}, conditions, {}))
+    assert "script" not in tags
+    assert json.loads(texts[-1]) == conditions

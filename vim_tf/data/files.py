@@ -45,15 +45,16 @@ def read_file(path):
         return file.read()
 
 
-def check_writable(folder, flag="output"):
+def check_writable(folder, flag="output", names=()):
     """Makes a command's output folder, before the work, whose results would else have no place to go.
 
     Args:
         folder: str.
         flag: str, the flag that gives it.
+        names: of the files that will be written there.
 
     Raises:
-        InputError: it can't be made or written to.
+        InputError: it can't be made or written to, or one of the names is a folder's.
     """
     try:
         tf.io.gfile.makedirs(folder)
@@ -64,6 +65,9 @@ def check_writable(folder, flag="output"):
         tf.io.gfile.remove(path)
     except tf.errors.OpError as error:
         raise InputError(f"--{flag}={folder} can't be written: {error.message}") from error
+    for name in names:
+        if tf.io.gfile.isdir(f"{folder}/{name}"):
+            raise InputError(f"--{flag}={folder} holds a folder {name} where a file would be written: move it away")
 
 
 def walk(folder):

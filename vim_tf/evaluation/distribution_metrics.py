@@ -54,6 +54,8 @@ def frechet_distance(statistics, other):
     scaled = [tf.constant(covariance / variance) for covariance in covariances]
     root = float(tf_gan.classifier_metrics().trace_sqrt_product(*scaled)) * variance
     distance = np.sum((statistics.mean - other.mean) ** 2) + sum(map(np.trace, covariances)) - 2 * root
+    if not np.isfinite(distance):
+        raise InputError("the Fréchet distance isn't finite: the features are too large to be squared, or no numbers")
     # Rounding can leave a distance of zero slightly negative.
     return max(float(distance), 0.0)
 

@@ -57,11 +57,19 @@ class FeatureStatistics:
             mean: float [num_features].
             covariance: float [num_features, num_features].
             count: int, images that they were measured on; at least 2.
+
+        Raises:
+            ValueError: the shapes don't belong together, or a value is not finite.
         """
+        mean, covariance = np.asarray(mean, np.float64), np.asarray(covariance, np.float64)
+        _check_array("mu", mean, (mean.size,))
+        _check_array("sigma", covariance, (mean.size, mean.size))
+        if count < 2:
+            raise ValueError(f"num_images is {count}, and moments need at least 2")
         statistics = cls(len(mean), capacity=0)
         statistics._count = count
-        statistics._mean = np.asarray(mean, np.float64)
-        statistics._scatter = np.asfortranarray(np.asarray(covariance, np.float64) * (count - 1))
+        statistics._mean = mean
+        statistics._scatter = np.asfortranarray(covariance * (count - 1))
         return statistics
 
     def update(self, features, logits=None):
@@ -149,14 +157,20 @@ class FeatureStatistics:
 
         Raises:
             KeyError: an array is missing.
+            ValueError: the shapes don't belong together, or a value is not finite.
         """
         statistics = cls.of_gaussian(arrays["mu"], arrays["sigma"], int(arrays["num_images"]))
+        sample, priorities = arrays["sample"], arrays["sample_priorities"]
+        _check_array("sample", sample, (len(priorities), statistics.num_features))
+        _check_array("sample_priorities", priorities, (len(priorities),))
+        _check_array("probability_sum", arrays["probability_sum"], (arrays["probability_sum"].size,))
+        _check_array("negative_entropy_sum", arrays["negative_entropy_sum"], ())
         statistics.num_classes = len(arrays["probability_sum"])
         statistics._probability_sum = arrays["probability_sum"]
         statistics._negative_entropy_sum = float(arrays["negative_entropy_sum"])
         statistics._scored = int(arrays["num_scored"])
         statistics.capacity = int(arrays["capacity"])
-        statistics._kept = [(arrays["sample"], arrays["sample_priorities"])]
+        statistics._kept = [(sample, priorities)]
         return statistics
 
     def _fold(self):
@@ -205,3 +219,10 @@ class FeatureStatistics:
         # A probability that underflows to 0 counts 0, as 0 log 0 does.
         self._negative_entropy_sum += float(np.sum(p * np.maximum(log_p, -1e4)))
         self._scored += len(logits)
+
+
+def _check_array(name, values, shape):
+    if values.shape != shape:
+        raise ValueError(f"{name} is of the shape {list(values.shape)} and not {list(shape)}")
+    if not np.all(np.isfinite(values)):
+        raise ValueError(f"{name} holds NaN or infinity")

@@ -6,7 +6,6 @@ import tensorflow as tf
 from vim_tf.data import preprocessing
 from vim_tf.errors import InputError
 from vim_tf.evaluation import conditions, distributions, pictures
-from vim_tf.evaluation.image_sets import file_reference
 from vim_tf.evaluation.neighbours import NearestImages
 from vim_tf.evaluation.results import EvaluationResult
 from vim_tf.training import strategies
@@ -62,7 +61,8 @@ class GenerationEvaluator:
         seed: int.
         sampling: dict of further arguments of `sampler.sample`, such as temperature.
         pictures_per_label: int, samples shown of a label.
-        reference_file: str, an .npz file as `file_reference` reads it, to compare with instead of `source`.
+        reference: (MeasuredImages, dict of JSON values for the conditions) to compare with instead of `source`; None =
+            `source`.
         searched: tf.data.Dataset of {"image": uint8 [batch, height, width, 3]} of training images, of which the nearest
             to the pictured samples are shown; None = none.
         strategy: tf.distribute.Strategy in whose scope the tokenizer was made; None = the current one.
@@ -78,25 +78,22 @@ class GenerationEvaluator:
         seed=0,
         sampling=None,
         pictures_per_label=10,
-        reference_file="",
+        reference=None,
         searched=None,
         strategy=None,
     ):
-        network = references.network if references else None
-        if num_classes and network and network.judges_labels and network.num_classes != num_classes:
-            raise InputError(
-                f"the language model has {num_classes} labels and {source.name} has {network.num_classes}: "
-                "evaluate it on images of the source that it was trained on"
-            )
+        if references and references.network.judges_labels:
+            check_same_labels(num_classes, source.name, references.network.num_classes)
         self.source = source
         self.references = references
         self.num_classes = num_classes
         self.samples_per_label = samples_per_label
         self.batch_size = batch_size
         self.seed = seed
+        self.labels, self.seeds = asked_samples(num_classes, samples_per_label, seed)
         self.sampling = dict(sampling or {})
         self.pictures_per_label = pictures_per_label
-        self.reference_file = reference_file
+        self.reference = reference
         self.searched = searched
         self.strategy = strategy or tf.distribute.get_strategy()
 
@@ -110,15 +107,15 @@ class GenerationEvaluator:
         Returns:
             EvaluationResult.
         """
-        labels = self._labels()
+        labels = self.labels
         num_rows = self.num_classes or _UNCONDITIONAL_FACTOR
         shown = pictures.SampleRows(num_rows, len(labels) // num_rows, self.pictures_per_label)
         measured = self.references.empty() if self.references else None
         nearest = NearestImages(self.references.network) if self.references and self.searched else None
         decode = strategies.replicated(self.strategy, lambda tokens: decode_to_uint8(tokenizer, tokens))
         for start in range(0, len(labels), self.batch_size):
-            chunk = np.arange(start, min(start + self.batch_size, len(labels)), dtype=np.int32)
-            tokens = sampler.sample(labels[chunk], self.seed + chunk, **self.sampling)
+            chunk = np.arange(start, min(start + self.batch_size, len(labels)))
+            tokens = sampler.sample(labels[chunk], self.seeds[chunk], **self.sampling)
             images = decode(tf.convert_to_tensor(tokens)).numpy()
             shown.update(chunk, images)
             if measured:
@@ -132,31 +129,54 @@ class GenerationEvaluator:
             result = result.merged(nearest.search(self.searched))
         return result
 
-    def _labels(self):
-        if not self.num_classes:
-            return np.zeros(_UNCONDITIONAL_FACTOR * self.samples_per_label, np.int32)
-        return np.repeat(np.arange(self.num_classes, dtype=np.int32), self.samples_per_label)
-
     def _measure(self, measured, sampling):
         per_label = {"samples_per_label": self.samples_per_label} if self.num_classes else {}
         counted = {"what": "samples", "num_images": measured.statistics.count, "seed": self.seed, **per_label}
         facts = {"measured": counted, "sampling": sampling}
-        if self.reference_file:
-            reference, reference_facts = file_reference(self.reference_file, self.references, self.source.size)
-        else:
-            reference = self.references.of(self.source)
-            reference_facts = conditions.image_set(self.source, reference.statistics.count)
+        reference, reference_facts = self.reference or self._real()
         network = self.references.network
         result = distributions.measure(
             "generation", network, measured, facts, reference, reference_facts, manifolds=True
         )
         return result.merged(_label_accuracy("generation", network, measured, facts))
 
+    def _real(self):
+        """(MeasuredImages, facts) of the source."""
+        reference = self.references.of(self.source)
+        return reference, conditions.image_set(self.source, reference.statistics.count)
+
     def _picture(self, shown):
         names = self.source.class_names
         if len(names) != self.num_classes:
             names = [str(label) for label in range(self.num_classes)]
         return shown.picture(names)
+
+
+def asked_samples(num_classes, samples_per_label, seed):
+    """What `GenerationEvaluator` draws: labels int32 and seeds int64, [num_samples]; arguments as there."""
+    if num_classes:
+        labels = np.repeat(np.arange(num_classes, dtype=np.int32), samples_per_label)
+    else:
+        labels = np.zeros(_UNCONDITIONAL_FACTOR * samples_per_label, np.int32)
+    return labels, seed + np.arange(len(labels))
+
+
+def check_same_labels(num_classes, name, num_judged):
+    """Refuses a classifier of other labels than the language model's.
+
+    Args:
+        num_classes: int, labels of the language model; 0 = none, which any classifier may judge.
+        name: str, of the classifier's images.
+        num_judged: int, their labels.
+
+    Raises:
+        InputError: there are more or fewer of them.
+    """
+    if num_classes and num_classes != num_judged:
+        raise InputError(
+            f"the language model has {num_classes} labels and {name} has {num_judged}: evaluate it on images of the "
+            "source that it was trained on"
+        )
 
 
 class SampleEvaluator:

@@ -1,24 +1,20 @@
 """Sets of images as a feature network sees them: generated ones, and real ones whose statistics are kept on disk."""
 
-import contextlib
 import io
 import json
-import zipfile
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from vim_tf.data import pipeline
-from vim_tf.data.files import sha256_of, write_whole
+from vim_tf.data.files import write_whole
 from vim_tf.data.fingerprints import digest, source_fingerprint
 from vim_tf.errors import BROKEN_NPZ, InputError
 from vim_tf.evaluation import conditions
 from vim_tf.evaluation.feature_statistics import FeatureStatistics
 
 _FORMAT = 1
-# What files of other projects that don't say their number of images are taken to be of.
-_ASSUMED_IMAGES = 50_000
 
 
 class MeasuredImages:
@@ -75,7 +71,12 @@ class MeasuredImages:
 
     @classmethod
     def from_arrays(cls, network, arrays):
-        """The set that `arrays` described; other sets can be merged into it, but no further images."""
+        """The set that `arrays` described; other sets can be merged into it, but no further images.
+
+        Raises:
+            KeyError: an array is missing.
+            ValueError: one is of another shape, or not finite.
+        """
         measured = cls(network, 0, 0)
         measured.statistics = FeatureStatistics.from_arrays(arrays)
         measured.num_labelled = int(arrays["num_labelled"])
@@ -139,7 +140,10 @@ class ReferenceSets:
         if not self.folder or not tf.io.gfile.exists(path):
             return None
         logging.info("statistics of real images are taken from %s", path)
-        return MeasuredImages.from_arrays(self.network, read_arrays(path))
+        try:
+            return MeasuredImages.from_arrays(self.network, read_arrays(path))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path} is damaged ({error}): delete it to measure the images again") from error
 
     def _measured(self, source, key):
         measured = self.empty()
@@ -178,119 +182,3 @@ def read_arrays(path):
             return dict(arrays)
     except (*BROKEN_NPZ, tf.errors.OpError) as error:
         raise InputError(f"{path} is no readable .npz file: {' '.join(str(error).split())[:200]}") from error
-
-
-def file_reference(path, references, size):
-    """A reference set from an .npz file as other projects share them.
-
-    Args:
-        path: str. A file of `write_set` holds all that is needed, and says by which network it was made. With `arr_0`,
-            uint8 images [n, height, width, 3], these go through the network in blocks. Else `mu` and `sigma` are the
-            moments of features of the very network that the evaluation uses, which the file can't prove.
-        references: ReferenceSets.
-        size: (height, width) of the images that are compared with it, which a file of `write_set` must agree with.
-
-    Returns:
-        (MeasuredImages, dict of JSON values for the conditions). Moments alone give no sample, so that kernel distance,
-        precision and recall can't be measured against them.
-
-    Raises:
-        InputError: the file can't be read, holds nothing of these, or is of another network or size.
-    """
-    facts = {"file": path.rpartition("/")[2], "sha256": _sha256_of(path)}
-    measured = references.empty()
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file, zipfile.ZipFile(file) as archive:
-            if "arr_0.npy" in archive.namelist():
-                for images in _image_blocks(archive, path, references.batch_size):
-                    measured.update(images)
-                return measured, facts | {"num_images": measured.statistics.count}
-    except (OSError, zipfile.BadZipFile, tf.errors.OpError) as error:
-        raise InputError(f"--reference={path} can't be read as an .npz file: {error}") from error
-    arrays = read_arrays(path)
-    if "described" in arrays:
-        return _own_set(path, references.network, size, arrays)
-    measured.statistics = _moments(path, references.network.num_features, arrays)
-    return measured, facts | {"num_images": "not stated", "moments": "as in the file"}
-
-
-def _own_set(path, network, size, arrays):
-    """(MeasuredImages, facts) of a file of `write_set`."""
-    try:
-        described = json.loads(str(arrays["described"]))
-        maker, facts = described["feature_network"], described["images"]
-        found = facts["height"], facts["width"]
-        measured = MeasuredImages.from_arrays(network, arrays)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"--reference={path} is damaged or of another version ({error!r}): measure it again, by "
-            "vim_tf.measure_reference or an evaluation's --reference_folder"
-        ) from error
-    if maker != network.checksum:
-        raise InputError(
-            f"--reference={path} was made by the feature network {maker[:12]}, not by "
-            f"{network.checksum[:12]}: give the same --evaluation.feature_network and --evaluation.feature_network_path"
-        )
-    if found != tuple(size):
-        raise InputError(
-            f"--reference={path} is of images of {found[0]} x {found[1]} px, and the model's are of {size[0]} x "
-            f"{size[1]}: measure it again with vim_tf.measure_reference --height={size[0]} --width={size[1]}"
-        )
-    return measured, facts
-
-
-def _moments(path, num_features, arrays):
-    """FeatureStatistics of `mu` and `sigma`."""
-    if not {"mu", "sigma"} <= set(arrays):
-        raise InputError(
-            f"--reference={path} holds {', '.join(sorted(arrays))}; it needs the images arr_0, or mu and sigma"
-        )
-    if arrays["mu"].shape != (num_features,) or arrays["sigma"].shape != (num_features, num_features):
-        raise InputError(
-            f"--reference={path} holds moments of {arrays['mu'].size} features; the feature network has {num_features}"
-        )
-    # The covariance is taken as it is; the number of images decides only whether they are called too few.
-    return FeatureStatistics.of_gaussian(arrays["mu"], arrays["sigma"], _ASSUMED_IMAGES)
-
-
-def _image_blocks(archive, path, batch_size):
-    """Yields uint8 [rows, height, width, 3] of the array `arr_0`, a block at a time: such files hold gigabytes."""
-    # What is done with the blocks may raise the same errors, for reasons of its own.
-    with _named(path):
-        member = archive.open("arr_0.npy")
-        shape, fortran_order, dtype = _read_header(member)
-    if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or fortran_order:
-        raise InputError(f"--reference={path}: arr_0 must be uint8 [images, height, width, 3], not {dtype} {shape}")
-    size = int(np.prod(shape[1:]))
-    for start in range(0, shape[0], batch_size):
-        count = min(batch_size, shape[0] - start)
-        with _named(path):
-            content = member.read(count * size)
-        if len(content) < count * size:
-            raise InputError(f"--reference={path}: arr_0 is cut off after {start} images")
-        yield np.frombuffer(content, np.uint8).reshape(count, *shape[1:])
-
-
-def _read_header(member):
-    """(shape, whether it is in Fortran's order, dtype) of an array file."""
-    version = np.lib.format.read_magic(member)
-    known = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in known:
-        raise ValueError(f"arr_0 is of array format {version}, which is not known")
-    return known[version](member)
-
-
-@contextlib.contextmanager
-def _named(path):
-    """Makes an InputError of what a damaged file raises."""
-    try:
-        yield
-    except (*BROKEN_NPZ, tf.errors.OpError) as error:
-        raise InputError(f"--reference={path} can't be read as an .npz file: {error}") from error
-
-
-def _sha256_of(path):
-    try:
-        return sha256_of(path)
-    except tf.errors.OpError as error:
-        raise InputError(f"--reference={path} can't be read: {error.message}") from error

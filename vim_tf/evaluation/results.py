@@ -171,6 +171,11 @@ class EvaluationResult:
         )
 
 
+def undefined(metrics):
+    """Names of the metrics that are not finite."""
+    return [name for name, value in metrics.items() if not math.isfinite(value)]
+
+
 def write_metrics(path, metrics, conditions):
     """Writes `metrics.json`: {"metrics": {...}, "conditions": {...}}, sorted; NaN and infinity become null.
 

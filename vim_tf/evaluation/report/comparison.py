@@ -18,7 +18,8 @@ def write_comparison(path, folders):
         folders: list of str, outputs of `vim_tf.evaluate`, at least two.
 
     Returns:
-        (dict from metric name to the list of its values, dict from metric name to the list of what differs).
+        (labels of the evaluations, dict from metric name to the list of its values, dict from metric name to the list
+        of what differs).
 
     Raises:
         InputError: a folder holds no metrics.
@@ -37,7 +38,7 @@ def write_comparison(path, folders):
         for stage in dict.fromkeys(map(_stage, compared))
     ]
     write_page(path, "comparison.html", "Comparison", f"{len(folders)} evaluations", tables=tables, refused=refused)
-    return {name: [values.get(name) for _, values in rows] for name in compared}, refused
+    return labels, {name: [values.get(name) for _, values in rows] for name in compared}, refused
 
 
 def _stage(name):

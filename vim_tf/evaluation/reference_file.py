@@ -1,0 +1,178 @@
+"""A reference set from an .npz file as projects share them: what `--reference` names."""
+
+import contextlib
+import json
+import zipfile
+
+import numpy as np
+import tensorflow as tf
+
+from vim_tf.data.files import sha256_of
+from vim_tf.errors import BROKEN_NPZ, InputError
+from vim_tf.evaluation.feature_statistics import FeatureStatistics
+from vim_tf.evaluation.image_sets import MeasuredImages, read_arrays
+
+# What files of other projects that don't say their number of images are taken to be of.
+_ASSUMED_IMAGES = 50_000
+
+
+class ReferenceFile:
+    """An .npz file, opened and checked as far as that goes without a feature network.
+
+    One of `image_sets.write_set` holds all that is needed, and says by which network it was made. With `arr_0`, uint8
+    images [n, height, width, 3], these go through the network in blocks. Else `mu` and `sigma` are the moments of
+    features of the very network that the evaluation uses, which the file can't prove.
+
+    Args:
+        path: str.
+        size: (height, width) of the images that are compared with it, which a file of `write_set` must agree with.
+
+    Raises:
+        InputError: the file can't be read, holds nothing of these or values that are not finite, or is of images of
+            another size.
+    """
+
+    def __init__(self, path, size):
+        self.path = path
+        self._facts = {"file": path.rpartition("/")[2], "sha256": _sha256_of(path)}
+        self._arrays = None
+        with _named(path), tf.io.gfile.GFile(path, "rb") as file, zipfile.ZipFile(file) as archive:
+            self._holds_images = "arr_0.npy" in archive.namelist()
+        if self._holds_images:
+            with _opened_images(path) as (_, shape):
+                self._num_images = shape[0]
+            return
+        self._arrays = read_arrays(path)
+        self._is_own = "described" in self._arrays
+        if self._is_own:
+            self._check_own(size)
+        else:
+            self._statistics = self._moments()
+
+    def measured(self, references):
+        """(MeasuredImages through the network of ReferenceSets, dict of JSON values for the conditions).
+
+        Moments alone give no sample, so that kernel distance, precision and recall can't be measured against them.
+
+        Raises:
+            InputError: the file is of another network, or damaged.
+        """
+        if self._holds_images:
+            measured = references.empty()
+            for images in _image_blocks(self.path, references.batch_size):
+                measured.update(images)
+            return measured, self._facts | {"num_images": measured.statistics.count}
+        if self._is_own:
+            return self._own(references.network)
+        num_features = references.network.num_features
+        if self._statistics.num_features != num_features:
+            raise InputError(
+                f"--reference={self.path} holds moments of {self._statistics.num_features} features; the feature "
+                f"network has {num_features}"
+            )
+        measured = references.empty()
+        measured.statistics = self._statistics
+        return measured, self._facts | {"num_images": "not stated", "moments": "as in the file"}
+
+    def _check_own(self, size):
+        try:
+            described = json.loads(str(self._arrays["described"]))
+            self._maker, self._images = described["feature_network"], described["images"]
+            found = self._images["height"], self._images["width"]
+            FeatureStatistics.from_arrays(self._arrays)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"--reference={self.path} is damaged or of another version ({error!r}): measure it again, by "
+                "vim_tf.measure_reference or an evaluation's --reference_folder"
+            ) from error
+        if found != tuple(size):
+            raise InputError(
+                f"--reference={self.path} is of images of {found[0]} x {found[1]} px, and the model's are of "
+                f"{size[0]} x {size[1]}: measure it again with vim_tf.measure_reference --height={size[0]} "
+                f"--width={size[1]}"
+            )
+
+    def _own(self, network):
+        """(MeasuredImages, facts) of a file of `write_set`."""
+        if self._maker != network.checksum:
+            raise InputError(
+                f"--reference={self.path} was made by the feature network {self._maker[:12]}, not by "
+                f"{network.checksum[:12]}: give the same --evaluation.feature_network and "
+                "--evaluation.feature_network_path"
+            )
+        return MeasuredImages.from_arrays(network, self._arrays), self._images
+
+    def _moments(self):
+        """FeatureStatistics of `mu` and `sigma`."""
+        arrays = self._arrays
+        if not {"mu", "sigma"} <= set(arrays):
+            raise InputError(
+                f"--reference={self.path} holds {', '.join(sorted(arrays))}; it needs the images arr_0, or mu and sigma"
+            )
+        try:
+            # The covariance is taken as it is; the number of images decides only whether they are called too few.
+            return FeatureStatistics.of_gaussian(arrays["mu"], arrays["sigma"], _ASSUMED_IMAGES)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"--reference={self.path} can't be used: {error}") from error
+
+
+@contextlib.contextmanager
+def _opened_images(path):
+    """(file of the pixels of `arr_0`, its shape); such files hold gigabytes.
+
+    Raises:
+        InputError: there are no images, or fewer bytes than their shape says.
+    """
+    # What is done with the images may raise the same errors, for reasons of its own.
+    with contextlib.ExitStack() as stack:
+        with _named(path):
+            file = stack.enter_context(tf.io.gfile.GFile(path, "rb"))
+            archive = stack.enter_context(zipfile.ZipFile(file))
+            member = stack.enter_context(archive.open("arr_0.npy"))
+            shape, fortran_order, dtype = _read_header(member)
+            available = archive.getinfo("arr_0.npy").file_size - member.tell()
+        if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or fortran_order:
+            raise InputError(f"--reference={path}: arr_0 must be uint8 [images, height, width, 3], not {dtype} {shape}")
+        if shape[0] < 2:
+            raise InputError(f"--reference={path}: arr_0 holds {shape[0]} images, and a distance needs at least 2")
+        if available < np.prod(shape, dtype=np.int64):
+            raise InputError(
+                f"--reference={path}: arr_0 is cut off after {available // np.prod(shape[1:], dtype=np.int64)} of "
+                f"{shape[0]} images"
+            )
+        yield member, shape
+
+
+def _image_blocks(path, batch_size):
+    """Yields uint8 [rows, height, width, 3] of the array `arr_0`, a block at a time."""
+    with _opened_images(path) as (member, shape):
+        for start in range(0, shape[0], batch_size):
+            count = min(batch_size, shape[0] - start)
+            with _named(path):
+                content = member.read(count * int(np.prod(shape[1:])))
+            yield np.frombuffer(content, np.uint8).reshape(count, *shape[1:])
+
+
+def _read_header(member):
+    """(shape, whether it is in Fortran's order, dtype) of an array file."""
+    version = np.lib.format.read_magic(member)
+    known = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in known:
+        raise ValueError(f"arr_0 is of array format {version}, which is not known")
+    return known[version](member)
+
+
+@contextlib.contextmanager
+def _named(path):
+    """Makes an InputError of what a damaged file raises."""
+    try:
+        yield
+    except (*BROKEN_NPZ, tf.errors.OpError) as error:
+        raise InputError(f"--reference={path} can't be read as an .npz file: {' '.join(str(error).split())}") from error
+
+
+def _sha256_of(path):
+    try:
+        return sha256_of(path)
+    except tf.errors.OpError as error:
+        raise InputError(f"--reference={path} can't be read: {error.message}") from error
