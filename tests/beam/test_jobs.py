@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import urllib.error
 
 import pytest
 from apache_beam.options import pipeline_options
@@ -72,6 +73,47 @@ def test_a_value_that_beam_does_not_take_is_refused():
         jobs.parse_options(["--direct_num_workers=many"])
     with pytest.raises(InputError, match="--beam_args: .*DirctRunner"):
         jobs.make_pipeline(jobs.parse_options(["--runner=DirctRunner"]))
+
+
+class TestJobServers:
+    """What stands between this process and a cluster is there before anything is planned."""
+
+    @pytest.fixture
+    def no_network(self, monkeypatch, tmp_path):
+        def fail(url, path, user_agent=None):
+            raise urllib.error.URLError("no route to host")
+
+        monkeypatch.setattr("apache_beam.utils.subprocess_server.JavaJarServer._download_jar_to_cache", fail)
+        monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+        return f"--jar_cache_dir={tmp_path}"
+
+    @pytest.mark.parametrize(("runner", "flag"), [("Flink", "flink_job_server_jar"), ("Spark", "spark_job_server_jar")])
+    def test_a_runner_without_its_job_server_names_the_flag(self, no_network, runner, flag):
+        with pytest.raises(
+            InputError, match=f"{runner}Runner needs Beam's job server, .*--{flag}=<path>.jar"
+        ) as refusal:
+            jobs.make_pipeline(jobs.parse_options([f"--runner={runner}Runner", no_network]))
+        assert "\n" not in str(refusal.value) and "Unable to fetch" in str(refusal.value)
+
+    @pytest.mark.parametrize("more", [[], ["--flink_submit_uber_jar", "--flink_master=host:8081"]])
+    def test_a_job_server_that_is_not_there_names_the_flag(self, no_network, more):
+        arguments = ["--runner=FlinkRunner", "--flink_job_server_jar=/nowhere/server.jar", no_network, *more]
+        with pytest.raises(InputError, match="--flink_job_server_jar=<path>.jar .*/nowhere/server.jar"):
+            jobs.make_pipeline(jobs.parse_options(arguments))
+
+    def test_a_job_server_at_hand_is_taken(self, no_network, tmp_path):
+        (tmp_path / "server.jar").write_bytes(b"")
+        arguments = ["--runner=FlinkRunner", f"--flink_job_server_jar={tmp_path}/server.jar", no_network]
+        assert type(jobs.make_pipeline(jobs.parse_options(arguments)).runner).__name__ == "FlinkRunner"
+        arguments = ["--runner=FlinkRunner", "--job_endpoint=localhost:8099", no_network]
+        assert type(jobs.make_pipeline(jobs.parse_options(arguments)).runner).__name__ == "FlinkRunner"
+
+    def test_a_runner_without_java_or_a_service_says_so(self, no_network, monkeypatch):
+        monkeypatch.setattr("shutil.which", lambda name: None)
+        with pytest.raises(InputError, match="SparkRunner needs Java, and there is no java: install it"):
+            jobs.make_pipeline(jobs.parse_options(["--runner=SparkRunner"]))
+        with pytest.raises(InputError, match="PortableRunner needs --job_endpoint"):
+            jobs.make_pipeline(jobs.parse_options(["--runner=PortableRunner"]))
 
 
 def test_without_a_runner_the_work_is_done_in_this_process():

@@ -4,9 +4,12 @@ The element is a list of files, and what comes out is a few numbers, because run
 network, what moves between their stages. Images are read, worked on and written inside one function call.
 """
 
+import shutil
+
 import apache_beam as beam
 import tensorflow as tf
 from apache_beam.options import pipeline_options
+from apache_beam.runners.portability import flink_runner, spark_runner
 
 from vim_tf.data import files
 from vim_tf.errors import InputError
@@ -15,6 +18,13 @@ from vim_tf.errors import InputError
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
 DASK_RUNNER = "apache_beam.runners.dask.dask_runner.DaskRunner"
 _RUNNERS = {"": LOCAL_RUNNER, "DirectRunner": LOCAL_RUNNER, "DaskRunner": DASK_RUNNER}
+
+# What talks to a cluster for a runner; None = a service that somebody else has started.
+_JOB_SERVERS = {
+    "FlinkRunner": flink_runner.FlinkJarJobServer,
+    "SparkRunner": spark_runner.SparkJarJobServer,
+    "PortableRunner": None,
+}
 
 _FAILURE_NAME = "FAILED.txt"
 
@@ -52,8 +62,9 @@ def make_pipeline(options):
     """The apache_beam.Pipeline of `parse_options`.
 
     Raises:
-        InputError: there is no such runner.
+        InputError: there is no such runner, or it lacks the job server that it would talk to.
     """
+    _check_job_server(options)
     try:
         return beam.Pipeline(options=options)
     except ValueError as error:
@@ -174,6 +185,35 @@ def _finish(results, folder, finish):
         finish(results)
     except InputError as error:
         files.write_whole(f"{folder}/{_FAILURE_NAME}", str(error))
+
+
+def _check_job_server(options):
+    """Has what stands between this process and a cluster of Flink or Spark at hand, before anything is planned."""
+    runner = (options.view_as(pipeline_options.StandardOptions).runner or "").rpartition(".")[2]
+    settings = options.view_as(pipeline_options.JobServerOptions)
+    if runner not in _JOB_SERVERS or options.view_as(pipeline_options.PortableOptions).job_endpoint:
+        return
+    if _JOB_SERVERS[runner] is None:
+        raise InputError(f"--beam_args: {runner} needs --job_endpoint=<host>:<port> of a job service that runs already")
+    name = runner.removesuffix("Runner").lower()
+    given = options.get_all_options()
+    if given.get(f"{name}_submit_uber_jar"):
+        if not given.get(f"{name}_job_server_jar"):
+            return  # of the version that the cluster says it is
+    elif shutil.which(settings.job_server_java_launcher) is None:
+        raise InputError(
+            f"--beam_args: {runner} needs Java, and there is no {settings.job_server_java_launcher}: install it, or "
+            "give --job_endpoint=<host>:<port> of a job service that runs already"
+        )
+    try:
+        # Downloads it where none is named, into the cache in which the runner looks.
+        server = _JOB_SERVERS[runner](options)
+        server.local_jar(server.path_to_jar(), settings.jar_cache_dir)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"--beam_args: {runner} needs Beam's job server, and it can't be had: give its file as "
+            f"--{name}_job_server_jar=<path>.jar ({' '.join(str(error).split())[:200]})"
+        ) from error
 
 
 def _check_dask():
