@@ -23,7 +23,7 @@ INSTALL_REQUIRES = [
     "jinja2>=3.1",
     "matplotlib>=3.8",
     "numpy>=1.26",
-    "pillow>=10",
+    "pillow>=10.1",
     "scikit-learn>=1.5",
     "scipy>=1.11",
     "setuptools<82",  # the last that have pkg_resources, which tensorflow-hub imports

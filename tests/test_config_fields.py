@@ -33,8 +33,9 @@ def test_what_a_resume_may_change_is_run_length_places_records_and_devices():
         places = {"workdir", "tokens", "tokenizer", "language_model", "initialize_from"} & fields
         shown = {name for name, _ in configs.leaves(config_class) if name.startswith(("alarms.", "validation."))}
         devices = {"strategy", "tpu"} & fields
+        names = {"model.tokens.class_names"} if "tokens" in fields else set()
         loop = {f"training.{name}" for name in training} if "training" in fields else set()
-        assert resumable == loop | shown | places | devices
+        assert resumable == loop | shown | places | devices | names
 
 
 def test_the_defaults_are_the_papers():

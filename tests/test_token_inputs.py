@@ -71,6 +71,7 @@ def test_a_checkpoint_holds_nothing_of_the_tokenizer_and_the_config_its_facts(to
     assert facts[0] == facts[1]
     assert facts[0]["tokenizer_checksum"] == workdir.load_tokenizer(tokenizer).checksum
     assert facts[0]["num_classes"] == 10
+    assert facts[0]["class_names"] == [str(label) for label in range(10)]
 
 
 def test_training_images_are_augmented_and_validation_images_are_not(tokenizer):

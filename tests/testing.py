@@ -68,11 +68,12 @@ def save_untrained_tokenizer(folder):
     return config.workdir
 
 
-def save_untrained_language_model(folder, tokenizer):
+def save_untrained_language_model(folder, tokenizer, class_names=()):
     """Writes the language model of `language_model_config`, for the digits' tokens of a trained tokenizer, as a stage.
 
     Args:
         folder, tokenizer: str or path.
+        class_names: tuple of str.
 
     Returns:
         str, the folder.
@@ -81,7 +82,9 @@ def save_untrained_language_model(folder, tokenizer):
     from vim_tf.encode_dataset import tokenizer_facts
     from vim_tf.models.language_model import build_language_model
 
-    facts = configs.TokenFacts(**tokenizer_facts(workdir.load_tokenizer(str(tokenizer))), num_classes=10)
+    facts = configs.TokenFacts(
+        **tokenizer_facts(workdir.load_tokenizer(str(tokenizer))), num_classes=10, class_names=class_names
+    )
     config = replace(language_model_config(folder, "unused"), model={"tokens": facts})
     workdir.save_stage(build_language_model(config.model), config, config.workdir)
     return config.workdir

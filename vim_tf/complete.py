@@ -1,5 +1,7 @@
 """Completes images: `python -m vim_tf.complete --tokenizer=D --language_model=D2 --images=a.png --output=O`."""
 
+import re
+
 from vim_tf import config as configs
 from vim_tf import flags
 from vim_tf.errors import InputError
@@ -21,23 +23,25 @@ def run(config):
 
     from vim_tf import workdir
     from vim_tf.data.files import check_writable
-    from vim_tf.data.image_files import read_image, result_names
+    from vim_tf.data.image_files import find_images, read_image, result_names
+    from vim_tf.sample import build_sampler, label_name
     from vim_tf.sampling.canvas import decode_canvas, fill_canvas
 
     tokenizer = workdir.load_tokenizer(config.tokenizer)
     language_model = workdir.load_language_model(config.language_model, tokenizer)
     keep_rows = _keep_rows(config, tokenizer)
-    labels = _labels(config, language_model)
     canvas = _canvas(config, tokenizer)
-    images = np.stack(
-        [read_image(path, tokenizer.height, tokenizer.width, config.max_pixels) for path in config.images]
-    )
-    names = result_names(config.images)
-    check_writable(config.output)
-    num_samples = len(images) * config.num_variants
+    paths = find_images(config.images)
+    names = result_names(paths)
+    labels = _labels(config, language_model, len(paths))
+    num_samples = len(paths) * config.num_variants
+    sampler = build_sampler(language_model, config.sampling, tokenizer)
+    _check_request(config, sampler, labels, canvas, _stride(tokenizer), tokenizer)
+    images = np.stack([read_image(path, tokenizer.height, tokenizer.width, config.max_pixels) for path in paths])
+    check_writable(config.output, names=("grid.png",))
     tokens, known = _start(tokenizer, images, keep_rows, canvas, config.num_variants)
     grid, stride = (tokenizer.grid_height, tokenizer.grid_width), _stride(tokenizer)
-    draw = _draw_window(config, language_model, tokenizer, np.repeat(labels, config.num_variants), num_samples)
+    draw = _draw_window(config, sampler, np.repeat(labels, config.num_variants), num_samples)
     tokens = fill_canvas(tokens, known, *grid, stride, draw)
     size = config.sampling.batch_size
     completed = np.concatenate(
@@ -49,7 +53,11 @@ def run(config):
     completed = np.round(np.clip(completed, 0, 1) * 255).astype(np.uint8)
     completed = completed.reshape(len(images), config.num_variants, *completed.shape[1:])
     kept_height = keep_rows * tokenizer.height // tokenizer.grid_height
-    _write(config, names, images, kept_height, completed)
+    row_names = [
+        f"{name}: {label_name(label, language_model.class_names)}" if language_model.num_classes else name
+        for name, label in zip(names, labels, strict=True)
+    ]
+    _write(config, names, row_names, images, kept_height, completed)
     return completed
 
 
@@ -59,19 +67,22 @@ def _keep_rows(config, tokenizer):
     return config.keep_rows if config.keep_rows >= 0 else tokenizer.grid_height // 2
 
 
-def _labels(config, language_model):
+def _labels(config, language_model, num_images):
     """int32 [images]."""
     import numpy as np
 
-    from vim_tf.sampling.generate import checked_labels
+    from vim_tf.sampling.requests import checked_labels
 
     if language_model.num_classes and not config.labels:
         raise InputError(
             f"--labels is needed: this language model completes images of a label from 0 to "
             f"{language_model.num_classes - 1}"
         )
-    labels = checked_labels(language_model, config.labels or (0,), config.sampling.guidance_scale)
-    return np.broadcast_to(labels, [len(config.images)])
+    if len(config.labels) not in (0, 1, num_images):
+        raise InputError(
+            f"{len(config.labels)} --labels can't be given to {num_images} images; give one for each, or one for all"
+        )
+    return np.broadcast_to(checked_labels(language_model, config.labels or (0,)), [num_images])
 
 
 def _canvas(config, tokenizer):
@@ -109,13 +120,27 @@ def _start(tokenizer, images, keep_rows, canvas, num_variants):
     return np.repeat(tokens, num_variants, axis=0), np.repeat(known, num_variants, axis=0)
 
 
-def _draw_window(config, language_model, tokenizer, labels, num_samples):
+def _check_request(config, sampler, labels, canvas, stride, tokenizer):
+    """Refuses what the sampler would refuse, the seeds of the last window included."""
+    import numpy as np
+
+    from vim_tf.sample import sampler_settings
+    from vim_tf.sampling.canvas import window_starts
+
+    grid = (tokenizer.grid_height, tokenizer.grid_width)
+    num_windows = np.prod([len(window_starts(*sizes)) for sizes in zip(canvas, grid, stride, strict=True)])
+    labels = np.repeat(labels, config.num_variants)
+    for number in (0, num_windows - 1):
+        seeds = config.seed + number * len(labels) + np.arange(len(labels))
+        sampler.check(labels, seeds, **sampler_settings(config.sampling))
+
+
+def _draw_window(config, sampler, labels, num_samples):
     """Function as `fill_canvas` takes it; each window has seeds of its own, the first one those of `vim_tf.sample`."""
     import numpy as np
 
-    from vim_tf.sample import build_sampler, sampler_settings
+    from vim_tf.sample import sampler_settings
 
-    sampler = build_sampler(language_model, config.sampling, tokenizer)
     settings = sampler_settings(config.sampling)
 
     def draw(number, tokens, known):
@@ -125,13 +150,14 @@ def _draw_window(config, language_model, tokenizer, labels, num_samples):
     return draw
 
 
-def _write(config, names, images, kept_height, completed):
+def _write(config, names, row_names, images, kept_height, completed):
     import numpy as np
 
     from vim_tf.data import preprocessing
     from vim_tf.data.files import write_whole
     from vim_tf.evaluation import pictures
 
+    _remove_stale(config, names)
     height, width = completed.shape[2:4]
     rows = []
     for name, image, variants in zip(names, images, completed, strict=True):
@@ -144,8 +170,20 @@ def _write(config, names, images, kept_height, completed):
         rows += [whole, kept, *variants]
     factor = pictures.enlargement(height, width)
     grid = pictures.grid(np.stack(rows), num_columns=config.num_variants + 2, factor=factor)
+    grid = pictures.with_row_labels(grid, row_names)
     write_whole(f"{config.output}/grid.png", preprocessing.encode_png(grid))
-    print(f"{config.output}/grid.png: image, kept part, {config.num_variants} completions")
+    print(f"{config.output}/grid.png: image, kept part, {config.num_variants} completions of {', '.join(row_names)}")
+
+
+def _remove_stale(config, names):
+    """Removes completions of these images that an earlier call with more variants wrote."""
+    from vim_tf.data.files import remove_files
+
+    remove_files(
+        config.output,
+        "|".join(f"{re.escape(name)}_variant[0-9]+[.]png" for name in names),
+        keep={f"{name}_variant{index}.png" for name in names for index in range(config.num_variants)},
+    )
 
 
 def main():

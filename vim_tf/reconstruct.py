@@ -19,14 +19,13 @@ def run(config):
     from vim_tf import workdir
     from vim_tf.data import preprocessing
     from vim_tf.data.files import check_writable, write_whole
-    from vim_tf.data.image_files import read_image, result_names
+    from vim_tf.data.image_files import find_images, read_image, result_names
     from vim_tf.evaluation import pictures
 
     tokenizer = workdir.load_tokenizer(config.tokenizer)
-    images = np.stack(
-        [read_image(path, tokenizer.height, tokenizer.width, config.max_pixels) for path in config.images]
-    )
-    names = result_names(config.images)
+    paths = find_images(config.images)
+    names = result_names(paths)
+    images = np.stack([read_image(path, tokenizer.height, tokenizer.width, config.max_pixels) for path in paths])
     check_writable(config.output)
     tokens = tokenizer.encode(preprocessing.to_float(tf.constant(images)))
     reconstructions = preprocessing.to_uint8(tokenizer.decode(tokens)).numpy()

@@ -2,13 +2,21 @@
 
 import dataclasses
 import io
+import re
 
 from vim_tf import config as configs
 from vim_tf import flags, ranges
 
+# A class's name in a file's name is cut to so many letters.
+_MAX_NAME = 40
+# What `_file_name` gives.
+_FILE_NAME = r"label[0-9]+(_.+)?_seed-?[0-9]+[.]png"
+
 
 def run(config):
-    """Writes one PNG per image, `grid.png` with a row per label, and `samples.npz` with images, labels and tokens.
+    """Writes one PNG per image, `grid.png` with a row per label, and `samples.npz` with what is returned.
+
+    PNGs that an earlier call wrote into the same folder are removed.
 
     A large request, with `num_shards`, writes `samples-*.npz` files instead, as in `vim_tf.sample_jobs`.
 
@@ -16,8 +24,8 @@ def run(config):
         config: SampleConfig.
 
     Returns:
-        dict of images uint8 [n, height, width, 3], labels int32 [n] and tokens int32 [n, num_tokens]; of a large
-        request, None.
+        dict of images uint8 [n, height, width, 3], labels int32 [n], tokens int32 [n, num_tokens] and class_names str
+        [num_classes], empty where they are not known; of a large request, None.
 
     Raises:
         InputError: unusable stages or classifier, a label that the language model doesn't know, or a folder that holds
@@ -38,7 +46,7 @@ def run(config):
     sampler = build_sampler(language_model, config.sampling, tokenizer)
     settings = sampler_settings(config.sampling)
     sampler.check(labels, seeds, **settings)
-    check_writable(config.output)
+    check_writable(config.output, names=("grid.png", "samples.npz"))
 
     def draw(labels, seeds):
         tokens = sampler.sample(labels, seeds, **settings)
@@ -46,8 +54,8 @@ def run(config):
 
     if config.num_shards:
         return _run_job(config, tokenizer, language_model, labels, seeds, draw)
-    samples = {"labels": labels, **draw(labels, seeds)}
-    _write_small(config, samples, seeds)
+    samples = {"labels": labels, **draw(labels, seeds), "class_names": np.array(language_model.class_names, str)}
+    _write_small(config, language_model, samples, seeds)
     return samples
 
 
@@ -60,30 +68,59 @@ def _run_job(config, tokenizer, language_model, labels, seeds, draw):
         "sampling": dataclasses.asdict(config.sampling),
     }
     job = sample_jobs.SampleJob(
-        config.output, labels, seeds, config.num_shards, settings, group=config.sampling.rejection_keep
+        config.output,
+        labels,
+        seeds,
+        config.num_shards,
+        settings,
+        group=config.sampling.rejection_keep,
+        class_names=language_model.class_names,
     )
     missing = sample_jobs.run_job(job, draw, config.process, config.num_processes)
     others = f"; {len(missing)} more are still to be written by other processes" if missing else ""
     print(f"{config.output}: {config.num_shards - len(missing)} of {config.num_shards} files are there{others}")
 
 
-def _write_small(config, samples, seeds):
+def label_name(label, class_names):
+    """What a label is called: its number, and its class where that is known and called otherwise."""
+    name = class_names[label] if class_names else str(label)
+    return f"label {label}" if name == str(label) else f"label {label}, {name}"
+
+
+def _file_name(label, seed, class_names):
+    name = class_names[label] if class_names else str(label)
+    # Letters and digits of any script stay; what a class is called may be no name of a file.
+    name = "" if name == str(label) else re.sub(r"[^\w.+-]+", "-", name).strip("-.")[:_MAX_NAME]
+    return f"label{label}{f'_{name}' if name else ''}_seed{seed}.png"
+
+
+def _write_small(config, language_model, samples, seeds):
     import numpy as np
 
     from vim_tf.data import preprocessing
-    from vim_tf.data.files import write_whole
+    from vim_tf.data.files import remove_files, write_whole
     from vim_tf.evaluation import pictures
 
-    images = samples["images"]
-    for image, label, seed in zip(images, samples["labels"], seeds, strict=True):
-        write_whole(f"{config.output}/label{label}_seed{seed}.png", preprocessing.encode_png(image))
+    images, labels, class_names = samples["images"], samples["labels"], language_model.class_names
+    names = [_file_name(label, seed, class_names) for label, seed in zip(labels, seeds, strict=True)]
+    removed = remove_files(config.output, _FILE_NAME, keep=set(names))
+    for name, image in zip(names, images, strict=True):
+        write_whole(f"{config.output}/{name}", preprocessing.encode_png(image))
     factor = pictures.enlargement(*images.shape[1:3])
     grid = pictures.grid(images, num_columns=config.num_per_label, factor=factor)
+    shown = [label_name(label, class_names) for label in labels[:: config.num_per_label]]
+    if language_model.num_classes:
+        grid = pictures.with_row_labels(grid, shown)
     write_whole(f"{config.output}/grid.png", preprocessing.encode_png(grid))
     archive = io.BytesIO()
     np.savez_compressed(archive, **samples)
     write_whole(f"{config.output}/samples.npz", archive.getvalue())
     print(f"{len(images)} images: {config.output}/grid.png, {config.output}/samples.npz and one PNG each")
+    named = [each for each in dict.fromkeys(shown) if "," in each]
+    if named:
+        print("\n".join(named))
+    if removed:
+        print(f"{removed} PNGs of an earlier call are removed")
 
 
 def decode(tokenizer, tokens, batch_size):

@@ -32,6 +32,7 @@ class SampleJob:
         num_shards: files; at most as many as groups.
         settings: dict that JSON can hold, of everything that decides the images besides labels and seeds.
         group: neighbouring images that stay in one file, since rejection draws them together.
+        class_names: tuple of str, name of each label, which every file holds; empty = not known.
     """
 
     folder: str
@@ -40,6 +41,7 @@ class SampleJob:
     num_shards: int
     settings: dict
     group: int = 1
+    class_names: tuple = ()
 
     def __post_init__(self):
         if not 0 < self.num_shards <= self._num_groups:
@@ -90,7 +92,8 @@ def run_job(job, draw, process=0, num_processes=1):
         indices = job.indices(shard)
         labels, seeds = job.labels[indices], job.seeds[indices]
         archive = io.BytesIO()
-        np.savez_compressed(archive, indices=indices, labels=labels, seeds=seeds, **draw(labels, seeds))
+        drawn = {"indices": indices, "labels": labels, "seeds": seeds, **draw(labels, seeds)}
+        np.savez_compressed(archive, **drawn, class_names=np.array(job.class_names, str))
         write_whole(job.path(shard), archive.getvalue())
         done += len(indices)
         rate = done / (time.monotonic() - start)

@@ -59,9 +59,9 @@ def _cached(config, tokenizer):
     manifest = train.manifest
     if tokenizer:
         workdir.check_same_tokenizer(f"--tokens={config.tokens}", manifest.tokenizer_checksum, tokenizer.checksum)
-    names = [field.name for field in dataclasses.fields(configs.TokenFacts)]
+    facts = {field.name: getattr(manifest, field.name) for field in dataclasses.fields(configs.TokenFacts)}
     return TokenInputs(
-        facts=configs.TokenFacts(**{name: getattr(manifest, name) for name in names}),
+        facts=configs.TokenFacts(**facts | {"class_names": tuple(manifest.class_names)}),
         class_names=manifest.class_names,
         batches=lambda start, rows=None: pipeline.token_batches(
             train.tokens, train.labels, settings.batch_size, settings.seed, start, rows=rows
@@ -81,7 +81,9 @@ def _on_the_fly(config, tokenizer):
     examples = encoded_examples(tokenizer, pipeline.eval_batches(validation, settings.batch_size))
     tokens, labels, _ = zip(*examples, strict=True)
     return TokenInputs(
-        facts=configs.TokenFacts(**tokenizer_facts(tokenizer), num_classes=train.num_classes),
+        facts=configs.TokenFacts(
+            **tokenizer_facts(tokenizer), num_classes=train.num_classes, class_names=tuple(train.class_names)
+        ),
         class_names=train.class_names,
         batches=lambda start, rows=None: pipeline.train_batches(
             train, settings.batch_size, settings.seed, start, augment=augment, rows=rows

@@ -49,7 +49,9 @@ def load_tokenizer(path):
 
 
 def load_language_model(path, tokenizer=None):
-    """The trained language model of a workdir or an exported model.
+    """The trained language model of a workdir or an exported model, with its `class_names`, a tuple of str.
+
+    There is a name for each label, or none where they are not known.
 
     Args:
         path: str.
@@ -64,6 +66,7 @@ def load_language_model(path, tokenizer=None):
         check_same_tokenizer(f"language model {path}", section.tokens.tokenizer_checksum, tokenizer.checksum)
     language_model = build_language_model(section)
     restore_model(f"{folder}/checkpoints", language_model)
+    language_model.class_names = section.tokens.class_names[: language_model.num_classes]
     return language_model
 
 

@@ -107,3 +107,21 @@ def test_large_samples_are_shown_in_part():
     rows = pictures.SampleRows(num_rows=10, row_length=10, num_columns=10)
     rows.update(np.arange(100), flat(np.arange(100), 512))
     assert rows.picture(list("0123456789")).image.size < 3 * 4_500_000
+
+
+def test_rows_get_their_text_on_the_left_and_stay_as_they_are():
+    image = pictures.grid(np.zeros([3, 20, 20, 3], np.uint8), num_columns=1)
+    labelled = pictures.with_row_labels(image, ["i", "", "Katzen und Hunde"])
+    column = labelled[:, : -image.shape[1]]
+    np.testing.assert_array_equal(labelled[:, -image.shape[1] :], image)
+    first, second, third = (column[row * 22 : (row + 1) * 22] for row in range(3))
+    assert first.min() < 64 and third.min() < 64
+    np.testing.assert_array_equal(second, GAP_COLOR)
+    # The text ends at the images: the short one leaves the left of its row free.
+    np.testing.assert_array_equal(first[:, : column.shape[1] // 2], GAP_COLOR)
+
+
+def test_a_long_text_is_cut_and_letters_of_any_script_are_taken():
+    image = pictures.grid(np.zeros([2, 8, 8, 3], np.uint8), num_columns=1)
+    labelled = pictures.with_row_labels(image, ["x" * 500, "\N{CJK UNIFIED IDEOGRAPH-72AC}\n\u202e"])
+    assert 100 < labelled.shape[1] - image.shape[1] <= 252

@@ -100,7 +100,7 @@ class ReconstructConfig:
     """`vim_tf.reconstruct`: images beside what the tokenizer keeps of them."""
 
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
-    images: tuple[str, ...] = setting((), "image files, separated by commas")
+    images: tuple[str, ...] = setting((), "image files, and folders of them, separated by commas")
     max_pixels: int = setting(DataConfig.max_pixels, "most pixels (height x width) of an image, as data.max_pixels")
     output: str = setting("", "folder for the PNG files")
 
@@ -144,7 +144,7 @@ class CompleteConfig:
 
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
     language_model: str = setting("", "trained language model: workdir or exported model")
-    images: tuple[str, ...] = setting((), "image files, separated by commas")
+    images: tuple[str, ...] = setting((), "image files, and folders of them, separated by commas")
     max_pixels: int = setting(DataConfig.max_pixels, "most pixels (height x width) of an image, as data.max_pixels")
     keep_rows: int = setting(-1, "rows of tokens that are kept of each image; -1 = half of them; 0 = none")
     labels: tuple[int, ...] = setting((), "label of each image, or one for all; an unconditional model takes none")
@@ -161,10 +161,6 @@ class CompleteConfig:
         check_positive(self, "num_variants")
         check_not_negative(self, "height", "width")
         check(self.keep_rows >= -1, f"--keep_rows must be -1 or more, not {self.keep_rows}")
-        check(
-            len(self.labels) in (0, 1, len(self.images)),
-            f"{len(self.labels)} --labels can't be given to {len(self.images)} --images; give one for each, or one",
-        )
         check(not self.sampling.classifier, "--sampling.classifier goes with vim_tf.sample and vim_tf.evaluate alone")
         ranges.INT32.check("seed", self.seed)
 

@@ -214,6 +214,8 @@ class TokenFacts:
     depth: int = setting(1, "tokens at one place of the grid", flag=False)
     codebook_size: int = setting(0, "number of codes", flag=False)
     num_classes: int = setting(0, "labels are in [0, num_classes); 0 = unlabelled", flag=False)
+    # Of earlier versions' workdirs they are not known; a resume takes them in.
+    class_names: tuple[str, ...] = setting((), "name of each label, empty = not known", flag=False, resumable=True)
 
 
 @dataclasses.dataclass(frozen=True)

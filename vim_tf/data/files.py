@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import socket
 import uuid
 
@@ -68,6 +69,23 @@ def check_writable(folder, flag="output", names=()):
     for name in names:
         if tf.io.gfile.isdir(f"{folder}/{name}"):
             raise InputError(f"--{flag}={folder} holds a folder {name} where a file would be written: move it away")
+
+
+def remove_files(folder, pattern, keep):
+    """Removes files in a folder that an earlier call of the same command wrote.
+
+    Args:
+        folder: str.
+        pattern: str, regular expression of whole names.
+        keep: set of names that stay.
+
+    Returns:
+        int, number of those removed.
+    """
+    found = [name for name in tf.io.gfile.listdir(folder) if re.fullmatch(pattern, name) and name not in keep]
+    for name in found:
+        tf.io.gfile.remove(f"{folder}/{name}")
+    return len(found)
 
 
 def walk(folder):

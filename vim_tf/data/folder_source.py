@@ -137,10 +137,8 @@ def _list_images(folder):
         if any(part.startswith(".") for part in relative.split("/")):
             continue
         for file in sorted(files):
-            if file.startswith("."):
-                continue
-            if file.lower().endswith(_SIDE_FILES):
-                num_side_files += 1
+            if is_side_file(file):
+                num_side_files += not file.startswith(".")
                 continue
             paths.append(f"{parent.rstrip('/')}/{file}")
             keys.append(f"{relative}/{file}" if relative else file)
@@ -154,6 +152,11 @@ def _list_images(folder):
             f"({example}); move them into one"
         )
     return Listing(paths, keys, classes)
+
+
+def is_side_file(name):
+    """Whether a file of this name is hidden, or of those that commonly lie beside images."""
+    return name.startswith(".") or name.lower().endswith(_SIDE_FILES)
 
 
 def _examine(name, listing, height, width, max_pixels):

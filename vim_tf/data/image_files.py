@@ -5,15 +5,68 @@ import os
 import tensorflow as tf
 
 from vim_tf.data import ingestion
-from vim_tf.data.files import read_file
+from vim_tf.data.files import read_file, walk
+from vim_tf.data.folder_source import is_side_file
 from vim_tf.errors import InputError
+
+# A name is looked for in at most so many parts: it has fewer commas.
+_MAX_PARTS = 8
+
+
+def find_images(parts):
+    """Files that a list separated by commas names, each by itself or by a folder that it lies in.
+
+    Args:
+        parts: sequence of str, what stands between the commas. A name that has commas itself is put together again, so
+            that each name is one of a file or folder that is there; of two ways, that of shorter names is taken.
+
+    Returns:
+        list of str; the files of a folder are sorted, and those that commonly lie beside images are passed over.
+
+    Raises:
+        InputError: there is no such file or folder, or no image in a folder.
+    """
+    # From the end, so that for each place it is known how the rest can be read.
+    names_from = {len(parts): []}
+    for start in reversed(range(len(parts))):
+        for end in range(start + 1, min(start + _MAX_PARTS, len(parts)) + 1):
+            name = _existing(parts[start:end]) if end in names_from else None
+            if name:
+                names_from[start] = [name, *names_from[end]]
+                break
+    if 0 not in names_from:
+        raise InputError(f"there is no image {next(part for part in parts if not _existing([part]))}")
+    return [path for name in names_from[0] for path in _files_of(name)]
+
+
+def _existing(parts):
+    """The name of these parts, with or without spaces behind its commas; None where there is no such file or folder."""
+    for name in dict.fromkeys((",".join(parts), ", ".join(parts))):
+        try:
+            if tf.io.gfile.exists(name):
+                return name
+        except tf.errors.OpError as error:
+            raise InputError(f"{name} can't be read: {error.message}") from error
+    return None
+
+
+def _files_of(name):
+    """The file itself, or those in and below the folder."""
+    if not tf.io.gfile.isdir(name):
+        return [name]
+    paths = [
+        f"{parent.rstrip('/')}/{file}" for parent, _, files in walk(name) for file in files if not is_side_file(file)
+    ]
+    if not paths:
+        raise InputError(f"there is no image in the folder {name}")
+    return sorted(paths)
 
 
 def read_image(path, height, width, max_pixels):
     """An image file of any format that image sources take, fitted to a model's size.
 
     Args:
-        path: str.
+        path: str, one of `find_images`.
         height, width: int, pixels.
         max_pixels: int, as in `preprocessing.decode_image`.
 
@@ -21,13 +74,8 @@ def read_image(path, height, width, max_pixels):
         uint8 numpy array [height, width, 3].
 
     Raises:
-        InputError: it is missing or no image.
+        InputError: it is no image.
     """
-    try:
-        if not tf.io.gfile.exists(path):
-            raise InputError(f"there is no image {path}")
-    except tf.errors.OpError as error:
-        raise InputError(f"{path} can't be read: {error.message}") from error
     decode = ingestion.compiled_decoder(height, width, max_pixels)
     decoded = ingestion.decode_once(lambda: read_file(path), lambda data: decode(tf.constant(data)).numpy(), max_pixels)
     if decoded.problem is not None:

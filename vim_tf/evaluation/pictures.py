@@ -3,12 +3,15 @@
 import dataclasses
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 # Shows up on dark and on light images and pages alike.
 GAP_COLOR = 128
 ERROR_GAIN = 4
 _MAX_PIXELS = 4_000_000
 _MAX_LABELS = 20
+_TEXT_COLOR = 16
+_MIN_TEXT, _MAX_TEXT, _MAX_TEXT_WIDTH = 9, 18, 240
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +75,36 @@ def grid(images, num_columns, gap=2, factor=1):
     _, height, width, channels = cells.shape
     rows = cells.reshape(num_rows, num_columns, height, width, channels).swapaxes(1, 2)
     return rows.reshape(num_rows * height, num_columns * width, channels)
+
+
+def with_row_labels(image, labels):
+    """A grid with a column of text on its left.
+
+    Args:
+        image: uint8 [height, width, 3], rows of equal height.
+        labels: list of str, one for each row; what is too long ends in an ellipsis.
+
+    Returns:
+        uint8 [height, width + column, 3].
+    """
+    height = len(image) // len(labels)
+    font = ImageFont.load_default(int(np.clip(height // 2, _MIN_TEXT, _MAX_TEXT)))
+    lines = [_shortened(label, font) for label in labels]
+    width = int(np.ceil(max(map(font.getlength, lines)))) + 12
+    column = Image.new("RGB", (width, len(image)), (GAP_COLOR,) * 3)
+    draw = ImageDraw.Draw(column)
+    for row, line in enumerate(lines):
+        draw.text((width - 6, (row + 0.5) * height), line, (_TEXT_COLOR,) * 3, font, anchor="rm")
+    return np.concatenate([np.asarray(column), image], axis=1)
+
+
+def _shortened(text, font):
+    text = " ".join(text.split())
+    if font.getlength(text) <= _MAX_TEXT_WIDTH:
+        return text
+    while font.getlength(f"{text}\N{HORIZONTAL ELLIPSIS}") > _MAX_TEXT_WIDTH:
+        text = text[:-1]
+    return f"{text}\N{HORIZONTAL ELLIPSIS}"
 
 
 def side_by_side(images, reconstructions):
