@@ -46,6 +46,7 @@ def centre(pixels):
     return preprocessing.fit_image(pixels, 8, 8).numpy()[None]
 
 
+@pytest.mark.slow
 def test_what_can_not_be_used_leaves_earlier_tokens_as_they_are(tokenizer, images, tmp_path):
     encode(tokenizer, images, tmp_path / "tokens")
     before = {path: path.read_bytes() for path in (tmp_path / "tokens").rglob("*") if path.is_file()}
@@ -63,6 +64,7 @@ def test_an_output_that_can_not_be_written_is_named(tokenizer, images, tmp_path)
         encode(tokenizer, images, tmp_path / "file" / "tokens")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("views", "first_half"), [("flips", centre), ("ten_crop", crops)])
 def test_tokens_are_those_of_each_view(views, first_half, tokenizer, images, tmp_path):
     manifest, splits = encode(tokenizer, images, tmp_path, views=views, num_shards=2)
@@ -83,6 +85,7 @@ def test_without_being_told_there_is_one_view(tokenizer, images, tmp_path):
     assert manifest.views == train.tokens.shape[1] == 1
 
 
+@pytest.mark.slow
 def test_the_scale_reaches_the_crops(tokenizer, images, tmp_path):
     _, (train, _) = encode(tokenizer, images, tmp_path, views="ten_crop", view_scale=1.0)
     loaded = workdir.load_tokenizer(tokenizer)

@@ -158,6 +158,7 @@ def test_a_palette_is_no_workdir_of_an_image_tokenizers_training(tmp_path):
         workdir.load_language_model(str(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_an_export_of_a_palette_gives_its_tokens_and_is_taken_as_a_tokenizer(tmp_path):
     from vim_tf.serving import saved_model
 

@@ -184,6 +184,7 @@ def test_every_flagfile_of_the_paper_is_counted():
     } == set(COUNTS) | set(LANGUAGE_MODELS) | PROBES | {f"{folder}/pipeline" for folder in folders}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COUNTS)
 def test_the_models_have_the_parameters_of_the_hand_formula(name, parse):
     from vim_tf.models.discriminators import build_discriminator
@@ -201,6 +202,7 @@ def test_the_models_have_the_parameters_of_the_hand_formula(name, parse):
     assert (tuple(found), judge) == (expected, expected_judge)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LANGUAGE_MODELS)
 def test_a_language_model_has_the_parameters_of_the_hand_formula(name, parse):
     from vim_tf.models.language_model import build_language_model

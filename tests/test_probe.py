@@ -37,6 +37,7 @@ def stages(tmp_path_factory):
     return tokenizer, save_untrained_language_model(root / "language_model", tokenizer)
 
 
+@pytest.mark.slow
 def test_run_measures_every_feature_and_names_the_best_block(tmp_path, stages):
     metrics = train.run(linear_probe_config(tmp_path / "run", *stages, total_steps=20))
     accuracies = {name: metrics[f"linear_probe/{name}_top1"] for name in SIZES}
@@ -47,6 +48,7 @@ def test_run_measures_every_feature_and_names_the_best_block(tmp_path, stages):
     assert accuracies["pixels"] > 0.5
 
 
+@pytest.mark.slow
 def test_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, stages):
     settings = {"validate_every_steps": 2, "keep_best_metric": "linear_probe/block_01_top1"}
     train.run(linear_probe_config(tmp_path / "whole", *stages, **settings))
@@ -122,6 +124,7 @@ def test_a_conditional_model_without_label_dropout_is_said_to_lack_a_start(tmp_p
     assert inputs.evaluator.conditions["model"]["language_model"]["start_was_trained"] is False
 
 
+@pytest.mark.slow
 def test_without_a_language_model_pixels_and_latents_are_probed(tmp_path, stages):
     metrics = train.run(linear_probe_config(tmp_path / "run", stages[0]))
     assert {name for name in metrics if name.endswith("_top1")} == {
@@ -131,6 +134,7 @@ def test_without_a_language_model_pixels_and_latents_are_probed(tmp_path, stages
     assert not {"linear_probe/top1", "linear_probe/best_block"} & metrics.keys()
 
 
+@pytest.mark.slow
 def test_features_are_standardized_by_the_first_batches(tmp_path, stages):
     config = linear_probe_config(tmp_path / "run", *stages)
     train.run(config)
@@ -197,6 +201,7 @@ def test_a_language_model_of_another_tokenizer_is_refused(tmp_path, stages):
     assert "belongs to the tokenizer with checksum" in refusal(linear_probe_config(tmp_path / "run", other, stages[1]))
 
 
+@pytest.mark.slow
 def test_a_probe_does_not_go_on_with_other_stages(tmp_path, stages):
     config = linear_probe_config(tmp_path / "run", *stages)
     train.run(config)

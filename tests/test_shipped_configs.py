@@ -64,6 +64,7 @@ def test_there_are_shipped_files():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FLAGFILES, ids=relative)
 def test_a_shipped_file_parses_and_its_models_build(path, monkeypatch):
     monkeypatch.chdir(ROOT)

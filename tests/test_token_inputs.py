@@ -36,6 +36,7 @@ def lines_of(workdir):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 2])
 def test_training_on_the_fly_is_training_on_cached_tokens(parts, tokens, tokenizer, tmp_path):
     settings = {"validate_every_steps": 2, "gradient_accumulation_steps": parts, "total_steps": 4}
@@ -57,6 +58,7 @@ def test_augmentation_beside_tokens_is_said_to_do_nothing(tokens, tmp_path, capl
     ]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_holds_nothing_of_the_tokenizer_and_the_config_its_facts(tokens, tokenizer, tmp_path):
     train.run(on_the_fly(language_model_config(tmp_path / "images", tokens, total_steps=2), tokenizer))
     train.run(language_model_config(tmp_path / "cached", tokens, total_steps=2))
@@ -94,6 +96,7 @@ def test_tokens_of_another_tokenizer_are_refused(tokens, tmp_path):
         token_inputs.open_inputs(config, workdir.load_tokenizer(other))
 
 
+@pytest.mark.slow
 def test_a_training_with_a_tokenizer_shows_samples_and_measures_the_gap(tokens, tokenizer, tmp_path, monkeypatch):
     built = []
     original = stages.Sampler

@@ -63,6 +63,7 @@ def tokens(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_tokenizer_resumed_after_2_steps_equals_4_steps_bit_for_bit(tmp_path):
     train.run(tokenizer_config(tmp_path / "whole", total_steps=4))
     # The schedule ends at total_steps, so the interrupted run must have had the same one.
@@ -75,6 +76,7 @@ def test_tokenizer_resumed_after_2_steps_equals_4_steps_bit_for_bit(tmp_path):
     assert [line["step"] for line in whole if "tokenizer/l2_loss" in line] == [2, 4]
 
 
+@pytest.mark.slow
 def test_language_model_with_dropout_resumed_after_2_steps_equals_4_steps_bit_for_bit(tmp_path, tokens):
     train.run(language_model_config(tmp_path / "whole", tokens))
     resumed = language_model_config(tmp_path / "resumed", tokens)
@@ -83,6 +85,7 @@ def test_language_model_with_dropout_resumed_after_2_steps_equals_4_steps_bit_fo
     assert_same_checkpoint(tmp_path / "whole", tmp_path / "resumed")
 
 
+@pytest.mark.slow
 def test_resumed_run_compares_its_first_validation_with_the_training_before_the_interruption(tmp_path, tokens):
     """Validation at step 3 is compared with the training bits of step 2, which the interrupted run has recorded."""
     train.run(language_model_config(tmp_path / "whole", tokens, validate_every_steps=3))
@@ -119,6 +122,7 @@ def interrupted_after(step, config):
         callbacks.SaveOnSignal.on_step = original
 
 
+@pytest.mark.slow
 def test_run_returns_its_last_metrics_with_validation(tmp_path, tokens):
     metrics = train.run(language_model_config(tmp_path, tokens))
     assert {"language_model/bits_per_token", "language_model/validation_bits_per_token"} <= metrics.keys()
@@ -135,6 +139,7 @@ def test_run_under_mirrored_strategy_is_the_run_on_one_device(tmp_path):
     assert_equal_weights(one, two, tolerance=1e-5)
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_the_other_runs_weights_and_a_fresh_discriminator(tmp_path):
     """While the discriminator warms up it learns, and the tokenizer moves as if there were none."""
     train.run(tokenizer_config(tmp_path / "first"))
@@ -161,6 +166,7 @@ def test_fine_tuning_starts_from_the_other_runs_weights_and_a_fresh_discriminato
     assert any(not np.array_equal(value, judges[1][name]) for name, value in judges[0].items())
 
 
+@pytest.mark.slow
 def test_fine_tuning_goes_on_from_its_own_checkpoint_once_there_is_one(tmp_path):
     train.run(tokenizer_config(tmp_path / "first"))
     whole = replace(tokenizer_config(tmp_path / "whole"), initialize_from=str(tmp_path / "first"))
@@ -172,6 +178,7 @@ def test_fine_tuning_goes_on_from_its_own_checkpoint_once_there_is_one(tmp_path)
     assert_same_checkpoint(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.slow
 def test_average_of_the_weights_is_what_other_commands_load(tmp_path):
     config = tokenizer_config(tmp_path, ema_decay=0.9)
     train.run(config)
@@ -194,6 +201,7 @@ def test_batch_that_replicas_can_not_share_is_refused(tmp_path):
         train.run(config)
 
 
+@pytest.mark.slow
 def test_finished_run_called_again_trains_no_further(tmp_path, tokens):
     config = language_model_config(tmp_path, tokens)
     train.run(config)
@@ -204,6 +212,7 @@ def test_finished_run_called_again_trains_no_further(tmp_path, tokens):
         np.testing.assert_array_equal(value, after[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_run_stopped_behind_its_last_step_has_its_last_validation_when_called_again(tmp_path, tokens, monkeypatch):
     from vim_tf.training import callbacks
 
@@ -237,12 +246,14 @@ def test_run_stopped_behind_its_last_step_has_its_last_validation_when_called_ag
     assert (tmp_path / "stopped" / "metrics.jsonl").read_text() == before
 
 
+@pytest.mark.slow
 def test_only_so_many_checkpoints_are_kept(tmp_path, tokens):
     config = language_model_config(tmp_path, tokens, total_steps=5, checkpoint_every_steps=1, keep_checkpoints=2)
     train.run(config)
     assert len(tf.train.get_checkpoint_state(f"{tmp_path}/checkpoints").all_model_checkpoint_paths) == 2
 
 
+@pytest.mark.slow
 def test_config_json_records_what_the_tokens_say(tmp_path, tokens):
     train.run(language_model_config(tmp_path, tokens))
     facts = json.loads((tmp_path / "config.json").read_text())["model"]["tokens"]
@@ -256,6 +267,7 @@ def test_config_json_records_what_the_tokens_say(tmp_path, tokens):
     }
 
 
+@pytest.mark.slow
 def test_resume_on_tokens_of_another_tokenizer_is_refused_with_both_checksums(tmp_path, tokens):
     config = language_model_config(tmp_path / "run", tokens)
     train.run(config)

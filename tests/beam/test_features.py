@@ -28,6 +28,7 @@ def measured(images, network, output, **settings):
     return measure_reference.run(configs.MeasureReferenceConfig(evaluation=evaluation, output=str(output), **settings))
 
 
+@pytest.mark.slow
 def test_parts_merge_into_what_one_process_measures(images, network, tmp_path):
     assert measured(images, network, tmp_path / "train.npz") == 13
     references = ReferenceSets(ClassifierNetwork.load(network))
@@ -47,6 +48,7 @@ def test_parts_merge_into_what_one_process_measures(images, network, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_the_sample_is_one_of_all_parts_and_the_parts_are_removed(images, network, tmp_path):
     measured(images, network, tmp_path / "train.npz")
     sample = read_arrays(str(tmp_path / "train.npz"))["sample"]
@@ -60,6 +62,7 @@ def test_a_folder_in_the_outputs_place_is_refused_before_the_work(images, networ
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_too_many_files_that_are_no_images_leave_nothing_behind(images, network, tmp_path):
     data = images.config(max_unreadable_fraction=0.01)
     with pytest.raises(InputError, match="2.jpg"):

@@ -177,6 +177,7 @@ def test_the_same_pixels_in_both_splits_are_found_whatever_the_format(ingest, im
     }
 
 
+@pytest.mark.slow
 def test_digits_are_kept_as_the_scans_and_give_the_pixels_of_the_source(ingest, images, tmp_path):
     config = images.config(source="digits")
     ingest(config, tmp_path, splits=("validation",))

@@ -44,6 +44,7 @@ def encoded(images, tokenizer, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("views", ["center", "flips", "ten_crop"])
 def test_tokens_are_those_of_the_command_that_encodes_in_one_process(views, images, tokenizer, tmp_path):
     materialized(images, tokenizer, tmp_path / "beam", views=views, view_scale=1.25)

@@ -36,6 +36,7 @@ def refusal(name, **options):
     return str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [ingestion.MEMORY_LIMIT_BYTES, 0], ids=["in memory", "streamed"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_images_are_read_in_order_with_label_and_key(kind, memory, encoded, tmp_path, monkeypatch):
@@ -51,6 +52,7 @@ def test_images_are_read_in_order_with_label_and_key(kind, memory, encoded, tmp_
     assert source.class_names == ["0", "1", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_streamed_epoch_holds_every_image_once_and_goes_on_bitwise(kind, encoded, tmp_path, monkeypatch):
     monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", 0)

@@ -197,6 +197,7 @@ def test_one_examination_serves_both_splits_while_it_lives(numbered, monkeypatch
     assert len(calls) == 2
 
 
+@pytest.mark.slow
 def test_images_in_memory_and_images_decoded_each_time_are_the_same(mixed, monkeypatch):
     in_memory = open_folder(mixed, max_unreadable_fraction=0.2)
     assert isinstance(in_memory, MemorySource)
@@ -210,6 +211,7 @@ def test_images_in_memory_and_images_decoded_each_time_are_the_same(mixed, monke
     assert from_files.ordered().element_spec["image"].shape == (6, 6, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [0, 1 << 30])
 def test_shuffled_goes_on_from_start_bitwise(limit, numbered, monkeypatch):
     monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", limit)

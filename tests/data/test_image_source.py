@@ -69,6 +69,7 @@ def augmented(source):
     return take(source.shuffled(3, augment=AUGMENT), 2 * COUNT + 10)
 
 
+@pytest.mark.slow
 def test_views_are_made_of_the_originals_by_the_seed_of_example_and_epoch(augmented, files):
     numbers = {key.encode(): number for number, key in enumerate(files)}
     for position, element in list(enumerate(augmented))[::6]:
@@ -100,6 +101,7 @@ def test_flipped_images_are_the_fitted_ones(source, plain):
     assert 0 < sum(is_flipped) < COUNT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augment", [None, AUGMENT], ids=["plain", "augmented"])
 def test_workers_share_a_batch_by_rows(source, plain, augmented, augment):
     part = source.shuffled_batches(8, 3, start=4, augment=augment, rows=(3, 2))
@@ -109,6 +111,7 @@ def test_workers_share_a_batch_by_rows(source, plain, augmented, augment):
     assert_same(rows_of(take(part, 5)), expected)
 
 
+@pytest.mark.slow
 def test_files_that_only_pillow_reads_are_augmented_from_memory(pictures, tmp_path):
     image = pictures.noise(1, (12, 12))
     pictures.examples(f"{tmp_path}/x.tfrecord", [pictures.encode(image, "TIFF")])
@@ -173,6 +176,7 @@ def test_an_original_is_the_image_itself_where_there_is_no_other():
     np.testing.assert_array_equal(preprocessing.fit_image(image, 4, 4), image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["flips", "ten_crop"])
 def test_views_are_made_of_what_they_take_in_the_fixed_order(kind, source, files):
     views = make_views(kind, SIZE, SIZE, 1.125)

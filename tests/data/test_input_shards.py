@@ -30,6 +30,7 @@ def assert_same_as_source(config):
             np.testing.assert_array_equal(image, element["image"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["parquet", "webdataset"])
 def test_containers_are_divided_as_the_source_divides_them(kind, pictures, tmp_path):
     encoded = [pictures.encode(pictures.noise(i), "PNG") for i in range(24)]

@@ -82,6 +82,7 @@ def test_streamed_and_remembered_examples_are_the_same_and_in_file_order(shards,
     assert streamed.ordered().element_spec["image"].shape == (6, 6, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffle_buffer", [7, 1000])
 def test_shuffled_goes_on_from_start_bitwise(shards, storage, shuffle_buffer):
     source = open_source(shards, shuffle_buffer=shuffle_buffer)
@@ -102,6 +103,7 @@ def global_seed():
     tf.random.set_seed(None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 5])
 def test_the_order_does_not_depend_on_the_global_seed(shards, monkeypatch, global_seed, seed):
     """0 is the default of `training.seed`, and TensorFlow compares seeds with it."""
@@ -113,6 +115,7 @@ def test_the_order_does_not_depend_on_the_global_seed(shards, monkeypatch, globa
     assert keys[0] == keys[1]
 
 
+@pytest.mark.slow
 def test_the_buffer_mixes_within_files(shards, monkeypatch):
     monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", 0)
     source = open_source(shards)
@@ -236,6 +239,7 @@ def prepare(builder_class, data_dir, num_shards=2):
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=num_shards))
 
 
+@pytest.mark.slow
 def test_a_tfds_data_set_is_read_with_its_own_splits_and_names(data_dir, monkeypatch):
     monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", 0)
     prepare(TinyShapes, data_dir)

@@ -119,6 +119,7 @@ def test_batches_hold_the_same_elements(name):
         assert_same(rows, elements(single, 100))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits", "photos"])
 def test_shuffled_goes_on_from_start_bitwise(name):
     source = sources.open_source(name, "validation", 8, 8)

@@ -186,8 +186,9 @@ def test_precision_and_recall_agree_with_scikit_learn(shift, monkeypatch):
     assert recall == independent_precision(real, images)
 
 
-def test_a_set_covers_itself_and_so_do_its_duplicates():
-    samples = correlated(0, 60)
+@pytest.mark.parametrize("unit", [1, 1e6])
+def test_a_set_covers_itself_and_so_do_its_duplicates(unit):
+    samples = unit * correlated(0, 60)
     assert distribution_metrics.precision_and_recall(statistics(samples), statistics(samples)) == (1.0, 1.0)
     doubled = np.repeat(samples[:10], 6, axis=0)
     assert distribution_metrics.precision_and_recall(statistics(doubled), statistics(doubled)) == (1.0, 1.0)

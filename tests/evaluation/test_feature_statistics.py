@@ -52,6 +52,17 @@ def test_merging_into_nothing_gives_the_other_set():
     np.testing.assert_allclose(statistics.covariance, FeatureStatistics.of(features()).covariance, rtol=1e-12)
 
 
+def test_images_merged_into_a_set_known_by_its_moments_leave_no_sample():
+    """A sample of the images only would be taken for one of the whole set."""
+    rows, others = features(60), features(40, seed=1)
+    mean, covariance = rows.astype(float).mean(axis=0), np.cov(rows.astype(float), rowvar=False)
+    statistics = FeatureStatistics.of_gaussian(mean, covariance, 60)
+    statistics.merge(FeatureStatistics.of(others))
+    assert statistics.sample.shape == (0, 7)
+    whole = FeatureStatistics.of(np.concatenate([rows, others]))
+    np.testing.assert_allclose(statistics.covariance, whole.covariance, rtol=1e-9)
+
+
 def test_the_kept_sample_does_not_depend_on_the_batches():
     rows = features()
     first, second = (streamed(rows, size, capacity=100, seed=3).sample for size in (7, 900))

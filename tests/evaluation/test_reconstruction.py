@@ -87,6 +87,7 @@ def test_every_metric_carries_its_conditions(fakes, source):
     assert {"tensorflow", "keras", "tensorflow-gan"} <= set(conditions["library_versions"])
 
 
+@pytest.mark.slow
 def test_the_reconstruction_picture_shows_images_above_their_reconstructions(fakes, source):
     picture = reconstruct(fakes, source).pictures["reconstruction/examples"]
     assert picture.image.shape == (3 * 18, 11 * 18, 3)

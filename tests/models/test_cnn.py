@@ -156,6 +156,7 @@ def test_the_config_makes_the_same_network():
         assert [weight.path for weight in twin.weights] == [weight.path for weight in part.weights]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_rematerialization_leaves_every_gradient_as_it_is(pair, jit_compile):
     middle = pair[0].chain[-3:]

@@ -136,6 +136,7 @@ class TestDropout:
         assert len(seeds) == len(set(seeds)) == 1 + 3 * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("seed", [None, [1, 2]])
 def test_rematerialization_leaves_every_gradient_as_it_is(tokens, seed, jit_compile):

@@ -267,6 +267,7 @@ def gradients(encoder, images, **settings):
     return [np.asarray(gradient) for gradient in run(images)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "jit_compile"),
     [("float32", False), ("float32", True), ("mixed_float16", False), ("mixed_bfloat16", True)],

@@ -36,6 +36,7 @@ def test_help_answers_without_tensorflow():
     assert min(seconds) < 1
 
 
+@pytest.mark.slow
 def test_a_mistyped_flag_in_a_stage_s_flagfile_is_refused_before_the_pipeline_starts(tmp_path):
     (tmp_path / "tokenizer.flags").write_text("--model.hight=8\n")
     result = run_command(

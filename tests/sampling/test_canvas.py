@@ -88,3 +88,15 @@ def test_overlapping_windows_blend_by_the_distance_from_their_edges():
     decoded = decode_canvas(tokens, 2, 2, (1, 1), constant)
     assert decoded.shape == (1, 4, 6, 3)
     np.testing.assert_allclose(decoded[0, 0, :, 0], [0, 0, 8 * 0.25, 8 * 0.75, 8, 8], rtol=1e-6)
+
+
+def test_windows_below_each_other_blend_so_too_with_patches_that_are_not_square():
+    """Patches of 2 x 3 pixels; windows at rows 0 and 1 of three."""
+
+    def decode(tokens):
+        return np.broadcast_to(tokens[:, 0, None, None, None], [len(tokens), 4, 6, 3]).astype(np.float32)
+
+    tokens = np.array([[[0], [8]], [[8], [8]], [[8], [8]]], np.int32)[None]
+    decoded = decode_canvas(tokens, 2, 2, (1, 1), decode)
+    assert decoded.shape == (1, 6, 6, 3)
+    np.testing.assert_allclose(decoded[0, :, 0, 0], [0, 0, 8 * 0.25, 8 * 0.75, 8, 8], rtol=1e-6)

@@ -126,6 +126,7 @@ class TestDistribution:
         one, other = (request_tokens([label] * 4, [1, 2, 3, 4], guidance_scale=0.0) for label in (0, 2))
         np.testing.assert_array_equal(one, other)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("jit_compile", [False, True])
     def test_the_smallest_temperature_leaves_the_likeliest_token(self, model, jit_compile):
         sampler = Sampler(model, 2, jit_compile=jit_compile)
@@ -160,6 +161,7 @@ class TestCacheLengths:
         assert cache_lengths(256) == [128, 256]
         assert cache_lengths(1024) == [205, 410, 615, 820, 1024]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("jit_compile", [False, True])
     def test_tokens_after_every_length_are_the_argmax_of_the_full_pass(self, jit_compile):
         model = LanguageModel(10, 15, 1, CODEBOOK_SIZE, NUM_CLASSES, 2, 2, 8, 16, label_dropout=0.1)
@@ -183,6 +185,7 @@ class TestCacheLengths:
 
 
 class TestPackedKernels:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("batch_size", "jit_compile", "packs"),
         [(2, True, True), (16, True, True), (17, True, False), (2, False, False)],

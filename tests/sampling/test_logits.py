@@ -108,6 +108,7 @@ class TestDraw:
     @pytest.mark.filterwarnings("ignore:divide by zero")
     def test_a_number_rounded_up_to_one_gives_the_last_token_of_any_probability(self):
         assert drawn([0.5, 0.5, 0.0], [1.0]) == [1]
+        assert drawn([1.0, 0.0, 0.0], [1.0]) == [0]
 
     def test_the_largest_number_stays_inside_a_large_codebook(self):
         logits = tf.random.stateless_normal([64, 8192], [1, 2])

@@ -5,6 +5,7 @@ import math
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.testing import assert_equal_weights, language_model_config
@@ -50,6 +51,7 @@ def test_first_loss_is_the_mean_negative_log_probability_of_the_tokens():
     np.testing.assert_allclose(metrics["language_model/bits_per_token"], expected / math.log(2), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_replicas_train_like_one_with_the_whole_batch():
     one = build_trainer(dropout=0.0, label_dropout=0.0)
     two = build_trainer(build_strategy("mirrored"), dropout=0.0, label_dropout=0.0)
@@ -60,6 +62,7 @@ def test_two_replicas_train_like_one_with_the_whole_batch():
     np.testing.assert_allclose(one_metrics["language_model/loss"], two_metrics["language_model/loss"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_compiled_step_trains_like_one_that_is_not():
     # Without dropout: XLA has random numbers of its own.
     plain, compiled = (build_trainer(None, jit, dropout=0.0, label_dropout=0.0) for jit in (False, True))
@@ -82,6 +85,7 @@ def test_replicas_draw_different_dropout_masks():
     np.testing.assert_array_equal([value.numpy() for value in values.values], [[5, 0], [5, 1]])
 
 
+@pytest.mark.slow
 def test_label_dropout_trains_the_null_label_only_where_it_is_on():
     with_dropout, without = build_trainer(label_dropout=0.9), build_trainer(label_dropout=0.0)
     # Row 3 is the null label; the batch's unlabelled example (label -1) uses it, so it is left out here.

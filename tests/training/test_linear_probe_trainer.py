@@ -124,6 +124,7 @@ def test_an_image_without_a_label_teaches_nothing():
     assert_equal_weights(one.probe, other.probe)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"num_microbatches": 2}, {"strategy": True}], ids=["microbatches", "replicas"])
 def test_parts_of_a_batch_train_like_the_whole(settings):
     if "strategy" in settings:

@@ -53,6 +53,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(images, kind, quantizer_terms
     assert (metrics["tokenizer/adversarial_weight"] == pytest.approx(0.6)) == (not adaptive)
 
 
+@pytest.mark.slow
 def test_lecam_compares_with_averages_of_the_other_sides_logits_that_are_corrected_for_their_start_at_zero(images):
     decay, weight = 0.5, 3.0
     config = replace(

@@ -52,6 +52,7 @@ def test_generator_moves_down_the_weighted_sum_of_its_terms(images):
         np.testing.assert_allclose(got, tf.convert_to_tensor(wanted), atol=2e-6, err_msg=weight.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gamma", [0.0, 1.0])
 def test_discriminator_moves_down_its_loss_and_every_second_step_the_lazy_r1_penalty(images, gamma):
     config = without_restart(tokenizer_config("unused"))
@@ -75,6 +76,7 @@ def test_discriminator_moves_down_its_loss_and_every_second_step_the_lazy_r1_pen
             np.testing.assert_allclose(got, wanted, atol=1e-5, err_msg=f"step {step}: {weight.path}")
 
 
+@pytest.mark.slow
 def test_adversarial_term_is_zero_before_its_start_step(images):
     config = simple_config()
     late = replace(config, losses={"adversarial_start_step": 1})
@@ -93,6 +95,7 @@ def test_adversarial_term_is_zero_before_its_start_step(images):
         assert_equal_weights(late_trainer.tokenizer, never_trainer.tokenizer, tolerance=1e-7)
 
 
+@pytest.mark.slow
 def test_codes_unused_for_the_limit_become_latents_of_the_batch(images):
     config = tokenizer_config("unused")
     trainer = build_trainer(config, sgd)
@@ -138,6 +141,7 @@ def test_a_step_without_judges_is_one_with_a_judge_that_counts_for_nothing(image
         np.testing.assert_allclose(metrics["tokenizer/loss"], judged_metrics["tokenizer/loss"], rtol=tolerance * 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_two_replicas_train_like_one_with_the_whole_batch(images, jit_compile):
     config = tokenizer_config("unused", jit_compile=jit_compile)
@@ -208,6 +212,7 @@ def test_replicas_and_microbatches_train_like_the_large_batch(images, replicas, 
         assert value == pytest.approx(parts_metrics[name], rel=1e-4, abs=1e-5), name
 
 
+@pytest.mark.slow
 def test_clipping_shortens_the_whole_gradient_to_the_norm(images):
     config = simple_config()
     free = build_trainer(config, sgd)
@@ -225,6 +230,7 @@ def test_clipping_shortens_the_whole_gradient_to_the_norm(images):
         np.testing.assert_allclose(other, one * (0.01 / norm), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_adaptive_weight_makes_the_adversarial_gradient_of_the_last_layer_as_long_as_the_others(images):
     config = replace(simple_config(), losses={"adaptive_weight": True})
     trainer = build_trainer(config, sgd)
@@ -245,6 +251,7 @@ def test_adaptive_weight_makes_the_adversarial_gradient_of_the_last_layer_as_lon
     assert metrics["tokenizer/adversarial_weight"] == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_adaptive_weight_is_that_of_the_gradients_without_their_loss_scale_and_passes_over_an_overflow(images):
     config = replace(simple_config(), losses={"adaptive_weight": True}, training={"precision": "mixed_float16"})
 
@@ -262,6 +269,7 @@ def test_adaptive_weight_is_that_of_the_gradients_without_their_loss_scale_and_p
     assert weight(1e30) == 0
 
 
+@pytest.mark.slow
 def test_average_of_the_weights_follows_them_by_the_decay(images):
     config = replace(simple_config(), training={"ema_decay": 0.5})
     trainer = build_trainer(config, sgd)
@@ -280,6 +288,7 @@ def test_average_of_the_weights_follows_them_by_the_decay(images):
     assert trainer.inference_model is trainer.ema_model
 
 
+@pytest.mark.slow
 def test_adversarial_weight_rises_over_its_warmup(images):
     config = simple_config()
     config = replace(config, losses={"adversarial_start_step": 1, "adversarial_warmup_steps": 2})
@@ -291,6 +300,7 @@ def test_adversarial_weight_rises_over_its_warmup(images):
     assert weights == pytest.approx([0.0, 0.0, 0.05, 0.1], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_perceptual_distance_joins_the_loss_with_its_weight(images):
     config = replace(simple_config(), losses={"perceptual_weight": 0.3})
 
@@ -322,6 +332,7 @@ def test_half_precision_trains_close_to_float32_and_keeps_losses_in_float32(imag
     assert half_metrics["tokenizer/loss"] == pytest.approx(whole_metrics["tokenizer/loss"], rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_step_whose_half_precision_gradients_overflow_changes_nothing_and_halves_the_scale(images):
     config = replace(simple_config(), training={"precision": "mixed_float16"})
 

@@ -34,6 +34,7 @@ def other():
     return short(seed=3)
 
 
+@pytest.mark.slow
 def test_it_recognises_unseen_digits(network):
     images, labels = read("validation")
     assert np.mean(network.logits(images).argmax(axis=1) == labels) >= 0.98
@@ -59,6 +60,7 @@ def test_no_images_give_no_features(network, digits):
     assert network.features(digits[0][:0]).shape == (0, NUM_FEATURES)
 
 
+@pytest.mark.slow
 def test_two_trainings_are_equal():
     assert short(seed=3, steps=20).checksum == short(seed=3, steps=20).checksum
 
@@ -67,6 +69,7 @@ def test_another_seed_gives_another_network(other):
     assert other.checksum != short(seed=4).checksum
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (8, 20), (33, 9), (90, 72)])
 def test_any_size_of_8_pixels_and_more_works(height, width):
     network = short(height, width)

@@ -34,12 +34,14 @@ def test_a_stored_network_is_taken_again(source, tmp_path, monkeypatch):
     assert again.checksum == network.checksum
 
 
+@pytest.mark.slow
 def test_a_stored_network_of_other_settings_is_replaced(source, tmp_path):
     trained_classifier(source, 2, 5, str(tmp_path))
     trained_classifier(source, 2, 6, str(tmp_path))
     assert ClassifierNetwork.load(str(tmp_path)).description["seed"] == 6
 
 
+@pytest.mark.slow
 def test_a_network_of_images_that_changed_is_replaced(source, tmp_path):
     """Renaming a class changes no number of images or classes, but the labels' order."""
     trained_classifier(source, 2, 5, str(tmp_path))
@@ -49,6 +51,7 @@ def test_a_network_of_images_that_changed_is_replaced(source, tmp_path):
     assert trained_classifier(source, 2, 5, str(tmp_path)).checksum == expected.checksum
 
 
+@pytest.mark.slow
 def test_a_network_of_files_that_changed_is_replaced(source, tmp_path, monkeypatch):
     images = tmp_path / "images"
     images.mkdir()
