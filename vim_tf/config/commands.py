@@ -5,6 +5,8 @@ from typing import Literal
 
 from vim_tf.config.data import SPLITS, DataConfig
 from vim_tf.config.fields import (
+    Switch,
+    accept_boolean,
     check,
     check_choices,
     check_given,
@@ -29,8 +31,10 @@ class SamplingConfig:
         "constant", "guidance_scale at every token, or grown to from 1 at the first one"
     )
     batch_size: int = setting(64, "samples drawn at once; the same label and seed give the same tokens for one value")
-    jit_compile: bool = setting(
-        True, "compile the token loop with XLA: faster, after some seconds; it may round differently"
+    jit_compile: Switch = setting(
+        "auto",
+        "compile the token loop with XLA: faster, after some seconds, but it rounds differently; auto goes by the "
+        "device",
     )
     classifier: str = setting(
         "", "classifier for rejection: a .keras file or SavedModel of images in [0, 1] to logits or probabilities"
@@ -39,6 +43,7 @@ class SamplingConfig:
     rejection_candidates: int = setting(1, "... of so many that are drawn; both 1 = no rejection")
 
     def __post_init__(self):
+        accept_boolean(self, "jit_compile")
         check_choices(self)
         check_positive(self, "temperature", "batch_size", "rejection_keep")
         check(
