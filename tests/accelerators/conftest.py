@@ -31,6 +31,6 @@ def deterministic():
 
 @pytest.fixture
 def build_stage(folders, deterministic, monkeypatch):
-    """Function that builds the stage which has a graph, on one device."""
+    """Function that builds the stage which has a graph, with `jit_compile` on or off."""
     monkeypatch.setattr(stages, "load_perceptual", graphs.thin_perceptual)
-    return lambda graph: graphs.build_stage(graph, folders, tf.distribute.get_strategy())
+    return lambda graph, jit_compile: graphs.build_stage(graph, folders, jit_compile)

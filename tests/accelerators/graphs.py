@@ -8,6 +8,7 @@ import dataclasses
 import functools
 
 import numpy as np
+import tensorflow as tf
 
 from tests.test_shipped_configs import FLAGFILES, parsed, relative
 from tests.testing import language_model_config, linear_probe_config, replace, tokenizer_config
@@ -183,20 +184,21 @@ def _changed(section, changes):
     return dataclasses.replace(section, **values)
 
 
-def build_stage(graph, folders, strategy):
-    """The stage, ready to be trained, that has a graph.
+def build_stage(graph, folders, jit_compile):
+    """The stage, ready to be trained on one device, that has a graph.
 
     Args:
         graph: one of GRAPHS.
         folders: dict of trained stages and tokens, by the fields of a train config that name them.
-        strategy: tf.distribute.Strategy.
+        jit_compile: on or off, whether XLA compiles parts of the step.
     """
     config = config_of(graph)
     names = {field.name for field in dataclasses.fields(config)}
     given = {name: path for name, path in folders.items() if name in names}
     if isinstance(config, configs.LanguageModelTrainConfig):
         given = {"tokens": folders["tokens"]} if config.tokens else {"tokenizer": folders["tokenizer"]}
-    return stages.build_stage(replace(config, **given, workdir="unused", training={"jit_compile": True}), strategy)
+    config = replace(config, **given, workdir="unused", training={"jit_compile": jit_compile})
+    return stages.build_stage(config, tf.distribute.get_strategy())
 
 
 def thin_perceptual(kind, path):

@@ -51,7 +51,7 @@ def test_what_decodes_files_in_a_loop_is_the_hosts():
     "graph", [graph if "vim" in graph else pytest.param(graph, marks=pytest.mark.slow) for graph in graphs.GRAPHS]
 )
 def test_a_training_step_runs_on_a_gpu(graph, build_stage):
-    stage = build_stage(graph)
+    stage = build_stage(graph, "on")
     train = stage.step_model.make_train_function()
     assert problems(train.get_concrete_function(iter(stage.batches(0)))) == []
 

@@ -39,17 +39,17 @@ def step(step_model, train, data):
     "graph",
     [graph if graph == "vim_unconditional" else pytest.param(graph, marks=pytest.mark.slow) for graph in graphs.GRAPHS],
 )
-def test_a_whole_step_runs_as_one_xla_program_with_the_values_of_the_step_in_parts(graph, build_stage):
-    stage = build_stage(graph)
+def test_a_whole_step_runs_as_one_xla_program_with_the_values_of_plain_kernels(graph, build_stage):
+    stage = build_stage(graph, "off")
     step_model, data = stage.step_model, stage.batches(0)
     whole = tf.function(step_model.train_step, jit_compile=True, autograph=False)
 
-    in_parts, _ = step(step_model, step_model.make_train_function(), iter(data))
+    plain, _ = step(step_model, step_model.make_train_function(), iter(data))
     found, moved = step(step_model, lambda batches: whole(next(batches)), iter(data))
 
     assert moved
-    assert found.keys() == in_parts.keys()
+    assert found.keys() == plain.keys()
     half = graphs.config_of(graph).training.precision != "float32"
     tolerance = 0.1 if half or any(name in graph for name in DRAWING) else 1e-3
-    for name, value in in_parts.items():
+    for name, value in plain.items():
         assert found[name] == pytest.approx(value, rel=tolerance, abs=tolerance), name
