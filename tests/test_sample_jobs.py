@@ -1,10 +1,16 @@
 """Large requests in files."""
 
+import json
+
 import numpy as np
 import pytest
 
+from tests.testing import save_untrained_language_model, save_untrained_tokenizer
+from vim_tf import config as configs
+from vim_tf import sample
 from vim_tf.errors import InputError
 from vim_tf.sample_jobs import SampleJob, run_job
+from vim_tf.training import compilation
 
 
 def job_in(folder, **changes):
@@ -101,3 +107,33 @@ def test_files_of_another_job_are_refused_and_left(tmp_path, changes, named):
 def test_more_files_than_images_are_refused(tmp_path):
     with pytest.raises(InputError, match="choose num_shards from 1 to 12"):
         job_in(tmp_path, num_shards=13)
+
+
+def test_files_that_are_added_on_another_device_are_compiled_or_not_like_the_first(tmp_path, monkeypatch):
+    tokenizer = save_untrained_tokenizer(tmp_path / "tokenizer")
+    language_model = save_untrained_language_model(tmp_path / "language_model", tokenizer)
+    output = tmp_path / "samples"
+    config = configs.SampleConfig(
+        tokenizer=tokenizer,
+        language_model=language_model,
+        labels=(0, 1),
+        num_per_label=1,
+        output=str(output),
+        num_shards=2,
+    )
+    described = []
+    build_sampler = sample.build_sampler
+
+    def build(*arguments):
+        described.append(build_sampler(*arguments).description["jit_compile"])
+        return build_sampler(*arguments)
+
+    monkeypatch.setattr(sample, "build_sampler", build)
+    monkeypatch.setattr(compilation, "choose", lambda setting, precision: "off" if setting == "auto" else setting)
+    sample.run(config)
+    (output / "samples-00001-of-00002.npz").unlink()
+    monkeypatch.setattr(compilation, "choose", lambda setting, precision: "on" if setting == "auto" else setting)
+    sample.run(config)
+    assert described == [False, False]
+    assert json.loads((output / "job.json").read_text())["sampling"]["jit_compile"] is False
+    assert (output / "samples-00001-of-00002.npz").exists()

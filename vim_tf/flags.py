@@ -14,6 +14,7 @@ import typing
 from absl import flags
 
 from vim_tf import flagfiles, terminal
+from vim_tf.config.fields import Switch
 from vim_tf.errors import InputError
 
 
@@ -180,7 +181,10 @@ def _spelled_out(argv, sizes):
 def _define(values, name, field, default):
     help = field.metadata["help"]
     kind = field.type
-    if typing.get_origin(kind) is typing.Literal:
+    if kind == Switch:
+        flag = flags.Flag(_SwitchParser(), flags.ArgumentSerializer(), name, default, help, boolean=True)
+        flags.DEFINE_flag(flag, flag_values=values)
+    elif typing.get_origin(kind) is typing.Literal:
         flags.DEFINE_enum(name, default, list(typing.get_args(kind)), help, flag_values=values)
     elif typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
@@ -194,6 +198,18 @@ def _define(values, name, field, default):
             str: flags.DEFINE_string,
         }[kind]
         define(name, default, help, flag_values=values)
+
+
+class _SwitchParser(flags.EnumParser):
+    """auto, on and off; as a flag that was once a boolean also true and false, --name alone and --noname."""
+
+    _BOOLEANS = {"true": "on", "t": "on", "1": "on", "false": "off", "f": "off", "0": "off"}
+
+    def __init__(self):
+        super().__init__(list(typing.get_args(Switch)))
+
+    def parse(self, argument):
+        return super().parse(self._BOOLEANS.get(argument.lower(), argument))
 
 
 class _ListParser(flags.ArgumentParser):

@@ -43,6 +43,7 @@ def run(config):
     labels = np.repeat(checked_labels(language_model, labels), config.num_per_label)
     ranges.INT32.check(f"--seed={config.seed} for {len(labels)} images: seed", config.seed + len(labels) - 1)
     seeds = (config.seed + np.arange(len(labels))).astype(np.int32)
+    config = dataclasses.replace(config, sampling=_with_compilation(config))
     sampler = build_sampler(language_model, config.sampling, tokenizer)
     settings = sampler_settings(config.sampling)
     sampler.check(labels, seeds, **settings)
@@ -59,13 +60,34 @@ def run(config):
     return samples
 
 
+def _with_compilation(config):
+    """The SamplingConfig with `jit_compile` on or off; files that are added to a large request keep to its choice."""
+    from vim_tf import sample_jobs
+
+    sampling = config.sampling
+    if sampling.jit_compile == "auto" and config.num_shards:
+        is_compiled = sample_jobs.recorded_settings(config.output).get("sampling", {}).get("jit_compile")
+        if is_compiled is not None:
+            return dataclasses.replace(sampling, jit_compile=is_compiled)
+    return settled(sampling)
+
+
+def settled(sampling):
+    """A SamplingConfig with `jit_compile` on or off, as this machine's device has it."""
+    from vim_tf.training import compilation
+
+    # Trained models are loaded in float32, whatever they were trained in.
+    choice = compilation.choose(sampling.jit_compile, "float32")
+    return dataclasses.replace(sampling, jit_compile=choice)
+
+
 def _run_job(config, tokenizer, language_model, labels, seeds, draw):
     from vim_tf import sample_jobs, workdir
 
     settings = {
         "tokenizer": tokenizer.checksum,
         "language_model": workdir.checksum(language_model),
-        "sampling": dataclasses.asdict(config.sampling),
+        "sampling": dataclasses.asdict(config.sampling) | {"jit_compile": config.sampling.jit_compile == "on"},
     }
     job = sample_jobs.SampleJob(
         config.output,
@@ -151,7 +173,8 @@ def build_sampler(language_model, sampling, tokenizer):
     from vim_tf.sampling.generate import Sampler
     from vim_tf.sampling.rejection import Classifier, RejectionSampler
 
-    sampler = Sampler(language_model, sampling.batch_size, sampling.guidance_schedule, sampling.jit_compile)
+    is_compiled = settled(sampling).jit_compile == "on"
+    sampler = Sampler(language_model, sampling.batch_size, sampling.guidance_schedule, is_compiled)
     if not sampling.classifier:
         return sampler
     return RejectionSampler(

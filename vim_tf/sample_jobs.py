@@ -105,6 +105,22 @@ def run_job(job, draw, process=0, num_processes=1):
     return job.missing()
 
 
+def recorded_settings(folder):
+    """Settings of the job whose files a folder holds: dict as `_claim` writes it, empty where there is none.
+
+    Raises:
+        InputError: what is recorded is damaged.
+    """
+    path = f"{folder}/{SETTINGS_NAME}"
+    if not tf.io.gfile.exists(path):
+        return {}
+    with tf.io.gfile.GFile(path) as file:
+        try:
+            return dict(json.loads(file.read()))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path} is damaged: {error}; use another --output") from error
+
+
 def _claim(job):
     """Writes what the folder's files are, or checks that they are this job's."""
     path = f"{job.folder}/{SETTINGS_NAME}"
@@ -119,15 +135,11 @@ def _claim(job):
             }
         )
     )
-    if not tf.io.gfile.exists(path):
+    found = recorded_settings(job.folder)
+    if not found:
         write_whole(path, json.dumps(wanted, indent=2, sort_keys=True) + "\n")
         return
-    with tf.io.gfile.GFile(path) as file:
-        try:
-            found = json.loads(file.read())
-        except ValueError as error:
-            raise InputError(f"{path} is damaged: {error}; use another --output") from error
-    different = sorted(name for name in wanted if not isinstance(found, dict) or found.get(name) != wanted[name])
+    different = sorted(name for name in wanted if found.get(name) != wanted[name])
     if different:
         raise InputError(
             f"{job.folder} holds images of another job, {', '.join(different)} differ; use another --output"

@@ -22,6 +22,7 @@ from vim_tf.models.tokenizer import build_tokenizer
 from vim_tf.probe_inputs import open_probe_inputs
 from vim_tf.sampling.generate import Sampler
 from vim_tf.token_inputs import open_inputs
+from vim_tf.training import compilation
 from vim_tf.training.alarms import Gap, LowMetric
 from vim_tf.training.best_model import BestModel
 from vim_tf.training.language_model_trainer import LanguageModelTrainer
@@ -80,7 +81,18 @@ def build_stage(config, strategy):
         "language_model": _language_model_stage,
         "linear_probe": _linear_probe_stage,
     }[config.task]
-    return build(config, strategy)
+    return build(_with_compilation(config, strategy), strategy)
+
+
+def _with_compilation(config, strategy):
+    """The config with `training.jit_compile` on or off; a training that goes on keeps to what it began with."""
+    settings = config.training
+    choice = settings.jit_compile
+    if choice == "auto":
+        choice = workdir.recorded(config, "training.jit_compile") or choice
+    with strategy.scope():
+        choice = compilation.choose(choice, settings.precision)
+    return dataclasses.replace(config, training=dataclasses.replace(settings, jit_compile=choice))
 
 
 def build_best_model(stage, folder):
@@ -281,7 +293,7 @@ def _trained(build, optimizer_section, settings, is_float32=False):
     average = build() if settings.ema_decay else None
     return model, {
         "optimizer": _optimizer(optimizer_section, settings, model, is_float32),
-        "jit_compile": settings.jit_compile,
+        "jit_compile": compilation.compiles_parts(settings.jit_compile),
         "seed": settings.seed,
         "num_microbatches": settings.gradient_accumulation_steps,
         "clip_norm": optimizer_section.clip_norm,

@@ -147,6 +147,19 @@ def check_workdir(config):
     return True
 
 
+def recorded(config, name):
+    """Value of a field in the config that a training in the workdir began with; None where there is none of its task.
+
+    Args:
+        config: a train config.
+        name: str, dotted name of the field.
+    """
+    if not tf.io.gfile.exists(f"{config.workdir}/config.json"):
+        return None
+    before = _read_config(config.workdir, None)
+    return configs.get(before, name) if before.task == config.task else None
+
+
 def check_empty(folder):
     """Refuses a file, and a folder without config.json in which there is something else."""
     if tf.io.gfile.exists(folder) and not tf.io.gfile.isdir(folder):

@@ -55,6 +55,12 @@ def refusal(root, split="train"):
     return str(caught.value)
 
 
+def test_a_manifest_says_that_xla_took_no_part_and_so_does_one_from_before_it_said_so():
+    values = json.loads(MANIFEST.to_json())
+    assert values.pop("jit_compile") == "off"
+    assert token_records.Manifest.from_json(json.dumps(values)) == MANIFEST
+
+
 @pytest.mark.parametrize(
     ("codebook_size", "expected"),
     [(65536, bytes([1, 0, 0, 1, 255, 255])), (65537, bytes([1, 0, 0, 0, 0, 1, 0, 0, 255, 255, 0, 0]))],

@@ -92,6 +92,26 @@ def test_a_global_policy_changes_nothing(kind, arrays, distance, reference):
     np.testing.assert_array_equal(distances, distance(reference["images"], reference["reconstructions"]))
 
 
+@pytest.mark.parametrize("size", [(4, 6), (5, 7)])
+def test_halving_in_xla_is_max_pooling_with_its_gradient_where_values_are_equal_too(size):
+    random = np.random.default_rng(0)
+    features = tf.constant(random.integers(0, 3, (2, *size, 3)).astype(np.float32))
+    probe = tf.constant(random.normal(size=(2, size[0] // 2, size[1] // 2, 3)).astype(np.float32))
+
+    def halved_and_gradient():
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            halved = perceptual._halved(features)
+            total = tf.reduce_sum(probe * halved)
+        return halved, tape.gradient(total, features)
+
+    plain = tf.function(halved_and_gradient).get_concrete_function()
+    compiled = tf.function(halved_and_gradient, jit_compile=True)
+    assert "MaxPoolGrad" in {operation.type for operation in plain.graph.get_operations()}
+    for found, expected in zip(compiled(), plain(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_small_images_are_refused(distance):
     with pytest.raises(InputError, match="needs 16 x 16 px, not 32 x 15"):
         distance(tf.zeros([1, 32, 15, 3]), tf.zeros([1, 32, 15, 3]))

@@ -380,3 +380,8 @@ def test_equal_exports_have_equal_archives_without_names_of_the_machine(exported
     names = [member.name for member in members]
     assert {"saved_model.pb", "variables", "assets.extra/tokenizer/config.json"} <= set(names)
     assert {(member.mtime, member.uname) for member in members} == {(0, "")}
+
+
+def test_an_export_says_that_xla_takes_no_part_in_what_it_serves(exported):
+    with open(f"{exported[1]}/assets.extra/serving.json") as file:
+        assert json.load(file) == {"jit_compile": "off", "sampling_batch_size": 4}

@@ -6,6 +6,8 @@ from typing import Literal
 from vim_tf import ranges
 from vim_tf.config.data import SPLITS, DataConfig, check_max_pixels
 from vim_tf.config.fields import (
+    Switch,
+    accept_boolean,
     check,
     check_choices,
     check_finite,
@@ -30,8 +32,10 @@ class SamplingConfig:
         "constant", "guidance_scale at every token, or grown to from 1 at the first one"
     )
     batch_size: int = setting(64, "samples drawn at once; the same label and seed give the same tokens for one value")
-    jit_compile: bool = setting(
-        True, "compile the token loop with XLA: faster, after some seconds; it may round differently"
+    jit_compile: Switch = setting(
+        "auto",
+        "compile the token loop with XLA: faster, after some seconds, but it rounds differently; auto goes by the "
+        "device",
     )
     classifier: str = setting(
         "", "classifier for rejection: a .keras file or SavedModel of images in [0, 1] to logits or probabilities"
@@ -40,6 +44,7 @@ class SamplingConfig:
     rejection_candidates: int = setting(1, "... of so many that are drawn; both 1 = no rejection")
 
     def __post_init__(self):
+        accept_boolean(self, "jit_compile")
         check_choices(self)
         check_positive(self, "batch_size", "rejection_keep")
         for name, allowed in ranges.SAMPLING.items():

@@ -9,6 +9,9 @@ from typing import Literal
 from vim_tf import ranges
 from vim_tf.errors import InputError
 
+# A choice that is made by a table, unless somebody makes it.
+Switch = Literal["auto", "on", "off"]
+
 
 def setting(default, help, *, resumable=False, flag=True):
     """A config field with its help.
@@ -58,6 +61,13 @@ def check_choices(section):
         choices = typing.get_args(field.type) if typing.get_origin(field.type) is Literal else ()
         value = getattr(section, field.name)
         check(not choices or value in choices, f"{field.name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def accept_boolean(section, name):
+    """Takes true and false of a `Switch` as on and off: what it was before there was auto."""
+    value = getattr(section, name)
+    if isinstance(value, bool):
+        object.__setattr__(section, name, "on" if value else "off")
 
 
 def check_seed(section):

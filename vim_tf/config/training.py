@@ -5,6 +5,8 @@ from typing import Literal
 
 from vim_tf.config.data import AugmentationConfig, DataConfig
 from vim_tf.config.fields import (
+    Switch,
+    accept_boolean,
     check,
     check_choices,
     check_finite,
@@ -117,7 +119,11 @@ class TrainingConfig:
         "float32", "type of the activations; weights, distances, softmax and losses are float32 in any case"
     )
     rematerialize: bool = setting(False, "compute the blocks' activations anew in the backward pass, to save memory")
-    jit_compile: bool = setting(True, "compile the Transformers' forward and backward pass, and the update, with XLA")
+    jit_compile: Switch = setting(
+        "auto",
+        "compile the Transformers' forward and backward pass, and the update, with XLA, which rounds differently; auto "
+        "goes by the device and training.precision at the first step, and a resume keeps to it",
+    )
     keep_freed_memory: bool = setting(
         True, "keep the memory that a step frees for the next one, which is faster on CPUs", resumable=True
     )
@@ -133,6 +139,7 @@ class TrainingConfig:
     )
 
     def __post_init__(self):
+        accept_boolean(self, "jit_compile")
         check_choices(self)
         check_positive(
             self,

@@ -33,6 +33,7 @@ class Manifest:
         source: name of the image source.
         splits: {split: {"num_examples": int, "shards": [{"file", "num_examples", "sha256"}]}}; a shard with records
             that could not be encoded also has "num_dead_letters" and the file "dead_letters" that names them.
+        jit_compile: whether XLA encoded the images, on or off. It rounds differently, and exports encode without it.
     """
 
     tokenizer_checksum: str
@@ -45,6 +46,7 @@ class Manifest:
     class_names: list[str]
     source: str
     splits: dict[str, dict]
+    jit_compile: str = "off"
 
     @property
     def num_tokens(self):
@@ -64,7 +66,8 @@ class Manifest:
         """
         values = json.loads(text)
         fields = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(values, dict) or set(values) != fields:
+        needed = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
+        if not isinstance(values, dict) or not needed <= set(values) <= fields:
             raise ValueError(f"its fields are not {', '.join(sorted(fields))}")
         return cls(**values)
 

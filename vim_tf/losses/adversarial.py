@@ -105,13 +105,15 @@ def adversarial_factor(step, start_step, warmup_steps):
     return tf.clip_by_value(since_start / warmup_steps, 0.0, 1.0)
 
 
-def r1_penalty(discriminator, images):
+def r1_penalty(discriminator, images, scale=1.0):
     """Mean squared length of the discriminator's gradient at real images.
 
     Args:
         discriminator: function of images to logits [batch] or [batch, height, width]; the gradient is that of the mean
             of an image's logits, so that the penalty doesn't grow with the square of their number.
         images: float32 [batch, height, width, channels].
+        scale: float or float32 [], what logits are multiplied with for their gradient, which is divided by it again:
+            half precision has no numbers as small as a pixel's gradient. A power of two changes nothing else.
 
     Returns:
         float32 [], at least 0; not multiplied by gamma / 2.
@@ -123,5 +125,6 @@ def r1_penalty(discriminator, images):
         tape.watch(images)
         logits = discriminator(images)
         total = tf.reduce_sum(tf.reduce_mean(logits, axis=list(range(1, len(logits.shape)))))
-    gradient = tape.gradient(total, images)
+        scaled = scale * total
+    gradient = tape.gradient(scaled, images) / scale
     return tf.reduce_mean(tf.reduce_sum(gradient**2, axis=[1, 2, 3]))

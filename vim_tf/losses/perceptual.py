@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
+from tensorflow.python.ops import control_flow_util
 
 from vim_tf.errors import BROKEN_NPZ, InputError
 
@@ -130,7 +131,7 @@ class VGG16(keras.Model):
         hidden = pixels
         for stage, count in enumerate(CONVS_PER_STAGE):
             if stage:
-                hidden = ops.max_pool(hidden, 2, strides=2)
+                hidden = _halved(hidden)
             for _ in range(count):
                 hidden = next(convs)(hidden)
             features.append(hidden)
@@ -141,6 +142,19 @@ class VGG16(keras.Model):
         for conv in self.convs:
             conv.kernel.assign(arrays[f"{conv.name}/kernel"])
             conv.bias.assign(arrays[f"{conv.name}/bias"])
+
+
+def _halved(features):
+    """The largest of each 2 x 2 pixels: float32 [batch, height // 2, width // 2, channels].
+
+    The gradient goes to the first of equal ones.
+    """
+    if not control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
+        return ops.max_pool(features, 2, strides=2)
+    # XLA refuses the gradient of max_pool where results must repeat. Outside of it that is the faster one.
+    height, width = (size // 2 * 2 for size in features.shape[1:3])
+    corners = [features[:, row:height:2, column:width:2] for row in (0, 1) for column in (0, 1)]
+    return ops.maximum(ops.maximum(*corners[:2]), ops.maximum(*corners[2:]))
 
 
 def unit_features(features):

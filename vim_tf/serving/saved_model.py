@@ -1,12 +1,13 @@
 """SavedModels on disk."""
 
+import json
 import os
 import re
 
 import tensorflow as tf
 
 from vim_tf import workdir
-from vim_tf.data.files import check_writable
+from vim_tf.data.files import check_writable, write_whole
 from vim_tf.serving.signatures import build_signatures
 
 
@@ -35,6 +36,9 @@ def export(folder, tokenizer, language_model="", sampling_batch_size=16, *, max_
     )
 
     def add_stages(written):
+        # The served functions are TensorFlow's own kernels: a server may lack XLA.
+        serving = {"jit_compile": "off"} | ({"sampling_batch_size": sampling_batch_size} if language_model else {})
+        write_whole(f"{written}/{workdir.EXPORTED_STAGES}/serving.json", json.dumps(serving, indent=2) + "\n")
         for name, (path, model) in stages.items():
             workdir.save_stage(model, workdir.load_config(path, name), f"{written}/{workdir.EXPORTED_STAGES}/{name}")
 

@@ -30,8 +30,9 @@ class CodebookMonitor:
 
     def counts(self, tokens):
         """How often each code was chosen: float32 [codebook_size]; integers would be reduced by another collective."""
-        size = self.quantizer.codebook_size
-        return tf.cast(tf.math.bincount(tf.reshape(tokens, [-1]), minlength=size, maxlength=size), tf.float32)
+        tokens = tf.reshape(tokens, [-1])
+        # Not tf.math.bincount: its GPU kernel refuses where results must repeat, and its shape XLA doesn't know.
+        return tf.math.unsorted_segment_sum(tf.ones_like(tokens, tf.float32), tokens, self.quantizer.codebook_size)
 
     def candidates(self, latents, microbatch):
         """What unused codes may be set to, so that the sum over microbatches and replicas holds the whole batch's.

@@ -213,9 +213,12 @@ class TokenizerTrainer(StepModel):
             return gradients
 
         def penalized():
+            scale = loss_scale(self.discriminator_optimizer)
             with tf.GradientTape() as tape:
-                penalty = r1_penalty(self.discriminator, images)
-                factor = self.losses_config.r1_gamma / 2 * interval * loss_scale(self.discriminator_optimizer)
+                # Its gradient's square is then of the loss scale's size: half of it for each of the two derivatives.
+                inner_scale = 2.0 ** tf.floor(tf.math.log(scale) / math.log(4))
+                penalty = r1_penalty(self.discriminator, images, inner_scale)
+                factor = self.losses_config.r1_gamma / 2 * interval * scale
                 scaled = factor * self.mean_share(penalty)
             # The last bias moves every logit alike, so the penalty doesn't depend on it.
             extra = self.gradients(tape, scaled, weights)
