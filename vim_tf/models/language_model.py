@@ -5,6 +5,7 @@ import functools
 import keras
 from keras import ops
 
+from vim_tf.models.cpu.packed_kernels import PackedKernels
 from vim_tf.models.layers import (
     LAYER_NORM_EPSILON,
     SeededDropout,
@@ -13,7 +14,6 @@ from vim_tf.models.layers import (
     seed_for,
     stateless_uniform,
 )
-from vim_tf.models.packed_kernels import PackedKernels
 
 
 @keras.saving.register_keras_serializable(package="vim_tf")

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from vim_tf.models.gradients import attend, gelu, softmax
+from vim_tf.models.cpu.attention import attend, gelu, softmax
 
 LAYER_NORM_EPSILON = 1e-6
 

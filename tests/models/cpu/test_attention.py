@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from vim_tf.models.gradients import attend, gelu, softmax
+from vim_tf.models.cpu.attention import attend, gelu, softmax
 
 
 def value_and_gradients(function, *inputs):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from vim_tf.models.packed_kernels import PackedKernels
+from vim_tf.models.cpu.packed_kernels import PackedKernels
 
 
 def layer_of(units, channels=5, **settings):
