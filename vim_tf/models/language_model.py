@@ -5,7 +5,7 @@ import functools
 import keras
 from keras import ops
 
-from vim_tf.models.cpu.packed_kernels import PackedKernels
+from vim_tf.models.cpu import PackedKernels
 from vim_tf.models.layers import (
     LAYER_NORM_EPSILON,
     SeededDropout,

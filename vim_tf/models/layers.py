@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from vim_tf.models.cpu.attention import attend, gelu, softmax
+from vim_tf.models.activations import gelu, softmax
+from vim_tf.models.attention import attend
 
 LAYER_NORM_EPSILON = 1e-6
 

@@ -4,6 +4,7 @@ import math
 
 import tensorflow as tf
 
+from vim_tf.models import devices
 from vim_tf.models.layers import call_layer
 from vim_tf.sampling.logits import draw, guidance_at, guide, keep_likeliest
 from vim_tf.sampling.requests import checked_request
@@ -149,9 +150,8 @@ def cache_lengths(num_tokens):
 
 def _projection(language_model, batch_size, jit_compile):
     """How a step computes its Dense layers: a function of layer and inputs."""
-    on_cpu = all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
     # TensorFlow's own products, other than XLA's, are slower at packed kernels.
-    packs = on_cpu and jit_compile and batch_size <= _MAX_PACKED_ROWS
+    packs = devices.on_cpu() and jit_compile and batch_size <= _MAX_PACKED_ROWS
     return language_model.packed_kernels() if packs else call_layer
 
 

@@ -1,43 +1,11 @@
-"""Operations with gradients of their own, beside the plain formula that TensorFlow differentiates."""
+"""Attention with a gradient of its own, beside the plain formula that TensorFlow differentiates."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy import stats
 
-from vim_tf.models.cpu.attention import attend, gelu, softmax
-
-
-def value_and_gradients(function, *inputs):
-    """Outputs, and gradients of a sum that weighs every element differently."""
-    inputs = [tf.convert_to_tensor(each) for each in inputs]
-    with tf.GradientTape() as tape:
-        tape.watch(inputs)
-        outputs = function(*inputs)
-        total = tf.reduce_sum(
-            tf.cast(outputs, tf.float32)
-            * tf.reshape(tf.cos(tf.range(tf.size(outputs), dtype=tf.float32)), outputs.shape)
-        )
-    return [outputs, *tape.gradient(total, inputs)]
-
-
-def assert_close(one, other, tolerance=1e-5):
-    for a, b in zip(one, other, strict=True):
-        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
-
-
-def normal(*shape):
-    return np.random.default_rng(sum(shape)).normal(size=shape).astype("float32")
-
-
-def plain_attention(projected, num_heads, causal):
-    batch, length, width = projected.shape
-    heads = tf.transpose(tf.reshape(projected, [batch, length, 3, num_heads, -1]), [2, 0, 3, 1, 4])
-    scores = tf.matmul(heads[0], heads[1], transpose_b=True) / tf.sqrt(float(heads.shape[-1]))
-    if causal:
-        scores += tf.linalg.band_part(tf.ones([length, length]), -1, 0) * 1e9 - 1e9
-    mixed = tf.matmul(tf.nn.softmax(scores), heads[2])
-    return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [batch, length, width // 3])
+from tests.models.formulas import assert_close, normal, plain_attention, value_and_gradients
+from vim_tf.models.cpu import attend
 
 
 class TestAttend:
@@ -68,30 +36,9 @@ class TestAttend:
         compiled = tf.function(lambda x: value_and_gradients(lambda y: attend(y, 2, True), x), jit_compile=True)
         assert_close(compiled(tf.constant(projected)), value_and_gradients(lambda x: attend(x, 2, True), projected))
 
-    def test_half_precision_keeps_its_type_and_the_softmax_is_float32(self):
+    def test_half_precision_keeps_its_type(self):
         projected = tf.cast(normal(1, 8, 3 * 8), tf.bfloat16)
         outputs, gradient = value_and_gradients(lambda x: attend(x, 2), projected)
         assert outputs.dtype == gradient.dtype == tf.bfloat16
-        assert softmax(projected).dtype == tf.float32
         exact = value_and_gradients(lambda x: plain_attention(x, 2, False), tf.cast(projected, tf.float32))
         assert_close([tf.cast(outputs, tf.float32), tf.cast(gradient, tf.float32)], exact, tolerance=0.03)
-
-
-class TestGelu:
-    def test_is_the_normal_distribution_functions_multiple(self):
-        x = np.linspace(-6, 6, 49)
-        expected = x * stats.norm.cdf(x)
-        np.testing.assert_allclose(gelu(tf.constant(x, tf.float32)), expected, atol=1e-6)
-
-    def test_half_precision_rounds_only_the_result(self):
-        x = tf.cast(np.linspace(-6, 6, 49), tf.bfloat16)
-        outputs = gelu(x)
-        assert outputs.dtype == tf.bfloat16
-        wide = tf.cast(x, tf.float32).numpy()
-        np.testing.assert_allclose(tf.cast(outputs, tf.float32), wide * stats.norm.cdf(wide), rtol=2**-8, atol=1e-6)
-
-    def test_gradient_is_the_derivative(self):
-        x = tf.constant(np.linspace(-6, 6, 49), tf.float32)
-        _, gradient = value_and_gradients(gelu, x)
-        expected = stats.norm.cdf(x) + x.numpy() * stats.norm.pdf(x)
-        np.testing.assert_allclose(gradient, expected * np.cos(np.arange(49)), atol=2e-6)

@@ -1,1 +1,6 @@
-"""What CPUs compute in their own way: attention with its own gradient, products of a few rows."""
+"""What is computed in other forms on CPUs: attention with its own gradient, products of a few rows."""
+
+from vim_tf.models.cpu.attention import attend
+from vim_tf.models.cpu.packed_kernels import PackedKernels
+
+__all__ = ["PackedKernels", "attend"]

@@ -1,50 +1,16 @@
-"""Operations of a Transformer block that bring their own gradients.
+"""Attention with a gradient of its own.
 
-The derived gradients compute the same, but in orders that XLA is slow at on CPUs. `benchmarks.tokenizer_speed` says
+The derived gradient computes the same, but in an order that XLA is slow at on CPUs. `benchmarks.tokenizer_speed` says
 what a step takes.
 """
 
 import functools
-import math
 import operator
 from typing import NamedTuple
 
 from keras import ops
 
-
-def gelu(inputs):
-    """Gaussian error linear unit, x * P(X <= x) for a standard normal X.
-
-    Keras computes it by the complement of the error function: a few more correct digits where the result is almost 0,
-    and more time.
-
-    Args:
-        inputs: float [...].
-
-    Returns:
-        float [...].
-
-    References:
-        Hendrycks and Gimpel, 2016, https://arxiv.org/abs/1606.08415.
-    """
-
-    @ops.custom_gradient
-    def function(inputs):
-        # Whatever the type: 1 + erf is all rounding error where half precision has few digits left.
-        wide = ops.cast(inputs, "float32")
-
-        def probability():
-            return 0.5 * (1 + ops.erf(wide * math.sqrt(0.5)))
-
-        def gradient(upstream):
-            density = ops.exp(-0.5 * wide * wide) / math.sqrt(2 * math.pi)
-            above = ops.cast(upstream, "float32")
-            # A sum at the end: XLA adds up the rows of a product, as for the bias before, several times as slowly.
-            return ops.cast(above * probability() + above * wide * density, inputs.dtype)
-
-        return ops.cast(wide * probability(), inputs.dtype), gradient
-
-    return function(inputs)
+from vim_tf.models.activations import softmax
 
 
 def attend(projected, num_heads, causal=False):
@@ -140,22 +106,6 @@ def _add_prefixes(parts, blocks):
         terms = [part[..., block.queries] for part in parts[index:]]
         sums.append(functools.reduce(operator.add, terms))
     return _join(sums, axis=-1)
-
-
-def softmax(scores, mask=None):
-    """Softmax over the last axis.
-
-    Args:
-        scores: float [..., length].
-        mask: bool that can be broadcast to the scores; False = weight 0. None = all True.
-
-    Returns:
-        float32 [..., length].
-    """
-    scores = ops.cast(scores, "float32")
-    if mask is not None:
-        scores = ops.where(mask, scores, -1e9)
-    return ops.softmax(scores, axis=-1)
 
 
 def _rows(heads):
