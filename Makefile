@@ -20,6 +20,7 @@ hash_of = $(shell cat $(1) | sha256sum | cut -c 1-16)
 STAMPS := $(VENV)/stamps
 LOCK_STAMP := $(STAMPS)/lock-$(call hash_of,requirements.lock requirements/installer.lock)
 TEST_STAMP := $(STAMPS)/test-$(call hash_of,requirements/test.lock)
+CUDA_STAMP := $(STAMPS)/cuda-$(call hash_of,requirements/cuda.lock)
 # The folder's path is part of it: an editable install of a moved checkout would point to the old place.
 PROJECT_STAMP := $(STAMPS)/project-$(shell (pwd; cat setup.py pyproject.toml vim_tf/__init__.py) | sha256sum | cut -c 1-16)
 
@@ -72,6 +73,9 @@ setup: $(PROJECT_STAMP)
 
 setup-test: setup $(TEST_STAMP)
 
+.PHONY: setup-cuda
+setup-cuda: setup $(CUDA_STAMP) ## set up TensorFlow for an NVIDIA GPU too; gigabytes to download
+
 $(LOCK_STAMP):
 	@python=""
 	for candidate in python3.11 python3; do
@@ -107,4 +111,10 @@ $(TEST_STAMP): $(LOCK_STAMP)
 	@echo "Set-up of the tests: $$(grep -c == requirements/test.lock) packages of requirements/test.lock"
 	$(call install_lock,requirements/test.lock)
 	rm -f $(STAMPS)/test-*
+	touch $@
+
+$(CUDA_STAMP): $(LOCK_STAMP)
+	@echo "Set-up for a GPU: $$(grep -c == requirements/cuda.lock) packages of requirements/cuda.lock"
+	$(call install_lock,requirements/cuda.lock)
+	rm -f $(STAMPS)/cuda-*
 	touch $@

@@ -64,6 +64,8 @@ setup(
     extras_require={
         # Encoding on many machines, without the pipelines.
         "beam": ["apache-beam>=2.77,<3"],
+        # TensorFlow on an NVIDIA GPU; `make setup-cuda` installs the same from requirements/cuda.lock.
+        "cuda": ["tensorflow[and-cuda]>=2.21,<2.22"],
         # A runner for it that starts offline; in no lock, since nothing else needs it.
         "dask": ["apache-beam>=2.77,<3", "dask[distributed]>=2024.4"],
         # Reads other projects' checkpoints; of no use otherwise, and large.
