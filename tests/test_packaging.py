@@ -1,6 +1,7 @@
 """The locks, setup.py, the Makefile and the CI script hold together."""
 
 import ast
+import importlib.metadata
 import os
 import pathlib
 import re
@@ -16,12 +17,20 @@ from packaging.utils import canonicalize_name
 import vim_tf
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-LOCKS = ["requirements.lock", "requirements/installer.lock", "requirements/test.lock"]
+LOCKS = [
+    "requirements.lock",
+    "requirements/installer.lock",
+    "requirements/test.lock",
+    "requirements/cuda.lock",
+    "requirements/jax.lock",
+]
 INPUTS = [
     ("requirements/requirements.in", "requirements.lock"),
     ("requirements/overrides.txt", "requirements.lock"),
     ("requirements/installer.in", "requirements/installer.lock"),
     ("requirements/test.in", "requirements/test.lock"),
+    ("requirements/cuda.in", "requirements/cuda.lock"),
+    ("requirements/jax.in", "requirements/jax.lock"),
 ]
 # What a machine without an environment needs for `make setup`.
 SETUP_FILES = [
@@ -31,6 +40,7 @@ SETUP_FILES = [
     "requirements.lock",
     "requirements/installer.lock",
     "requirements/test.lock",
+    "requirements/cuda.lock",
     "vim_tf/__init__.py",
 ]
 
@@ -113,8 +123,27 @@ def test_what_the_inputs_ask_for_is_what_the_lock_has(source, lock):
     assert {name: locked.get(name) for name in wanted} == wanted
 
 
-def test_no_package_is_in_the_test_lock_and_in_the_main_lock():
-    assert set(versions("requirements/test.lock")) & set(versions("requirements.lock")) == set()
+@pytest.mark.parametrize("lock", ["requirements/test.lock", "requirements/cuda.lock"])
+def test_no_package_is_in_a_lock_and_in_the_main_lock_that_it_adds_to(lock):
+    assert set(versions(lock)) & set(versions("requirements.lock")) == set()
+
+
+def test_the_cuda_lock_is_all_that_tensorflow_asks_for_on_a_gpu_in_the_versions_that_it_takes():
+    asked = [Requirement(text) for text in importlib.metadata.requires("tensorflow") if "and-cuda" in text]
+    locked = versions("requirements/cuda.lock")
+    assert asked and set(locked) == {canonicalize_name(item.name) for item in asked}
+    assert [str(item) for item in asked if locked[canonicalize_name(item.name)] not in item.specifier] == []
+
+
+def test_the_cuda_parts_are_of_one_release():
+    """Compiler, runtime and what links what they make; each library beside them has numbers of its own."""
+    parts = ("cuda-cupti", "cuda-nvcc", "cuda-nvrtc", "cuda-runtime", "nvjitlink", "cublas")
+    locked = versions("requirements/cuda.lock")
+    assert {".".join(locked[f"nvidia-{part}-cu12"].split(".")[:2]) for part in parts} == {"12.9"}
+
+
+def test_the_jax_lock_has_the_keras_of_the_main_lock():
+    assert versions("requirements/jax.lock")["keras"] == versions("requirements.lock")["keras"]
 
 
 def test_the_installer_lock_agrees_with_the_main_lock():
@@ -206,6 +235,11 @@ def test_each_level_of_tests_sets_up_and_runs_its_marks(target, marks):
     commands = commands_of(target)
     assert f'-m "{marks}"' in commands
     assert commands.index("requirements/test.lock") < commands.index("-m pytest")
+
+
+def test_only_make_setup_cuda_installs_the_libraries_of_gpus():
+    assert "requirements/cuda.lock" in commands_of("setup-cuda")
+    assert all("cuda.lock" not in commands_of(target) for target in ("demo", "test"))
 
 
 def test_a_second_call_sets_nothing_up(checkout):
