@@ -8,15 +8,12 @@ by round; printed are the median and, in brackets, the smallest and the largest.
 
 import dataclasses
 import json
-import os
 import sys
 
 from benchmarks import measure
+from benchmarks.tokenizer_speed import start_worker
 from vim_tf import flags
 from vim_tf.config.fields import check, check_positive, setting
-from vim_tf.errors import InputError
-
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,31 +63,44 @@ def run(config):
         InputError: the interpreter has no peer.
     """
     results = {}
-    with _start(config, [sys.executable, "-m", "benchmarks.tensorflow_language_model"], config.lengths) as ours:
+    with start(config, sys.executable, "tensorflow_language_model", config.lengths) as ours:
         print(f"TensorFlow {ours.facts['version']}, {config.threads} threads, batch {config.batch_size}")
         results |= _training(config, ours)
         for length in config.lengths:
             results |= _sampling(config, ours, length)
         if config.torch_python:
-            command = [config.torch_python, "-m", "benchmarks.torch_language_model"]
-            with _start(config, command, config.peer_lengths) as peers:
+            with start(config, config.torch_python, "torch_language_model", config.peer_lengths) as peers:
                 print("\n" + ", ".join(f"{name} {version}" for name, version in peers.facts["versions"].items()))
                 for operation in peers.facts["operations"]:
                     results |= _peer(config, ours, peers, operation)
     return results
 
 
-def _start(config, command, lengths):
+def start(config, python, module, lengths, device="cpu", precision="float32"):
+    """Starts the process of one framework.
+
+    Args:
+        config: LanguageModelSpeedConfig.
+        python: str, its interpreter.
+        module: str, tensorflow_language_model or torch_language_model.
+        lengths: tokens of an image, each measured.
+        device: cpu or gpu.
+        precision: float32, or mixed_bfloat16, which PyTorch's autocast does.
+
+    Returns:
+        `measure.Worker`.
+
+    Raises:
+        InputError: the process ended before it answered.
+    """
     shape_names = ("num_layers", "num_heads", "hidden_dim", "mlp_dim", "codebook_size")
     settings = dataclasses.asdict(config) | {
         "lengths": lengths,
         "shape": {name: getattr(config, name) for name in shape_names},
+        "device": device,
+        "precision": precision,
     }
-    environment = {"PYTHONPATH": _ROOT, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    try:
-        return measure.Worker([*command, f"--settings={json.dumps(settings)}"], environment)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{command[0]} can't run {command[2]}: {error}") from error
+    return start_worker([python, "-m", f"benchmarks.{module}", f"--settings={json.dumps(settings)}"])
 
 
 def _take_turns(config, turns):

@@ -5,11 +5,12 @@ import json
 import math
 import time
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from benchmarks import measure
-from benchmarks.tensorflow_tokenizer import large_product
+from benchmarks.tensorflow_tokenizer import device_name, large_product
 from vim_tf import config as configs
 from vim_tf.models.language_model import build_language_model
 from vim_tf.sampling import generate
@@ -81,9 +82,10 @@ def main():
     settings = parser.parse_args().settings
     tf.config.threading.set_intra_op_parallelism_threads(settings["threads"])
     tf.config.threading.set_inter_op_parallelism_threads(settings["threads"])
-    tf.keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(settings["precision"])
     keep_freed_memory()
-    facts, operations = {"version": tf.__version__}, {}
+    facts, operations = {"version": tf.__version__, "device": device_name()}, {}
     for length in settings["lengths"]:
         model = build_model(settings["shape"], length)
         made = sample_operations(model, settings["batch_size"], facts)

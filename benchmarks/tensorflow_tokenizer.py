@@ -3,6 +3,7 @@
 import argparse
 import json
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -149,6 +150,12 @@ def large_product(size):
     return lambda: tf.matmul(one, other).numpy(), 2 * size**3
 
 
+def device_name():
+    """The first GPU's name, or CPU."""
+    gpus = tf.config.list_physical_devices("GPU")
+    return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else "CPU"
+
+
 def architecture_operations(settings):
     """Encoding by the paper's smallest ViT and its CNN with channels x1, on smaller images than the paper's."""
     size, batch_size = settings["architecture_image_size"], settings["architecture_batch_size"]
@@ -172,7 +179,8 @@ def main():
     tf.config.threading.set_inter_op_parallelism_threads(settings["threads"])
     if settings["keep_freed_memory"]:
         keep_freed_memory()
-    tf.keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(settings["precision"])
     trainer = make_trainer(settings)
     side = settings["shape"]["image_size"]
     images = np.random.default_rng(0).uniform(size=(max(settings["batch_sizes"]), side, side, 3)).astype("float32")
@@ -183,6 +191,7 @@ def main():
         operations |= architecture_operations(settings)
     facts = {
         "version": tf.__version__,
+        "device": device_name(),
         "losses": losses,
         "parameters": sum(int(np.prod(weight.shape)) for weight in trainer.tokenizer.trainable_variables),
         "product_flops": product_flops,

@@ -7,6 +7,7 @@ same weights, and their first losses must agree, or nothing is measured. A ratio
 the median and, in brackets, the smallest and the largest. Rounds that other programs disturb are measured again.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -104,28 +105,70 @@ def run(config):
     Raises:
         InputError: the interpreter has no PyTorch, or the two tokenizers don't compute the same.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        weights = os.path.join(folder, "weights.npz")
-        with _start(config, [sys.executable, "-m", "benchmarks.tensorflow_tokenizer"], weights, False) as ours:
-            print(
-                f"TensorFlow {ours.facts['version']}, {ours.facts['parameters']:,} parameters, {config.threads} threads"
-            )
-            workers = {"ours": ours}
-            results = {"losses/ours": ours.facts["losses"]}
-            for name, is_compiled in _twins(config).items():
-                command = [config.torch_python, "-m", "benchmarks.torch_tokenizer"]
-                workers[name] = _start(config, command, weights, is_compiled)
-                results[f"losses/{name}"] = workers[name].facts["losses"]
-                _check_losses(ours.facts["losses"], workers[name].facts["losses"])
-            for size in config.batch_sizes:
-                for kind in ("train", "encode"):
-                    results |= _compare(config, workers, f"{kind}_{size}", size)
-                results |= _efficiency(config, ours, size)
-            if config.architectures:
-                results |= _architectures(config, ours)
-            for worker in list(workers.values())[1:]:
-                worker.__exit__()
+    with contextlib.ExitStack() as stack:
+        workers = start_workers(config, stack)
+        ours = workers["ours"]
+        print(f"TensorFlow {ours.facts['version']}, {ours.facts['parameters']:,} parameters, {config.threads} threads")
+        results = {f"losses/{name}": worker.facts["losses"] for name, worker in workers.items()}
+        for size in config.batch_sizes:
+            for kind in ("train", "encode"):
+                results |= _compare(config, workers, f"{kind}_{size}", size)
+            results |= _efficiency(config, ours, size)
+        if config.architectures:
+            results |= _architectures(config, ours)
     return results
+
+
+def start_workers(config, stack, device="cpu", precision="float32", tolerance=1e-3):
+    """Starts the process of each framework, all from the same weights.
+
+    Args:
+        config: TokenizerSpeedConfig.
+        stack: contextlib.ExitStack that ends them.
+        device: cpu or gpu.
+        precision: float32, or mixed_bfloat16, which PyTorch's autocast does.
+        tolerance: float, relative difference that the first losses may have.
+
+    Returns:
+        dict from ours, torch, torch.compile to `measure.Worker`.
+
+    Raises:
+        InputError: the interpreter has no PyTorch, or the two tokenizers don't compute the same.
+    """
+    weights = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), "weights.npz")
+    shape_names = ("num_layers", "num_heads", "hidden_dim", "mlp_dim", "patch_size", "image_size")
+    settings = {
+        **dataclasses.asdict(config),
+        "shape": {name: getattr(config, name) for name in (*shape_names, "codebook_size", "codebook_dim")},
+        "learning_rate": 1e-4,
+        "device": device,
+        "precision": precision,
+    }
+
+    def start(python, module, is_compiled):
+        said = json.dumps(settings | {"compile": is_compiled})
+        command = [python, "-m", f"benchmarks.{module}", f"--settings={said}", f"--weights={weights}"]
+        return stack.enter_context(start_worker(command))
+
+    workers = {"ours": start(sys.executable, "tensorflow_tokenizer", False)}
+    for name, is_compiled in _twins(config).items():
+        workers[name] = start(config.torch_python, "torch_tokenizer", is_compiled)
+        _check_losses(workers["ours"].facts["losses"], workers[name].facts["losses"], tolerance)
+    return workers
+
+
+def start_worker(command):
+    """The `measure.Worker` of a command: list of str, an interpreter and `-m` and a module first.
+
+    Raises:
+        InputError: it ended before it answered.
+    """
+    # Two frameworks share one accelerator: neither may take all its memory at once.
+    environment = {"PYTHONPATH": _ROOT, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    try:
+        return measure.Worker(command, environment)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{command[0]} can't run {command[2]}: {error}") from error
 
 
 def _twins(config):
@@ -135,24 +178,9 @@ def _twins(config):
     return {"torch": False} | ({"torch.compile": True} if config.torch_compile else {})
 
 
-def _start(config, command, weights, is_compiled):
-    shape_names = ("num_layers", "num_heads", "hidden_dim", "mlp_dim", "patch_size", "image_size")
-    settings = {
-        **dataclasses.asdict(config),
-        "shape": {name: getattr(config, name) for name in (*shape_names, "codebook_size", "codebook_dim")},
-        "learning_rate": 1e-4,
-        "compile": is_compiled,
-    }
-    environment = {"PYTHONPATH": _ROOT, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    try:
-        return measure.Worker([*command, f"--settings={json.dumps(settings)}", f"--weights={weights}"], environment)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{command[0]} can't run {command[2]}: {error}") from error
-
-
-def _check_losses(ours, others):
+def _check_losses(ours, others, tolerance):
     for step, (one, other) in enumerate(zip(ours, others, strict=True)):
-        if abs(one - other) > 1e-3 * abs(other):
+        if abs(one - other) > tolerance * abs(other):
             raise InputError(f"the two tokenizers differ: loss {one} beside PyTorch's {other} in step {step}")
 
 

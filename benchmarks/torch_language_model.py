@@ -12,9 +12,10 @@ import json
 import torch
 
 from benchmarks import measure
+from benchmarks.torch_tokenizer import device_name, take_device
 
 
-def gpt2_operations(shape, length, batch_size):
+def gpt2_operations(shape, length, batch_size, device, precision):
     """Name to function for GPT-2: a training step, and sampling with a growing and with a fixed cache."""
     import transformers
 
@@ -32,12 +33,12 @@ def gpt2_operations(shape, length, batch_size):
         embd_pdrop=0.0,
         attn_pdrop=0.0,
     )
-    model = transformers.GPT2LMHeadModel(config)
-    start = torch.zeros([batch_size, 1], dtype=torch.long)
-    tokens = torch.randint(0, shape["codebook_size"], [batch_size, length])
+    model = transformers.GPT2LMHeadModel(config).to(device)
+    start = torch.zeros([batch_size, 1], dtype=torch.long, device=device)
+    tokens = torch.randint(0, shape["codebook_size"], [batch_size, length], device=device)
 
     def sample(cache):
-        with torch.inference_mode():
+        with torch.inference_mode(), precision():
             # One token fewer than the grid has: the model has no place for a start token besides.
             return model.generate(
                 start,
@@ -48,16 +49,16 @@ def gpt2_operations(shape, length, batch_size):
                 max_new_tokens=length - 1,
                 cache_implementation=cache,
                 disable_compile=True,
-            ).shape
+            ).cpu()
 
     return {
-        "train_gpt2": _step(model, lambda: model(tokens, labels=tokens).loss),
+        "train_gpt2": _step(model, lambda: model(tokens, labels=tokens).loss, precision),
         "sample_gpt2_dynamic": lambda: sample("dynamic"),
         "sample_gpt2_static": lambda: sample("static"),
     }
 
 
-def x_transformers_operations(shape, length, batch_size):
+def x_transformers_operations(shape, length, batch_size, device, precision):
     """Name to function for x-transformers: a training step, and sampling."""
     from x_transformers import AutoregressiveWrapper, Decoder, TransformerWrapper
 
@@ -74,23 +75,24 @@ def x_transformers_operations(shape, length, batch_size):
                 attn_flash=True,
             ),
         )
-    )
-    start = torch.zeros([batch_size, 1], dtype=torch.long)
-    tokens = torch.randint(0, shape["codebook_size"], [batch_size, length])
+    ).to(device)
+    start = torch.zeros([batch_size, 1], dtype=torch.long, device=device)
+    tokens = torch.randint(0, shape["codebook_size"], [batch_size, length], device=device)
 
     def sample():
-        with torch.inference_mode():
-            return model.generate(start, length - 1, cache_kv=True, filter_logits_fn=lambda logits: logits).shape
+        with torch.inference_mode(), precision():
+            return model.generate(start, length - 1, cache_kv=True, filter_logits_fn=lambda logits: logits).cpu()
 
-    return {"train_x_transformers": _step(model, lambda: model(tokens)), "sample_x_transformers": sample}
+    return {"train_x_transformers": _step(model, lambda: model(tokens), precision), "sample_x_transformers": sample}
 
 
-def _step(model, loss):
+def _step(model, loss, precision):
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, betas=(0.9, 0.96), fused=True)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        value = loss()
+        with precision():
+            value = loss()
         value.backward()
         optimizer.step()
         return value.item()
@@ -106,16 +108,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", type=json.loads, required=True, help="what benchmarks.language_model_speed says")
     settings = parser.parse_args().settings
-    torch.set_num_threads(settings["threads"])
+    device, precision = take_device(settings)
     torch.manual_seed(0)
     operations, versions = {}, {"torch": torch.__version__}
     for package, make_operations in PEERS.items():
         if importlib.util.find_spec(package):
             versions[package] = importlib.metadata.version(package.replace("_", "-"))
             for length in settings["lengths"]:
-                made = make_operations(settings["shape"], length, settings["batch_size"])
+                made = make_operations(settings["shape"], length, settings["batch_size"], device, precision)
                 operations |= {f"{name}_{length}": operation for name, operation in made.items()}
-    measure.serve(operations, {"versions": versions, "operations": sorted(operations)})
+    facts = {"versions": versions, "device": device_name(device), "operations": sorted(operations)}
+    measure.serve(operations, facts)
 
 
 if __name__ == "__main__":

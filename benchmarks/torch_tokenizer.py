@@ -1,10 +1,12 @@
 """The tokenizer of `benchmarks.tokenizer_speed` in PyTorch: same shape, losses, optimizer and initial weights.
 
 It is run with the interpreter of an environment that has PyTorch and NumPy, and imports nothing of vim_tf. PyTorch is
-given what makes it fastest on CPUs: fused attention, fused AdamW, inference mode for encoding.
+given what makes it fastest: fused attention, fused AdamW, inference mode for encoding, TF32 products on a GPU, where
+TensorFlow takes them by itself.
 """
 
 import argparse
+import functools
 import json
 
 import numpy as np
@@ -123,30 +125,54 @@ def load(tokenizer, arrays):
         raise ValueError(f"weights that nothing set: {sorted(left_over)}")
 
 
-def make_operations(tokenizer, images, optimizer, settings):
-    """Name to function, and the losses of the first steps."""
+def take_device(settings):
+    """The device that the settings name, and the context in which to compute on it.
+
+    Raises:
+        SystemExit: this PyTorch sees no GPU.
+    """
+    torch.set_num_threads(settings["threads"])
+    torch.set_float32_matmul_precision("high" if settings["device"] == "gpu" else "highest")
+    if settings["device"] == "gpu" and not torch.cuda.is_available():
+        raise SystemExit("this PyTorch sees no GPU")
+    device = torch.device("cuda" if settings["device"] == "gpu" else "cpu")
+    half = settings["precision"] == "mixed_bfloat16"
+    return device, lambda: torch.autocast(device.type, torch.bfloat16, enabled=half)
+
+
+def device_name(device):
+    """The GPU's name, or CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
+def make_operations(tokenizer, images, optimizer, settings, device, precision):
+    """Name to function, and the losses of the first steps; device and precision as from `take_device`."""
     forward, encode = tokenizer, tokenizer.encode
     if settings["compile"]:
         forward, encode = torch.compile(forward), torch.compile(encode)
 
     def train(images):
         optimizer.zero_grad(set_to_none=True)
-        loss = forward(images)
+        with precision():
+            # A training step's images come from the processor, this project's too.
+            loss = forward(images.to(device, non_blocking=True))
         loss.backward()
         optimizer.step()
         return loss.item()
 
     def tokens(images):
-        with torch.inference_mode():
-            return encode(images).numpy()
+        with torch.inference_mode(), precision():
+            return encode(images).cpu().numpy()
 
     batches = {size: torch.from_numpy(images[:size]) for size in settings["batch_sizes"]}
+    if device.type == "cuda":
+        batches = {size: batch.pin_memory() for size, batch in batches.items()}
     first = next(iter(batches.values()))
     losses = [train(first) for _ in range(settings["compared_steps"])]
     operations = {}
     for size, batch in batches.items():
         operations[f"train_{size}"] = lambda batch=batch: train(batch)
-        operations[f"encode_{size}"] = lambda batch=batch: tokens(batch)
+        operations[f"encode_{size}"] = functools.partial(tokens, batch.to(device))
     return operations, losses
 
 
@@ -157,16 +183,17 @@ def main():
     parser.add_argument("--weights", required=True, help="file of initial weights and images (.npz)")
     arguments = parser.parse_args()
     settings = arguments.settings
-    torch.set_num_threads(settings["threads"])
+    device, precision = take_device(settings)
     arrays = dict(np.load(arguments.weights))
     images = arrays.pop("images")
     tokenizer = Tokenizer(settings["shape"])
     load(tokenizer, arrays)
+    tokenizer.to(device)
     optimizer = torch.optim.AdamW(
         tokenizer.parameters(), settings["learning_rate"], betas=(0.9, 0.99), weight_decay=1e-4, fused=True
     )
-    operations, losses = make_operations(tokenizer, images, optimizer, settings)
-    measure.serve(operations, {"version": torch.__version__, "losses": losses})
+    operations, losses = make_operations(tokenizer, images, optimizer, settings, device, precision)
+    measure.serve(operations, {"version": torch.__version__, "device": device_name(device), "losses": losses})
 
 
 if __name__ == "__main__":

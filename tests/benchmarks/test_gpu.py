@@ -1,0 +1,64 @@
+"""The benchmark on GPUs: its settings, the refusal where there is no GPU, and a run on a tiny shape on the CPU."""
+
+import pytest
+
+from benchmarks import gpu
+from vim_tf import flags
+from vim_tf.config import TransformerConfig
+from vim_tf.errors import InputError
+
+TINY = TransformerConfig(num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=16)
+
+
+def tiny(**settings):
+    sizes = {"image_size": 16, "codebook_size": 8, "codebook_dim": 4, "num_tokens": 16}
+    batches = {"tokenizer_batch_size": 2, "language_model_batch_size": 2, "rounds": 2, "calls": 1}
+    return gpu.GpuConfig(tokenizer=TINY, language_model=TINY, **sizes, **batches, **settings)
+
+
+def test_the_defaults_are_the_papers_small_tokenizer_and_24_layers_of_language_model():
+    tokenizer, language_model = gpu.tokenizer_settings(gpu.GpuConfig()), gpu.language_model_settings(gpu.GpuConfig())
+    assert (tokenizer.num_layers, tokenizer.hidden_dim, tokenizer.codebook_size) == (8, 512, 8192)
+    assert (language_model.num_layers, language_model.hidden_dim, language_model.lengths) == (24, 1024, (1024,))
+
+
+def test_flags_reach_the_settings_of_either_stage():
+    config = flags.parse(gpu.GpuConfig, ["--tokenizer.num_layers=3", "--language_model.mlp_dim=7", "--num_tokens=9"])
+    assert gpu.tokenizer_settings(config).num_layers == 3
+    assert gpu.language_model_settings(config).mlp_dim == 7
+    assert gpu.language_model_settings(config).train_length == 9
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"precision": "float16"}, "precision must be one of float32, mixed_bfloat16"),
+        ({"image_size": 100}, "multiple of patch_size"),
+        ({"num_tokens": 10}, "num_tokens 10 is no square"),
+        ({"torch_compile": True}, "torch_compile needs torch_python"),
+        ({"rounds": 0}, "rounds must be above 0"),
+    ],
+)
+def test_unusable_settings_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        gpu.GpuConfig(**settings)
+
+
+def test_without_a_gpu_one_line_says_so_and_what_to_do(monkeypatch):
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    with pytest.raises(InputError, match="TensorFlow sees no GPU.*make setup-cuda") as caught:
+        gpu.run(tiny())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_a_run_measures_training_encoding_and_sampling(capsys, precision):
+    results = gpu.compare(tiny(precision=precision), "cpu")
+    assert set(results) == {"train_2/ours", "encode_2/ours", "train_16/ours", "sample_16/ours"}
+    assert all(len(rounds) == 2 and min(each.wall for each in rounds) > 0 for rounds in results.values())
+    lines = capsys.readouterr().out
+    assert f"tokenizer on CPU, {precision}" in lines and f"language model on CPU, {precision}" in lines
+    assert "images/s" in lines and "tokens/s" in lines
