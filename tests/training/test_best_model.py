@@ -41,6 +41,14 @@ def test_only_a_better_one_replaces_it(folder, higher_is_better, kept):
     assert [path.name for path in folder.parent.iterdir()] == ["best"]
 
 
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_of_equals_the_earlier_one_stays(folder, higher_is_better):
+    for step in (1, 2):
+        offer(best_model(folder, higher_is_better, f"of step {step}"), step, 20.0)
+    assert best_model(folder, higher_is_better).best()["step"] == 1
+    assert (folder / "model").read_text() == "of step 1"
+
+
 def test_nan_never_counts_as_best(folder):
     offer(best_model(folder), 1, float("nan"))
     assert best_model(folder).best() is None

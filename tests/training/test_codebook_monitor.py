@@ -8,6 +8,7 @@ import tensorflow as tf
 from vim_tf.models.quantizers import VectorQuantizer
 from vim_tf.training.codebook_monitor import CodebookMonitor
 from vim_tf.training.step_model import StepModel
+from vim_tf.training.strategies import build_strategy
 
 SIZE = 4
 
@@ -78,6 +79,19 @@ def test_candidates_of_microbatches_add_up_to_those_of_the_batch(tokenizer):
     halves = monitor_of(tokenizer, restart_unused_steps=2, num_microbatches=2)
     parts = halves.candidates(latents[:2], 0)[0] + halves.candidates(latents[2:], 1)[0]
     np.testing.assert_array_equal(tf.reshape(parts, [-1, 2]), tf.reshape(whole, [-1, 2]))
+
+
+def test_candidates_of_each_replica_and_microbatch_have_a_place_of_their_own():
+    strategy = build_strategy("mirrored")
+    with strategy.scope():
+        monitor = monitor_of(Tokenizer(), restart_unused_steps=2, num_microbatches=2)
+
+    def both_microbatches():
+        replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.float32)
+        return tf.add_n([monitor.candidates(tf.fill([1, 1, 2], 1 + 2 * replica + part), part)[0] for part in range(2)])
+
+    sums = tf.add_n(strategy.experimental_local_results(strategy.run(both_microbatches)))
+    np.testing.assert_array_equal(sums[..., 0], [[1], [2], [3], [4]])
 
 
 def test_without_restarts_no_candidates_are_kept(tokenizer):

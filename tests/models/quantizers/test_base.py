@@ -137,6 +137,11 @@ def test_kinds_whose_codes_are_no_latents_refuse_a_restart(kind):
         quantizer.restart_candidates(latents_for(kind))
 
 
+def test_kinds_whose_codes_are_latents_say_so():
+    kinds = {kind for kind, settings in SETTINGS.items() if make_quantizer(kind, **settings).restartable}
+    assert kinds == {"vq", "ema", "residual"}
+
+
 @pytest.mark.parametrize("kind", ["vq", "gumbel", "residual", "fsq", "lfq"])
 def test_only_moving_averages_have_statistics(kind):
     quantizer = make_quantizer(kind, **SETTINGS[kind])

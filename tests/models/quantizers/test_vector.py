@@ -160,6 +160,12 @@ class TestMovingAverages:
         # Sum 0.75 * 1.5 + 0.25 * 7, count 0.75 * 0.5 + 0.25 * 1; the others stay where they are.
         np.testing.assert_allclose(quantizer.codebook, [[2.875 / 0.625, 0], [0, 3], [-3, 0]], rtol=1e-4)
 
+    def test_counts_are_smoothed_as_if_each_code_had_a_hundred_thousandth_of_a_latent_more(self):
+        quantizer = quantizer_with(CODEBOOK, ema_decay=0.999)
+        make_step(quantizer, tf.constant([[[2.0, 0.0]]]))
+        # Its count 0.001 becomes (0.001 + 1e-5) of 0.001 + 3 * 1e-5, scaled to 0.001 in all.
+        np.testing.assert_allclose(quantizer.codebook[0], [2 * 0.00103 / 0.00101, 0], rtol=1e-5)
+
     def test_a_code_is_never_moved_by_steps_that_do_not_choose_it(self):
         # After 20 steps its count and sum are too small for float32.
         quantizer = quantizer_with(CODEBOOK, ema_decay=0.001)
