@@ -4,6 +4,7 @@ import sys
 
 from vim_tf import config as configs
 from vim_tf import flags
+from vim_tf.errors import InputError
 
 
 def run(config):
@@ -63,6 +64,7 @@ def _train(config, strategy, folder):
     )
     start, is_chief = checkpoints.restore(f"{config.workdir}/checkpoints"), strategies.is_chief(strategy)
     strategies.check_same_step(strategy, start)
+    _check_execution(config, start)
     if start and is_chief:
         print(f"{config.workdir}: going on from step {start} of {settings.total_steps}", file=sys.stderr, flush=True)
     elif not start:
@@ -81,26 +83,39 @@ def _train(config, strategy, folder):
         callbacks.Progress(start, total, every, config.task, stage.shown, settings.batch_size, stage.unit),
         *(LowMetricAlarm(start, every, recorder.earlier(alarm["name"]), **alarm) for alarm in stage.alarms),
     ]
+    any_worker, of_chief = strategies.any_worker(strategy), strategies.of_chief(strategy)
     if start < total:
-        step_model.fit(
-            strategies.distribute(strategy, lambda rows=None: stage.batches(start, rows), settings.batch_size),
-            steps_per_epoch=total - start,
-            shuffle=False,
-            verbose=0,
-            callbacks=[
-                recorder,
-                *(shown if is_chief else []),
-                validator,
-                callbacks.Saver(start, checkpoints, settings.checkpoint_every_steps, recorder, last_step=total),
-                callbacks.SaveOnSignal(start, checkpoints, recorder, strategies.any_worker(strategy)),
-            ],
-        )
+        step_model.compile(optimizer=step_model.optimizer, steps_per_execution=settings.steps_per_execution)
+        with callbacks.SaveOnSignal(start, checkpoints, recorder, any_worker, of_chief, last_step=total) as on_signal:
+            step_model.fit(
+                strategies.distribute(strategy, lambda rows=None: stage.batches(start, rows), settings.batch_size),
+                steps_per_epoch=total - start,
+                shuffle=False,
+                verbose=0,
+                callbacks=[
+                    recorder,
+                    *(shown if is_chief else []),
+                    validator,
+                    callbacks.Saver(start, checkpoints, settings.checkpoint_every_steps, recorder, last_step=total),
+                    on_signal,
+                ],
+            )
     # 6. Final validation; the last step is saved. A run that was stopped right behind it has none yet.
     is_validated = any(step == total for step, _ in recorder.earlier(stage.validated[0]))
     is_left_over = is_chief and start == total and not is_validated
-    if start < total or strategies.any_worker(strategy)(is_left_over):
+    if start < total or any_worker(is_left_over):
         validator.validate(total)
     return recorder.latest or stage.validate().metrics
+
+
+def _check_execution(config, start):
+    """Refuses a resume from a step that lies between the ends of two executions."""
+    each = config.training.steps_per_execution
+    if start % each:
+        raise InputError(
+            f"{config.workdir} goes on from step {start}, which is no multiple of training.steps_per_execution {each}; "
+            "use a divisor of it, such as --training.steps_per_execution=1"
+        )
 
 
 def main():
