@@ -47,7 +47,7 @@ def _train(config, strategy, folder):
     """`run` from the data on; what it writes goes to `folder`, and it goes on from `config.workdir`."""
     from vim_tf import stages, workdir
     from vim_tf.training import callbacks, strategies
-    from vim_tf.training.alarms import GeneralizationGap, LowMetricAlarm
+    from vim_tf.training.alarms import GeneralizationGap
     from vim_tf.training.checkpoints import Checkpoints
     from vim_tf.training.factored_adam import state_bytes_per_parameter
     from vim_tf.training.recorder import Recorder
@@ -79,14 +79,12 @@ def _train(config, strategy, folder):
     # Every worker measures the gap, and the chief alone speaks of it.
     gap = GeneralizationGap(recorder.last, **stage.gap | ({} if is_chief else {"limit": 0})) if stage.gap else None
     validator = callbacks.Validator(start, settings.validate_every_steps, stage.validate, recorder, best, gap)
-    shown = [
-        callbacks.Progress(start, total, every, config.task, stage.shown, settings.batch_size, stage.unit),
-        *(LowMetricAlarm(start, every, recorder.earlier(alarm["name"]), **alarm) for alarm in stage.alarms),
-    ]
     any_worker, of_chief = strategies.any_worker(strategy), strategies.of_chief(strategy)
     if start < total:
+        saver = callbacks.Saver(start, checkpoints, settings.checkpoint_every_steps, recorder, last_step=total)
+        on_signal = callbacks.SaveOnSignal(start, checkpoints, recorder, any_worker, of_chief, last_step=total)
         step_model.compile(optimizer=step_model.optimizer, steps_per_execution=settings.steps_per_execution)
-        with callbacks.SaveOnSignal(start, checkpoints, recorder, any_worker, of_chief, last_step=total) as on_signal:
+        with on_signal:
             step_model.fit(
                 strategies.distribute(strategy, lambda rows=None: stage.batches(start, rows), settings.batch_size),
                 steps_per_epoch=total - start,
@@ -94,9 +92,9 @@ def _train(config, strategy, folder):
                 verbose=0,
                 callbacks=[
                     recorder,
-                    *(shown if is_chief else []),
+                    *(_shown(stage, recorder, start) if is_chief else []),
                     validator,
-                    callbacks.Saver(start, checkpoints, settings.checkpoint_every_steps, recorder, last_step=total),
+                    saver,
                     on_signal,
                 ],
             )
@@ -106,6 +104,19 @@ def _train(config, strategy, folder):
     if start < total or any_worker(is_left_over):
         validator.validate(total)
     return recorder.latest or stage.validate().metrics
+
+
+def _shown(stage, recorder, start):
+    """Callbacks that only speak to the user."""
+    from vim_tf.training.alarms import LowMetricAlarm
+    from vim_tf.training.callbacks import Progress
+
+    settings = stage.config.training
+    every, total = settings.log_every_steps, settings.total_steps
+    return [
+        Progress(start, total, every, stage.config.task, stage.shown, settings.batch_size, stage.unit),
+        *(LowMetricAlarm(start, every, recorder.earlier(alarm["name"]), **alarm) for alarm in stage.alarms),
+    ]
 
 
 def _check_execution(config, start):

@@ -3,7 +3,6 @@
 import collections
 import contextlib
 
-import tensorflow as tf
 from tensorflow.python.distribute import cross_device_ops
 
 from vim_tf.training import strategies

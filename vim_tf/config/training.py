@@ -118,8 +118,8 @@ class TrainingConfig:
     jit_compile: bool = setting(True, "compile the Transformers' forward and backward pass, and the update, with XLA")
     steps_per_execution: int = setting(
         1,
-        "steps in one call of the compiled training function, which spares fast accelerators the way to Python and back; "
-        "all steps at which something happens must be multiples of it",
+        "steps in one call of the compiled training function, which spares fast accelerators the way to Python and "
+        "back; total_steps and the steps between two logs, validations and checkpoints must be multiples of it",
         resumable=True,
     )
     keep_freed_memory: bool = setting(

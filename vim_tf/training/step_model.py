@@ -221,21 +221,29 @@ class StepModel(keras.Model):
             def replica_step(batch):
                 self.train_step(batch)
 
+            def step(iterator):
+                strategy.run(replica_step, args=(next(iterator),))
+
+            # Autograph would turn next(iterator) into an op that can't carry a distributed value.
+            step = tf.autograph.experimental.do_not_convert(step)
+            if not self.run_eagerly:
+                # Kept whole: TensorFlow would optimize, and so round, a step otherwise within the loop than without it.
+                step = tf.function(step, reduce_retracing=True, experimental_attributes={"_noinline": True})
+
+            @tf.autograph.experimental.do_not_convert
             def execution(iterator):
-                def step(index):
-                    strategy.run(replica_step, args=(next(iterator),))
+                def body(index):
+                    step(iterator)
                     return (index + 1,)
 
                 count = self.steps_per_execution
                 if count == 1:
-                    step(0)
+                    step(iterator)
                 else:
                     # One at a time: a step begins where the one before has assigned its weights.
-                    tf.while_loop(lambda index: index < count, step, (0,), parallel_iterations=1)
+                    tf.while_loop(lambda index: index < count, body, (0,), parallel_iterations=1)
                 return self.means()
 
-            # Autograph would turn next(iterator) into an op that can't carry a distributed value.
-            execution = tf.autograph.experimental.do_not_convert(execution)
             self.train_function = execution if self.run_eagerly else tf.function(execution, reduce_retracing=True)
         return self.train_function
 
