@@ -84,19 +84,14 @@ def _train(config, strategy, folder):
         saver = callbacks.Saver(start, checkpoints, settings.checkpoint_every_steps, recorder, last_step=total)
         on_signal = callbacks.SaveOnSignal(start, checkpoints, recorder, any_worker, of_chief, last_step=total)
         step_model.compile(optimizer=step_model.optimizer, steps_per_execution=settings.steps_per_execution)
+        shown = _shown(stage, recorder, start) if is_chief else []
         with on_signal:
             step_model.fit(
                 strategies.distribute(strategy, lambda rows=None: stage.batches(start, rows), settings.batch_size),
                 steps_per_epoch=total - start,
                 shuffle=False,
                 verbose=0,
-                callbacks=[
-                    recorder,
-                    *(_shown(stage, recorder, start) if is_chief else []),
-                    validator,
-                    saver,
-                    on_signal,
-                ],
+                callbacks=[recorder, *shown, validator, saver, on_signal],
             )
     # 6. Final validation; the last step is saved. A run that was stopped right behind it has none yet.
     is_validated = any(step == total for step, _ in recorder.earlier(stage.validated[0]))
