@@ -38,6 +38,7 @@ NOT_POSITIVE = {
         "total_steps",
         "batch_size",
         "gradient_accumulation_steps",
+        "steps_per_execution",
         "log_every_steps",
         "checkpoint_every_steps",
         "keep_checkpoints",
@@ -283,6 +284,15 @@ def test_a_convolutional_tokenizer_halves_down_to_its_patches():
 def test_a_decoder_of_pixels_has_no_logit_laplace_likelihood():
     with pytest.raises(InputError, match=r"losses\.logit_laplace_weight must be 0 where model\.pixels=rgb"):
         make(configs.TokenizerTrainConfig, model=configs.TokenizerModelConfig(pixels="rgb"))
+
+
+@pytest.mark.parametrize("name", ["total_steps", "log_every_steps", "validate_every_steps", "checkpoint_every_steps"])
+def test_what_happens_at_a_step_happens_at_the_end_of_an_execution(name):
+    steps = {"total_steps": 8, "log_every_steps": 4, "validate_every_steps": 0, "checkpoint_every_steps": 4}
+    configs.TrainingConfig(**steps, steps_per_execution=4)
+    message = f"training.{name} 6 is no multiple of training.steps_per_execution 4: nothing can happen between"
+    with pytest.raises(InputError, match=message):
+        configs.TrainingConfig(**steps | {name: 6}, steps_per_execution=4)
 
 
 def test_the_best_checkpoint_needs_validations():

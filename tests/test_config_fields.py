@@ -22,6 +22,7 @@ def test_what_a_resume_may_change_is_run_length_places_records_and_devices():
         resumable = {name for name, field in configs.leaves(config_class) if field.metadata["resumable"]}
         training = {
             "total_steps",
+            "steps_per_execution",
             "log_every_steps",
             "validate_every_steps",
             "checkpoint_every_steps",

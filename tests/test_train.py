@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -77,6 +78,57 @@ def test_tokenizer_resumed_after_2_steps_equals_4_steps_bit_for_bit(tmp_path):
 
 
 @pytest.mark.slow
+def test_two_steps_per_execution_are_two_executions_bit_for_bit(tmp_path):
+    """R1 at every second step, restarts, an average, and a resume in between."""
+    one_by_one = tokenizer_config(tmp_path / "single", total_steps=8, ema_decay=0.5, validate_every_steps=4)
+    train.run(one_by_one)
+    pairs = replace(one_by_one, workdir=str(tmp_path / "pairs"), training={"steps_per_execution": 2})
+    interrupted_after(4, pairs)
+    train.run(pairs)
+    assert_same_checkpoint(tmp_path / "single", tmp_path / "pairs")
+    single, paired = (read_records(tmp_path / name / "metrics.jsonl") for name in ("single", "pairs"))
+    assert without_rates(paired) == without_rates(single)
+    assert [line["step"] for line in paired] == [2, 4, 4, 6, 8, 8]
+
+
+def test_a_resume_between_the_ends_of_two_executions_is_refused_with_the_way_out(tmp_path, tokens):
+    config = language_model_config(tmp_path, tokens, total_steps=6, log_every_steps=3, checkpoint_every_steps=3)
+    interrupted_after(3, config)
+    pairs = replace(config, training={"steps_per_execution": 2, "log_every_steps": 2, "checkpoint_every_steps": 2})
+    with pytest.raises(InputError, match="from step 3, which is no multiple of training.steps_per_execution 2; use"):
+        train.run(pairs)
+    train.run(replace(pairs, training={"steps_per_execution": 3, "log_every_steps": 3, "checkpoint_every_steps": 3}))
+    assert tf.train.latest_checkpoint(tmp_path / "checkpoints").endswith("ckpt-6")
+
+
+def test_nan_within_an_execution_is_named_with_its_window_and_nothing_is_saved(tmp_path, tokens):
+    config = language_model_config(
+        tmp_path, tokens, steps_per_execution=2, log_every_steps=4, checkpoint_every_steps=2, total_steps=8
+    )
+    config = replace(config, optimizer={"learning_rate": 1e38, "final_learning_rate": 1e38, "epsilon": 1e-8})
+    with pytest.raises(FloatingPointError, match="became NaN or infinite between steps 0 and 2"):
+        train.run(config)
+    assert tf.train.latest_checkpoint(tmp_path / "checkpoints") is None
+
+
+def test_training_off_the_main_thread_is_the_same_training(tmp_path, tokens, capsys):
+    train.run(language_model_config(tmp_path / "main", tokens))
+    raised = []
+
+    def work():
+        try:
+            train.run(language_model_config(tmp_path / "thread", tokens))
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert not raised
+    assert_same_checkpoint(tmp_path / "main", tmp_path / "thread")
+    assert capsys.readouterr().err.count("doesn't run in its process's main thread") == 1
+
+
 def test_language_model_with_dropout_resumed_after_2_steps_equals_4_steps_bit_for_bit(tmp_path, tokens):
     train.run(language_model_config(tmp_path / "whole", tokens))
     resumed = language_model_config(tmp_path / "resumed", tokens)

@@ -78,10 +78,15 @@ def encode_shard(tokenizer, batches, path):
 
 
 def encoded_examples(tokenizer, batches):
-    """Yields (tokens int32 [views, num_tokens], label int, key bytes) of each image; arguments as in `encode_shard`."""
+    """Yields (tokens int32 [views, num_tokens], label int, key bytes) of each image; arguments as in `encode_shard`.
+
+    The replicas of the strategy in whose scope it is called share a batch.
+    """
     import tensorflow as tf
 
-    encode = compiled_encode(tokenizer)
+    from vim_tf.training import strategies
+
+    encode = strategies.replicated(tf.distribute.get_strategy(), compiled_encode(tokenizer))
     for batch in batches:
         labels, keys = batch["label"].numpy(), batch["key"].numpy()
         images = tf.reshape(batch["image"], [-1, *batch["image"].shape[-3:]])

@@ -5,7 +5,6 @@ Nothing here knows a hyperparameter or imports TensorFlow, so that `--help` and 
 
 import dataclasses
 import shutil
-import signal
 import sys
 import textwrap
 import traceback
@@ -89,7 +88,7 @@ def main(run, select_config_class, description, needs_tensorflow=True):
     except InputError as error:
         sys.exit(_refuse(error))
     terminal.quiet_libraries()
-    signal.signal(signal.SIGTERM, _terminate)
+    terminal.on_sigterm(_terminate)
     try:
         if needs_tensorflow:
             terminal.load_tensorflow()

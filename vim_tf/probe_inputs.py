@@ -9,6 +9,7 @@ from vim_tf.data import augmentation, pipeline, sources
 from vim_tf.errors import InputError
 from vim_tf.evaluation.linear_probe import LinearProbeEvaluator
 from vim_tf.models.linear_probe import ImageFeatures
+from vim_tf.training import strategies
 from vim_tf.training.precision import precision
 
 
@@ -58,7 +59,10 @@ def open_probe_inputs(config):
             train, settings.batch_size, settings.seed, start, augment=augment, rows=rows
         ),
         evaluator=LinearProbeEvaluator(
-            validation, settings.batch_size, features, _conditions(config, train, language_model)
+            validation,
+            strategies.rows_at_once(settings.batch_size, settings.gradient_accumulation_steps),
+            features,
+            _conditions(config, train, language_model),
         ),
     )
 

@@ -22,7 +22,7 @@ from vim_tf.models.tokenizer import build_tokenizer
 from vim_tf.probe_inputs import open_probe_inputs
 from vim_tf.sampling.generate import Sampler
 from vim_tf.token_inputs import open_inputs
-from vim_tf.training import compilation
+from vim_tf.training import compilation, strategies
 from vim_tf.training.alarms import Gap, LowMetric
 from vim_tf.training.best_model import BestModel
 from vim_tf.training.language_model_trainer import LanguageModelTrainer
@@ -143,7 +143,7 @@ def _tokenizer_stage(config, strategy):
             window_steps=config.alarms.codebook_window_steps,
             **shared,
         )
-    evaluator = ReconstructionEvaluator(validation, settings.batch_size)
+        evaluator = ReconstructionEvaluator(validation, _rows_at_once(settings))
     return Stage(
         config=config,
         step_model=step_model,
@@ -200,7 +200,8 @@ def _language_model_stage(config, strategy):
             tokenizer = workdir.load_tokenizer(config.tokenizer)
         # Building it drew numbers, on which the language model's first weights must not depend.
         keras.utils.set_random_seed(settings.seed)
-    inputs = open_inputs(config, tokenizer)
+    with strategy.scope():
+        inputs = open_inputs(config, tokenizer)
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, tokens=inputs.facts))
     with strategy.scope(), precision(settings.precision):
         language_model, shared = _trained(
@@ -211,7 +212,7 @@ def _language_model_stage(config, strategy):
         config=config,
         step_model=step_model,
         batches=inputs.batches,
-        validate=_language_model_validation(config, step_model.inference_model, tokenizer, inputs),
+        validate=_language_model_validation(config, strategy, step_model.inference_model, tokenizer, inputs),
         validated=("language_model/validation_bits_per_token",),
         begin=lambda: _initialize(config, step_model),
         shown=("language_model/bits_per_token",),
@@ -232,15 +233,18 @@ def _language_model_stage(config, strategy):
     )
 
 
-def _language_model_validation(config, language_model, tokenizer, inputs):
+def _language_model_validation(config, strategy, language_model, tokenizer, inputs):
     """`Stage.validate`: bits per token, and with a tokenizer a picture of samples."""
-    evaluator = TokenEvaluator(inputs.tokens, inputs.labels, config.training.batch_size)
+    with strategy.scope():
+        rows = _rows_at_once(config.training)
+        evaluator = TokenEvaluator(inputs.tokens, inputs.labels, rows)
     samples_per_label = config.validation.samples_per_label
     if tokenizer is None or not samples_per_label:
         return lambda: evaluator.run(language_model)
     shown = SampleEvaluator(inputs.class_names[: language_model.num_classes], samples_per_label)
-    # Built once: a sampler compiles its loop when it first draws.
-    sampler = Sampler(language_model, batch_size=len(shown.labels))
+    # Built once: a sampler compiles its loop when it first draws. It draws on one device.
+    rows_of_one = rows // strategies.num_local_replicas(strategy)
+    sampler = Sampler(language_model, batch_size=min(len(shown.labels), rows_of_one))
     return lambda: evaluator.run(language_model).merged(shown.run(tokenizer, sampler))
 
 
@@ -258,7 +262,9 @@ def _linear_probe_stage(config, strategy):
         step_model = LinearProbeTrainer(probe, inputs.features, **shared)
 
     def begin():
-        step_model.standardize(inputs.batches(0).take(config.probe.statistics_steps), config.probe.min_deviation)
+        parts = settings.gradient_accumulation_steps * strategy.num_replicas_in_sync
+        batches = strategies.split_batches(inputs.batches(0).take(config.probe.statistics_steps), parts)
+        step_model.standardize(batches, config.probe.min_deviation)
 
     features, summary = tuple(inputs.features.sizes), ("top1",) if inputs.features.block_names else ()
     return Stage(
@@ -273,6 +279,10 @@ def _linear_probe_stage(config, strategy):
         rates={"linear_probe/steps_per_second": 1, "linear_probe/images_per_second": settings.batch_size},
         readings=_learning_rates("linear_probe", step_model),
     )
+
+
+def _rows_at_once(settings):
+    return strategies.rows_at_once(settings.batch_size, settings.gradient_accumulation_steps)
 
 
 def _initialize(config, step_model):

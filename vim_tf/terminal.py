@@ -3,8 +3,10 @@
 import contextlib
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
 
 from absl import flags as absl_flags
 from absl import logging as absl_logging
@@ -48,6 +50,21 @@ def is_shown(record):
     """Whether a log record is shown: logging.LogRecord to bool."""
     is_warning = record.levelno >= logging.WARNING and not any(text in str(record.msg) for text in _NO_WARNINGS)
     return is_warning or record.pathname.startswith(_OWN_FOLDERS)
+
+
+def on_sigterm(handler):
+    """Lets a function handle SIGTERM, if this is the main thread: Python lets no other one say so.
+
+    Args:
+        handler: as `signal.signal` takes it.
+
+    Returns:
+        What handled it before, or None off the main thread, where all stays as it is.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    before = signal.signal(signal.SIGTERM, handler)
+    return signal.SIG_DFL if before is None else before
 
 
 def load_tensorflow():

@@ -11,6 +11,7 @@ from vim_tf import config as configs
 from vim_tf import workdir
 from vim_tf.data import augmentation, pipeline, sources, token_records
 from vim_tf.encode_dataset import encoded_examples, tokenizer_facts
+from vim_tf.training import strategies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,7 @@ class TokenInputs:
 
 
 def open_inputs(config, tokenizer):
-    """The inputs that a LanguageModelTrainConfig describes.
+    """The inputs that a LanguageModelTrainConfig describes; to be called in the strategy's scope.
 
     Args:
         config: LanguageModelTrainConfig.
@@ -78,7 +79,8 @@ def _on_the_fly(config, tokenizer):
     train, validation = (sources.build_source(config.data, split, *size) for split in configs.SPLITS)
     augment = augmentation.build_augment(config.augmentation, *size)
     # Once: the tokenizer doesn't change, and validation sees the images as they are.
-    examples = encoded_examples(tokenizer, pipeline.eval_batches(validation, settings.batch_size))
+    rows = strategies.rows_at_once(settings.batch_size, settings.gradient_accumulation_steps)
+    examples = encoded_examples(tokenizer, pipeline.eval_batches(validation, rows))
     tokens, labels, _ = zip(*examples, strict=True)
     return TokenInputs(
         facts=configs.TokenFacts(

@@ -4,6 +4,7 @@ import sys
 
 from vim_tf import config as configs
 from vim_tf import flags
+from vim_tf.errors import InputError
 
 
 def run(config):
@@ -46,7 +47,7 @@ def _train(config, strategy, folder):
     """`run` from the data on; what it writes goes to `folder`, and it goes on from `config.workdir`."""
     from vim_tf import stages, workdir
     from vim_tf.training import callbacks, strategies
-    from vim_tf.training.alarms import GapAlarm, LowMetricAlarm
+    from vim_tf.training.alarms import GapAlarm
     from vim_tf.training.checkpoints import Checkpoints
     from vim_tf.training.factored_adam import state_bytes_per_parameter
     from vim_tf.training.recorder import Recorder
@@ -63,6 +64,7 @@ def _train(config, strategy, folder):
     )
     start, is_chief = checkpoints.restore(f"{config.workdir}/checkpoints"), strategies.is_chief(strategy)
     strategies.check_same_step(strategy, start)
+    _check_execution(config, start)
     if start and is_chief:
         print(f"{config.workdir}: going on from step {start} of {settings.total_steps}", file=sys.stderr, flush=True)
     elif not start:
@@ -77,30 +79,49 @@ def _train(config, strategy, folder):
     # Every worker measures the gap, and only the chief speaks of it.
     gap = GapAlarm(stage.gap, recorder.last, prints=is_chief) if stage.gap else None
     validator = callbacks.Validator(start, settings.validate_every_steps, stage.validate, recorder, best, gap)
-    shown = [
-        callbacks.Progress(start, total, every, config.task, stage.shown, settings.batch_size, stage.unit),
-        *(LowMetricAlarm(metric, start, every, recorder.earlier(metric.name)) for metric in stage.low_metrics),
-    ]
+    any_worker, of_chief = strategies.any_worker(strategy), strategies.of_chief(strategy)
     if start < total:
-        step_model.fit(
-            strategies.distribute(strategy, lambda rows=None: stage.batches(start, rows), settings.batch_size),
-            steps_per_epoch=total - start,
-            shuffle=False,
-            verbose=0,
-            callbacks=[
-                recorder,
-                *(shown if is_chief else []),
-                validator,
-                callbacks.Saver(start, checkpoints, settings.checkpoint_every_steps, recorder, last_step=total),
-                callbacks.SaveOnSignal(start, checkpoints, recorder, strategies.any_worker(strategy)),
-            ],
-        )
+        saver = callbacks.Saver(start, checkpoints, settings.checkpoint_every_steps, recorder, last_step=total)
+        on_signal = callbacks.SaveOnSignal(start, checkpoints, recorder, any_worker, of_chief, last_step=total)
+        step_model.compile(optimizer=step_model.optimizer, steps_per_execution=settings.steps_per_execution)
+        shown = _shown(stage, recorder, start) if is_chief else []
+        with on_signal:
+            step_model.fit(
+                strategies.distribute(strategy, lambda rows=None: stage.batches(start, rows), settings.batch_size),
+                steps_per_epoch=total - start,
+                shuffle=False,
+                verbose=0,
+                callbacks=[recorder, *shown, validator, saver, on_signal],
+            )
     # 6. Final validation; the last step is saved. A run that was stopped right behind it has none yet.
     is_validated = any(step == total for step, _ in recorder.earlier(stage.validated[0]))
     is_left_over = is_chief and start == total and not is_validated
-    if start < total or strategies.any_worker(strategy)(is_left_over):
+    if start < total or any_worker(is_left_over):
         validator.validate(total)
     return recorder.latest or stage.validate().metrics
+
+
+def _shown(stage, recorder, start):
+    """Callbacks that only speak to the user."""
+    from vim_tf.training.alarms import LowMetricAlarm
+    from vim_tf.training.callbacks import Progress
+
+    settings = stage.config.training
+    every, total = settings.log_every_steps, settings.total_steps
+    return [
+        Progress(start, total, every, stage.config.task, stage.shown, settings.batch_size, stage.unit),
+        *(LowMetricAlarm(metric, start, every, recorder.earlier(metric.name)) for metric in stage.low_metrics),
+    ]
+
+
+def _check_execution(config, start):
+    """Refuses a resume from a step that lies between the ends of two executions."""
+    each = config.training.steps_per_execution
+    if start % each:
+        raise InputError(
+            f"{config.workdir} goes on from step {start}, which is no multiple of training.steps_per_execution {each}; "
+            "use a divisor of it, such as --training.steps_per_execution=1"
+        )
 
 
 def main():

@@ -11,6 +11,7 @@ from vim_tf.evaluation.results import METRICS
 class LevelSampler:
     """Images of one brightness level: the label, moved by a step."""
 
+    batch_size = 4
     description = {"name": "levels"}
 
     def __init__(self, step=0):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -122,14 +123,11 @@ def test_the_gap_is_recorded_with_the_validation():
 
 def told_to_stop(callback, logs=None):
     """Sends SIGTERM between two steps; the exit that follows the second one."""
-    callback.on_train_begin()
-    try:
+    with callback:
         callback.on_train_batch_end(0, {})
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises((SystemExit, FloatingPointError)) as leaving:
             callback.on_train_batch_end(1, logs or {})
-    finally:
-        callback.on_train_end()
     return leaving.value
 
 
@@ -148,6 +146,71 @@ def test_sigterm_after_a_nan_saves_nothing():
     assert checkpoints.saved == 0
 
 
+def test_sigterm_is_handled_as_before_once_a_training_has_failed():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(FloatingPointError), SaveOnSignal(0, FakeCheckpoints(), FakeRecorder()):
+        assert signal.getsignal(signal.SIGTERM) != before
+        raise FloatingPointError
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_off_the_main_thread_sigterm_stays_as_it_is_and_one_line_says_so(capsys):
+    before, stepped = signal.getsignal(signal.SIGTERM), []
+
+    def train():
+        with SaveOnSignal(0, FakeCheckpoints(), FakeRecorder()) as callback:
+            for batch in range(3):
+                callback.on_train_batch_end(batch, {})
+                stepped.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert stepped == [before] * 3
+    assert capsys.readouterr().err.splitlines() == [
+        "This training doesn't run in its process's main thread: SIGTERM ends it without a checkpoint."
+    ]
+
+
+def ask_at_each_step(monkeypatch, seconds_a_step, num_steps, of_chief=lambda number: number, **kwargs):
+    """Steps at which the workers agree, where nobody was told to stop."""
+    now, asked = [0.0], []
+    monkeypatch.setattr("vim_tf.training.callbacks.time.monotonic", lambda: now[0])
+    step = [0]
+
+    def agreed(stop):
+        asked.append(step[0])
+        return stop
+
+    with SaveOnSignal(0, FakeCheckpoints(), FakeRecorder(), agreed, of_chief, **kwargs) as callback:
+        for batch in range(num_steps):
+            now[0] += seconds_a_step
+            step[0] = batch + 1
+            callback.on_train_batch_end(batch, {})
+    return asked
+
+
+def test_workers_agree_about_every_five_seconds_and_find_their_pace_in_twofold_strides(monkeypatch):
+    assert ask_at_each_step(monkeypatch, 0.5, 40) == [1, 3, 7, 15, 25, 35]
+
+
+def test_workers_whose_steps_take_long_agree_at_each_of_them(monkeypatch):
+    assert ask_at_each_step(monkeypatch, 20.0, 4) == [1, 2, 3, 4]
+
+
+def test_workers_take_the_chiefs_number_of_steps_whatever_their_own_pace_is(monkeypatch):
+    assert ask_at_each_step(monkeypatch, 20.0, 10, of_chief=lambda number: 4.0) == [1, 5, 9]
+    assert ask_at_each_step(monkeypatch, 0.001, 10, of_chief=lambda number: 4.0) == [1, 5, 9]
+
+
+def test_workers_agree_at_the_last_step_in_any_case(monkeypatch):
+    assert ask_at_each_step(monkeypatch, 0.5, 12, last_step=12) == [1, 3, 7, 12]
+
+
+def test_a_process_that_trains_alone_looks_after_every_step(monkeypatch):
+    assert ask_at_each_step(monkeypatch, 0.5, 5, of_chief=None) == [1, 2, 3, 4, 5]
+
+
 def test_workers_stop_at_the_step_at_which_they_agree():
     asked = []
 
@@ -156,13 +219,9 @@ def test_workers_stop_at_the_step_at_which_they_agree():
         return len(asked) == 2  # another worker was told to stop
 
     checkpoints = FakeCheckpoints()
-    callback = SaveOnSignal(0, checkpoints, FakeRecorder(), agreed, every=3)
-    callback.on_train_begin()
-    try:
-        for batch in range(5):
+    with SaveOnSignal(0, checkpoints, FakeRecorder(), agreed, of_chief=lambda number: 3) as callback:
+        for batch in range(3):
             callback.on_train_batch_end(batch, {})
         with pytest.raises(SystemExit):
-            callback.on_train_batch_end(5, {})
-    finally:
-        callback.on_train_end()
+            callback.on_train_batch_end(3, {})
     assert (asked, checkpoints.saved) == ([False, False], 1)

@@ -38,6 +38,23 @@ def test_one_and_auto_without_gpu_are_a_single_replica():
     assert build_strategy("auto").num_replicas_in_sync == 1
 
 
+def test_one_device_needs_no_strategy_of_several(monkeypatch):
+    first, *_ = tf.config.list_logical_devices("CPU")
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: [first] if kind == "CPU" else [])
+    assert build_strategy("mirrored") is tf.distribute.get_strategy()
+
+
+@pytest.mark.parametrize("jobs", [{"worker": ["a:1"]}, {"chief": ["a:1"]}])
+def test_a_cluster_of_one_worker_is_a_process_that_trains_by_itself(monkeypatch, jobs):
+    monkeypatch.setenv("TF_CONFIG", cluster(*jobs, **jobs))
+    strategies._multi_worker.cache_clear()
+    try:
+        assert build_strategy("multi_worker") is tf.distribute.get_strategy()
+        assert strategies.is_chief_of_cluster("multi_worker")
+    finally:
+        strategies._multi_worker.cache_clear()
+
+
 def cluster(kind="worker", index=0, **jobs):
     return json.dumps({"cluster": jobs or {"worker": ["a:1", "b:1"]}, "task": {"type": kind, "index": index}})
 
@@ -113,6 +130,24 @@ def test_a_process_that_trains_alone_is_the_chief_and_agrees_with_itself(name, t
     strategies.check_same_step(strategy, 7)
     with strategies.output_folder(strategy, str(tmp_path)) as folder:
         assert folder == str(tmp_path)
+
+
+def test_rows_at_once_are_those_of_a_microbatch_on_every_replica_of_the_process():
+    assert strategies.rows_at_once(24, 1) == 24
+    assert strategies.rows_at_once(24, 4) == 6
+    with build_strategy("mirrored").scope():
+        assert strategies.rows_at_once(24, 1) == 24
+        assert strategies.rows_at_once(24, 4) == 6
+
+
+def test_replicas_share_the_rows_of_a_nest_and_get_the_models_whole():
+    @tf.function
+    def times(factor, batch):
+        return factor * batch["x"] + batch["y"][:, 0]
+
+    batch = {"x": tf.range(3), "y": tf.range(6)[:, None][::2]}
+    found = strategies.replicated(build_strategy("mirrored"), times)(10, batch)
+    assert found.numpy().tolist() == [0, 12, 24]
 
 
 @pytest.mark.parametrize("num_rows", [1, 2, 5])

@@ -124,6 +124,12 @@ class TrainingConfig:
         "compile the Transformers' forward and backward pass, and the update, with XLA, which rounds differently; auto "
         "goes by the device and training.precision at the first step, and a resume keeps to it",
     )
+    steps_per_execution: int = setting(
+        1,
+        "steps in one call of the compiled training function, which spares fast accelerators the way to Python and "
+        "back; total_steps and the steps between two logs, validations and checkpoints must be multiples of it",
+        resumable=True,
+    )
     keep_freed_memory: bool = setting(
         True, "keep the memory that a step frees for the next one, which is faster on CPUs", resumable=True
     )
@@ -146,11 +152,18 @@ class TrainingConfig:
             "total_steps",
             "batch_size",
             "gradient_accumulation_steps",
+            "steps_per_execution",
             "log_every_steps",
             "checkpoint_every_steps",
             "keep_checkpoints",
         )
         check_not_negative(self, "validate_every_steps")
+        for name in ("total_steps", "log_every_steps", "validate_every_steps", "checkpoint_every_steps"):
+            check(
+                getattr(self, name) % self.steps_per_execution == 0,
+                f"training.{name} {getattr(self, name)} is no multiple of training.steps_per_execution "
+                f"{self.steps_per_execution}: nothing can happen between the steps of an execution",
+            )
         check(0 <= self.ema_decay < 1, f"training.ema_decay must lie in [0, 1), not {self.ema_decay}")
         check(
             not self.keep_best_metric or self.validate_every_steps,

@@ -209,7 +209,10 @@ class SampleEvaluator:
         tokens = sampler.sample(self.labels, self.seeds)
         num_rows = len(self.labels) // self.samples_per_label
         shown = pictures.SampleRows(num_rows, self.samples_per_label, self.samples_per_label)
-        shown.update(self.seeds, decode_to_uint8(tokenizer, tf.convert_to_tensor(tokens)).numpy())
+        # No more at once than were drawn at once.
+        for start in range(0, len(tokens), sampler.batch_size):
+            chunk = slice(start, start + sampler.batch_size)
+            shown.update(self.seeds[chunk], decode_to_uint8(tokenizer, tf.convert_to_tensor(tokens[chunk])).numpy())
         return EvaluationResult(pictures={"generation/samples": shown.picture(self.row_names)})
 
 

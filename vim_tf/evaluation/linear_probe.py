@@ -9,6 +9,7 @@ from vim_tf.data import pipeline, preprocessing
 from vim_tf.errors import InputError
 from vim_tf.evaluation.conditions import image_set, library_versions
 from vim_tf.evaluation.results import EvaluationResult
+from vim_tf.training import strategies
 
 # Two-sided 95 % of a normal distribution.
 _Z = 1.959963984540054
@@ -43,18 +44,22 @@ class LinearProbeEvaluator:
 
     Args:
         source: ImageSource; images without a label are passed over.
-        batch_size: int, images in memory at once.
+        batch_size: int, images that the replicas work on at once.
         features: ImageFeatures.
         conditions: dict of JSON values, what else the accuracy depends on.
+        strategy: tf.distribute.Strategy in whose scope the models were made; None = the current one.
     """
 
-    def __init__(self, source, batch_size, features, conditions=None):
+    def __init__(self, source, batch_size, features, conditions=None, strategy=None):
         self.source = source
         self.batch_size = batch_size
         self.features = features
         self.conditions = dict(conditions or {})
         # A trace is kept for each probe, so that validating it again and again compiles nothing anew.
-        self._predict = tf.function(self._likeliest, reduce_retracing=True, autograph=False)
+        self._predict = strategies.replicated(
+            strategy or tf.distribute.get_strategy(),
+            tf.function(self._likeliest, reduce_retracing=True, autograph=False),
+        )
 
     def run(self, probe):
         """EvaluationResult of a LinearProbe.

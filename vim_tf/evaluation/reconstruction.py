@@ -22,7 +22,7 @@ class ReconstructionEvaluator:
 
     Args:
         source: ImageSource.
-        batch_size: int, images in memory at once.
+        batch_size: int, images that the replicas work on at once.
         references: ReferenceSets with the feature network, or None.
         perceptual: function of two float32 batches in [0, 1] to float32 [batch], their LPIPS; or None.
         laplace: dict of `min_log_scale`, `margin` and `epsilon` that the logit-Laplace likelihood is measured with;
@@ -39,8 +39,8 @@ class ReconstructionEvaluator:
         self.references = references
         self.perceptual = perceptual
         self.laplace = laplace
-        self.strategy = strategy or tf.distribute.get_strategy()
         self.max_pictures = max_pictures
+        self._reconstruct = strategies.replicated(strategy or tf.distribute.get_strategy(), _reconstruct)
 
     def run(self, tokenizer):
         """Measures a tokenizer.
@@ -58,11 +58,10 @@ class ReconstructionEvaluator:
         in_batches = UsageInBatches(tokenizer.codebook_size)
         shown = pictures.ReconstructionRows(self.max_pictures)
         measured = self.references.empty() if self.references else None
-        reconstruct = strategies.replicated(self.strategy, lambda images: _reconstruct(tokenizer, images))
         likelihood = _Likelihood(tokenizer, self.laplace) if self.laplace else None
         for batch in pipeline.eval_batches(self.source, self.batch_size):
             images = batch["image"]
-            tokens, reconstructions = reconstruct(images)
+            tokens, reconstructions = self._reconstruct(tokenizer, images)
             image_metrics.update(images, reconstructions)
             codebook.update(tokens)
             in_batches.update(tokens)

@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from vim_tf.errors import InputError
 from vim_tf.evaluation.results import EvaluationResult
-from vim_tf.losses.token import cross_entropy_loss
+from vim_tf.losses.token import cross_entropy_losses
+from vim_tf.training import strategies
 
 
 class TokenEvaluator:
@@ -17,13 +19,15 @@ class TokenEvaluator:
     Args:
         tokens: int32 [num_examples, views, num_tokens]; the first view is measured.
         labels: int32 [num_examples], -1 = none.
-        batch_size: int.
+        batch_size: int, examples that the replicas work on at once.
+        strategy: tf.distribute.Strategy in whose scope the model was made; None = the current one.
     """
 
-    def __init__(self, tokens, labels, batch_size):
+    def __init__(self, tokens, labels, batch_size, strategy=None):
         self.tokens = tokens[:, 0]
         self.labels = labels
         self.batch_size = batch_size
+        self._losses = strategies.replicated(strategy or tf.distribute.get_strategy(), _token_losses)
 
     def run(self, language_model):
         """EvaluationResult of a LanguageModel.
@@ -36,9 +40,8 @@ class TokenEvaluator:
         total = 0.0
         for start in range(0, len(self.tokens), self.batch_size):
             chunk = slice(start, start + self.batch_size)
-            tokens = tf.convert_to_tensor(self.tokens[chunk])
-            loss = _token_loss(language_model, tokens, tf.convert_to_tensor(self.labels[chunk]))
-            total += float(loss) * len(tokens)
+            batch = tf.convert_to_tensor(self.tokens[chunk]), tf.convert_to_tensor(self.labels[chunk])
+            total += float(np.sum(self._losses(language_model, batch), dtype=np.float64))
         bits = total / len(self.tokens) / math.log(2)
         name = "language_model/validation_bits_per_token"
         return EvaluationResult({name: bits}, {name: {"num_images": len(self.tokens)}})
@@ -46,5 +49,7 @@ class TokenEvaluator:
 
 # A trace is kept for each model, so that validating a model again and again compiles nothing anew.
 @tf.function(reduce_retracing=True)
-def _token_loss(language_model, tokens, labels):
-    return cross_entropy_loss(tokens, language_model(tokens, language_model.known_labels(labels)))
+def _token_losses(language_model, batch):
+    """Nats per token of each example: float32 [batch]."""
+    tokens, labels = batch
+    return cross_entropy_losses(tokens, language_model(tokens, language_model.known_labels(labels)))

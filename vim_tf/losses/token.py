@@ -14,8 +14,16 @@ def cross_entropy_loss(tokens, logits):
     Returns:
         float32 [], nats per token, at least 0.
     """
-    logits = ops.cast(logits, "float32")
-    return ops.mean(keras.losses.sparse_categorical_crossentropy(tokens, logits, from_logits=True))
+    return ops.mean(_of_each_token(tokens, logits))
+
+
+def cross_entropy_losses(tokens, logits):
+    """The same for each example: float32 [batch]."""
+    return ops.mean(_of_each_token(tokens, logits), axis=-1)
+
+
+def _of_each_token(tokens, logits):
+    return keras.losses.sparse_categorical_crossentropy(tokens, ops.cast(logits, "float32"), from_logits=True)
 
 
 def classification_loss(labels, logits):

@@ -1,13 +1,16 @@
 """What happens between training steps: progress, checkpoints, validation, leaving on SIGTERM."""
 
 import collections
-import signal
 import sys
 import time
 
 import keras
 
+from vim_tf import terminal
+
 _RATE_SECONDS = 60
+# How long a SIGTERM may wait for the workers to agree on it; systems that send one wait 30 s or more for the exit.
+_AGREEMENT_SECONDS = 5.0
 
 
 class StepCallback(keras.callbacks.Callback):
@@ -156,35 +159,62 @@ class Validator(StepCallback):
 class SaveOnSignal(StepCallback):
     """On SIGTERM, saves after the step in progress and leaves with status 143, so that a restart goes on.
 
+    It listens while it is entered as a context manager. Off the main thread, which alone gets signals, a training does
+    without it.
+
     Args:
         start_step: int.
         checkpoints: Checkpoints.
         recorder: Recorder; after a metric went wrong nothing is saved.
         agreed: function of a bool, whether this process was told to stop, that says whether any was. Where several
             workers train they must stop at the same step.
-        every: steps between two such agreements, which cost a collective.
+        of_chief: function of a number that gives every worker the chief's. The workers then agree only every so many
+            steps, about as many as take five seconds, since an agreement costs a collective; None = at every step.
+        last_step: int, step at which the training ends, and they agree in any case.
     """
 
-    def __init__(self, start_step, checkpoints, recorder, agreed=bool, every=1):
+    def __init__(self, start_step, checkpoints, recorder, agreed=bool, of_chief=None, last_step=None):
         super().__init__(start_step)
         self.checkpoints = checkpoints
         self.recorder = recorder
         self.agreed = agreed
-        self.every = every
+        self.of_chief = of_chief
+        self.last_step = last_step
         self._stop = False
+        self._due = start_step
 
-    def on_train_begin(self, logs=None):
-        self._previous = signal.signal(signal.SIGTERM, self._note)
+    def __enter__(self):
+        self._previous = terminal.on_sigterm(self._note)
+        if self._previous is None:
+            print(
+                "This training doesn't run in its process's main thread: SIGTERM ends it without a checkpoint.",
+                file=sys.stderr,
+            )
+        self._agreed_at = (self.start_step, time.monotonic())
+        return self
 
-    def on_train_end(self, logs=None):
-        signal.signal(signal.SIGTERM, self._previous)
+    def __exit__(self, *exception):
+        if self._previous is not None:
+            terminal.on_sigterm(self._previous)
 
     def _note(self, signum, frame):
         self._stop = True
 
     def on_step(self, step, logs):
-        if step % self.every == 0 and self.agreed(self._stop):
+        if step < self._due and step != self.last_step:
+            return
+        if self.agreed(self._stop):
             self.recorder.check_finite(step, logs)
             self.checkpoints.save()
             print(f"\nStopped by SIGTERM at step {step}; the same command goes on from here.", file=sys.stderr)
             raise SystemExit(143)
+        if self.of_chief:
+            self._due = step + round(self.of_chief(self._steps_until_next(step)))
+
+    def _steps_until_next(self, step):
+        """Steps that take about `_AGREEMENT_SECONDS`, as far as those since the last agreement can tell: int."""
+        before, then = self._agreed_at
+        self._agreed_at = (step, time.monotonic())
+        per_second = (step - before) / max(self._agreed_at[1] - then, 1e-9)
+        # At most doubled: a few steps say little about many.
+        return max(int(min(per_second * _AGREEMENT_SECONDS, 2 * (step - before))), 1)

@@ -34,8 +34,13 @@ class LanguageModelTrainer(StepModel):
     def train_step(self, batch):
         loss, gradients = self.all_reduce(self.over_microbatches(self._microbatch, batch))
         norm = self.apply(self.optimizer, gradients, self.language_model.trainable_variables)
-        self.update_gradient_norm("language_model/gradient_norm", norm, self.optimizer)
-        self.update_means({"language_model/loss": loss, "language_model/bits_per_token": loss / math.log(2)})
+        self.update_means(
+            {
+                "language_model/loss": loss,
+                "language_model/bits_per_token": loss / math.log(2),
+                "language_model/gradient_norm": self.gradient_norm(norm, self.optimizer),
+            }
+        )
         self.finish_step()
 
     def _microbatch(self, batch, index):

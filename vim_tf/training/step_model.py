@@ -51,8 +51,10 @@ class StepModel(keras.Model):
         self.copy_to_average()
         # Not the optimizer's: one that scales its loss counts no step whose gradients overflowed.
         self.step = self.state("step", (), "int64")
-        # Keras metrics can't have a slash in their name, since it becomes a name scope.
-        self._means = {name: keras.metrics.Mean(name=name.replace("/", ".")) for name in metric_names}
+        self._metric_names = tuple(metric_names)
+        # Sums of the metrics' values and of their weights since the last reset. Values are the whole batch's on every
+        # replica, so that no replica has to ask the others when they are read, as it would with Keras' metrics.
+        self._metric_sums = self.state("metric_sums", (2, len(self._metric_names)))
 
     def state(self, name, shape, dtype="float32"):
         """A variable of zeros to which all replicas assign the same values."""
@@ -67,7 +69,19 @@ class StepModel(keras.Model):
 
     @property
     def metrics(self):
-        return list(self._means.values())
+        """None of Keras' own: see `means`."""
+        return []
+
+    def means(self):
+        """Means of the metrics over the steps since the last reset: dict from name to float32 []."""
+        sums, weights = tf.unstack(self._metric_sums.value)
+        return dict(zip(self._metric_names, tf.unstack(tf.math.divide_no_nan(sums, weights)), strict=True))
+
+    def get_metrics_result(self):
+        return self.means()
+
+    def reset_metrics(self):
+        self._metric_sums.assign(tf.zeros(self._metric_sums.shape))
 
     @property
     def inference_model(self):
@@ -138,8 +152,9 @@ class StepModel(keras.Model):
         Returns:
             float32 [], norm of all gradients together before clipping.
         """
-        # Several replicas meet in an update, which they can't inside a compiled function.
-        if not self._compile_updates or self.num_replicas > 1:
+        # Under a strategy Keras lets the replicas meet in an update, which they can't inside a compiled function; one
+        # replica that is the only one is no exception.
+        if not self._compile_updates or tf.distribute.has_strategy():
             return self._update(optimizer, gradients, weights)
         update = tf.function(
             lambda gradients: self._update(optimizer, gradients, weights), jit_compile=True, autograph=False
@@ -149,12 +164,10 @@ class StepModel(keras.Model):
     def _update(self, optimizer, gradients, weights):
         scale = loss_scale(optimizer)
         norm = tf.linalg.global_norm(gradients) / scale
-        factor = 1 / self.num_replicas  # optimizers add up the replicas' gradients
         if self.clip_norm:
-            factor *= self.clip_norm / tf.maximum(norm, self.clip_norm)
-        if self.clip_norm or self.num_replicas > 1:
+            factor = self.clip_norm / tf.maximum(norm, self.clip_norm)
             gradients = [gradient * factor for gradient in gradients]
-        optimizer.apply(gradients, weights)
+        _without_reduction(optimizer).apply(gradients, weights)
         return norm
 
     def copy_to_average(self):
@@ -176,17 +189,25 @@ class StepModel(keras.Model):
         self.step.assign_add(1)
 
     def update_means(self, values):
-        """Adds one step's values: dict from metric name to float32 []."""
-        for name, value in values.items():
-            self._means[name].update_state(value)
+        """Adds one step's values, which must be the same on every replica.
 
-    def update_gradient_norm(self, name, norm, optimizer):
-        """Adds a gradient's norm, unless the loss scale alone made it overflow; such a step is passed over."""
-        if is_loss_scaled(optimizer):
-            finite = tf.math.is_finite(norm)
-            self._means[name].update_state(tf.where(finite, norm, 0.0), sample_weight=tf.cast(finite, tf.float32))
-        else:
-            self._means[name].update_state(norm)
+        Args:
+            values: dict from each metric's name to float32 [], or to a pair of it and its weight.
+        """
+        if values.keys() != set(self._metric_names):
+            raise ValueError(f"a step has the metrics {sorted(self._metric_names)}, not {sorted(values)}")
+        pairs = [
+            value if isinstance(value, tuple) else (value, tf.ones([])) for value in map(values.get, self._metric_names)
+        ]
+        values, weights = (tf.stack(each) for each in zip(*pairs, strict=True))
+        self._metric_sums.assign_add(tf.stack([values * weights, weights]))
+
+    def gradient_norm(self, norm, optimizer):
+        """A gradient's norm as `update_means` takes it; of no weight where the loss scale alone made it overflow."""
+        if not is_loss_scaled(optimizer):
+            return norm
+        finite = tf.math.is_finite(norm)
+        return tf.where(finite, norm, 0.0), tf.cast(finite, tf.float32)
 
     def checkpointed(self):
         """What a resume needs, by name; of the models, `ema` or else `model` is what the other commands load."""
@@ -200,13 +221,30 @@ class StepModel(keras.Model):
             def replica_step(batch):
                 self.train_step(batch)
 
-            def host_step(iterator):
+            def step(iterator):
                 strategy.run(replica_step, args=(next(iterator),))
-                return {name: mean.result() for name, mean in self._means.items()}
 
             # Autograph would turn next(iterator) into an op that can't carry a distributed value.
-            host_step = tf.autograph.experimental.do_not_convert(host_step)
-            self.train_function = host_step if self.run_eagerly else tf.function(host_step, reduce_retracing=True)
+            step = tf.autograph.experimental.do_not_convert(step)
+            if not self.run_eagerly:
+                # Kept whole: TensorFlow would optimize, and so round, a step otherwise within the loop than without it.
+                step = tf.function(step, reduce_retracing=True, experimental_attributes={"_noinline": True})
+
+            @tf.autograph.experimental.do_not_convert
+            def execution(iterator):
+                def body(index):
+                    step(iterator)
+                    return (index + 1,)
+
+                count = self.steps_per_execution
+                if count == 1:
+                    step(iterator)
+                else:
+                    # One at a time: a step begins where the one before has assigned its weights.
+                    tf.while_loop(lambda index: index < count, body, (0,), parallel_iterations=1)
+                return self.means()
+
+            self.train_function = execution if self.run_eagerly else tf.function(execution, reduce_retracing=True)
         return self.train_function
 
     def _maybe_symbolic_build(self, *args, **kwargs):
@@ -214,6 +252,16 @@ class StepModel(keras.Model):
 
         Keras would draw a batch for it and reduce it, which fails with several workers.
         """
+
+
+def _without_reduction(optimizer):
+    """The optimizer, which from now on takes the gradients that it is given as the sum over all replicas.
+
+    Keras would add them up once more, which moves as many bytes as the reduction that they come from.
+    """
+    inner = optimizer.inner_optimizer if is_loss_scaled(optimizer) else optimizer
+    inner._all_reduce_sum_gradients = lambda gradients_and_weights: gradients_and_weights
+    return optimizer
 
 
 def is_loss_scaled(optimizer):

@@ -17,7 +17,7 @@ def build_strategy(name, tpu=""):
     Args:
         name: auto (every GPU that TensorFlow sees, else the CPU), one (a single device), mirrored (every GPU, or every
             logical CPU where there is no GPU), multi_worker (the processes that the variable TF_CONFIG names, each with
-            its GPUs or its CPU) or tpu.
+            its GPUs or its CPU; a process that is named alone is as under auto) or tpu.
         tpu: name or address of the TPU; empty = the local one.
 
     Raises:
@@ -26,8 +26,9 @@ def build_strategy(name, tpu=""):
     if name == "multi_worker":
         return _multi_worker()
     gpus = tf.config.list_logical_devices("GPU")
-    if name == "mirrored" or (name == "auto" and len(gpus) > 1):
-        devices = gpus or tf.config.list_logical_devices("CPU")
+    devices = gpus or (tf.config.list_logical_devices("CPU") if name == "mirrored" else [])
+    # One device needs no copies of its weights, and XLA compiles its updates.
+    if name in ("auto", "mirrored") and len(devices) > 1:
         return _mirrored(tuple(device.name for device in devices))
     if name == "tpu":
         try:
@@ -51,7 +52,10 @@ def _mirrored(devices):
 @functools.cache
 def _multi_worker():
     """The process's one MultiWorkerMirroredStrategy; it must come before TensorFlow's first operation."""
-    check_cluster(os.environ.get("TF_CONFIG", ""))
+    text = os.environ.get("TF_CONFIG", "")
+    check_cluster(text)
+    if sum(len(addresses) for addresses in json.loads(text)["cluster"].values()) == 1:
+        return build_strategy("auto")
     communication = tf.distribute.experimental.CommunicationImplementation
     has_gpus = bool(tf.config.list_physical_devices("GPU"))
     options = tf.distribute.experimental.CommunicationOptions(
@@ -179,36 +183,61 @@ def split_batches(batches, parts):
 
 
 def replicated(strategy, function):
-    """A function of a batch that gives each replica its share of the rows.
+    """A function of a batch that gives each replica of this process its share of the rows.
 
     Args:
         strategy: tf.distribute.Strategy in whose scope the function's weights were made.
-        function: tf.function from a tensor [rows, ...] to a nest of tensors [rows, ...].
+        function: tf.function from models, if it takes any, and last a nest of tensors [rows, ...] to a nest of tensors
+            [rows, ...].
 
     Returns:
-        function from an array or tensor [rows, ...] of at least one row to the nest of tensors of all rows. The last
-        row is repeated where the replicas would not get equally many, and what that gives is left out again.
+        function of the same, with at least one row in arrays or tensors, that returns the nest of tensors of all rows.
+        The last row is repeated where the replicas would not get equally many, and what that gives is left out again.
+        Workers that call it don't wait for one another: each works on all rows that it is given.
     """
-    count = strategy.num_replicas_in_sync
+    count = num_local_replicas(strategy)
     if count == 1:
         return function
 
     @tf.function(reduce_retracing=True)
-    def shared(batch):
-        num_rows = tf.shape(batch)[0]
+    def shared(*models_and_batch):
+        *models, batch = models_and_batch
+        num_rows = tf.shape(tf.nest.flatten(batch)[0])[0]
         share = -(-num_rows // count)
-        padded = tf.gather(batch, tf.minimum(tf.range(share * count), num_rows - 1))
+        index = tf.minimum(tf.range(share * count), num_rows - 1)
+        padded = tf.nest.map_structure(lambda values: tf.gather(values, index), batch)
 
         def replica():
-            index = tf.distribute.get_replica_context().replica_id_in_sync_group
-            return function(padded[index * share : (index + 1) * share])
+            place = tf.distribute.get_replica_context().replica_id_in_sync_group % count
+            rows = slice(place * share, (place + 1) * share)
+            return function(*models, tf.nest.map_structure(lambda values: values[rows], padded))
 
         return tf.nest.map_structure(
             lambda value: tf.concat(strategy.experimental_local_results(value), axis=0)[:num_rows],
             strategy.run(replica),
         )
 
-    return lambda batch: shared(tf.convert_to_tensor(batch))
+    return lambda *models_and_batch: shared(
+        *models_and_batch[:-1], tf.nest.map_structure(tf.convert_to_tensor, models_and_batch[-1])
+    )
+
+
+def num_local_replicas(strategy):
+    """Number of replicas that this process runs: int."""
+    return len(strategy.extended.worker_devices) if _is_multi_worker(strategy) else strategy.num_replicas_in_sync
+
+
+def rows_at_once(batch_size, num_microbatches):
+    """Rows that take no more memory than a training step when all replicas of this process work on them.
+
+    To be called in the training's strategy's scope.
+
+    Args:
+        batch_size: int, rows of a whole batch of the training.
+        num_microbatches: int, parts that a replica's share of it is cut into.
+    """
+    strategy = tf.distribute.get_strategy()
+    return batch_size // (strategy.num_replicas_in_sync * num_microbatches) * num_local_replicas(strategy)
 
 
 def any_worker(strategy):
@@ -218,12 +247,29 @@ def any_worker(strategy):
     """
     if not _is_multi_worker(strategy):
         return bool
+    total = _over_workers(strategy)
+    return lambda flag: bool(total(float(flag)) > 0)
+
+
+def of_chief(strategy):
+    """A function of a number that gives every worker the chief's, as float; None with one process.
+
+    All workers must call it at the same steps. A call sums one number over the workers.
+    """
+    if not _is_multi_worker(strategy):
+        return None
+    total, share = _over_workers(strategy), is_chief(strategy) / num_local_replicas(strategy)
+    return lambda number: float(total(number * share))
+
+
+def _over_workers(strategy):
+    """Function of a float that sums it over all replicas: float32 []."""
 
     @tf.function(input_signature=[tf.TensorSpec([])], autograph=False)
-    def total(flag):
-        return strategy.reduce("SUM", strategy.run(lambda: flag), axis=None)
+    def total(value):
+        return strategy.reduce("SUM", strategy.run(lambda: value), axis=None)
 
-    return lambda flag: bool(total(tf.constant(float(flag))) > 0)
+    return lambda value: total(tf.constant(value, tf.float32))
 
 
 def check_same_step(strategy, step):

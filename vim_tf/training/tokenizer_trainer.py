@@ -86,11 +86,11 @@ class TokenizerTrainer(StepModel):
             norm = self.apply(
                 self.discriminator_optimizer, sums["discriminator"], self.discriminator.trainable_variables
             )
-            self.update_gradient_norm("tokenizer/discriminator_gradient_norm", norm, self.discriminator_optimizer)
+            metrics["tokenizer/discriminator_gradient_norm"] = self.gradient_norm(norm, self.discriminator_optimizer)
             decay = self.losses_config.lecam_decay
             self.lecam_means.assign(decay * self.lecam_means + (1 - decay) * sums["logit_means"])
         norm = self.apply(self.optimizer, gradients, weights)
-        self.update_gradient_norm("tokenizer/gradient_norm", norm, self.optimizer)
+        metrics["tokenizer/gradient_norm"] = self.gradient_norm(norm, self.optimizer)
         self.tokenizer.quantizer.update(sums["statistics"])
         metrics |= self.codebook_monitor.update(sums["counts"], sums["candidates"])
         self.update_means(metrics)

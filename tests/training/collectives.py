@@ -1,0 +1,61 @@
+"""Counts what the replicas of a training step say to one another."""
+
+import collections
+import contextlib
+
+from tensorflow.python.distribute import cross_device_ops
+
+from vim_tf.training import strategies
+
+# The hint of the kinds of ops that move a tensor between replicas, on any device.
+_PREFIXES = ("Collective", "Nccl")
+
+
+def of_step(step_model, batches):
+    """Collectives of one step of training on one replica.
+
+    Args:
+        step_model: StepModel.
+        batches: what its `fit` takes.
+
+    Returns:
+        dict from the type of an op (such as CollectiveReduceV2) to how many of it each replica runs, and under
+        `reductions` how often values of several replicas are brought together by any means.
+    """
+    with _counted_reductions() as reductions:
+        concrete = step_model.make_train_function().get_concrete_function(iter(batches))
+    local = strategies.num_local_replicas(step_model.distribute_strategy)
+    counts = {name: count / local for name, count in _ops(concrete.graph).items()}
+    return counts | {"reductions": len(reductions)}
+
+
+def _ops(graph):
+    """How often each collective op occurs in a graph and in all functions that it calls."""
+    definition = graph.as_graph_def(add_shapes=False)
+    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    return collections.Counter(
+        node.op for node in nodes if node.op.startswith(_PREFIXES) and "InitGroup" not in node.op
+    )
+
+
+@contextlib.contextmanager
+def _counted_reductions():
+    """Collects the reductions that TensorFlow is asked for while a graph is made, of one value or of a batch."""
+    found = []
+    kind = cross_device_ops.CrossDeviceOps
+    before = {name: getattr(kind, name) for name in ("reduce", "batch_reduce", "_gather")}
+
+    def counted(method):
+        def call(self, *args, **kwargs):
+            found.append(method)
+            return before[method](self, *args, **kwargs)
+
+        return call
+
+    for name in before:
+        setattr(kind, name, counted(name))
+    try:
+        yield found
+    finally:
+        for name, method in before.items():
+            setattr(kind, name, method)
