@@ -51,7 +51,7 @@ def run(config, judge=None):
         title=f"vim_tf on {source.name}",
         result=result,
         curves=_training_curves(stages),
-        lineage=_lineage(config, stages, tokenizer),
+        lineage=_lineage(config, stages, tokenizer, splits["train"]),
         subtitle=f"{', '.join(config.evaluation.kind)} on the {config.split} split".capitalize(),
         paper_rows=paper_rows(source.name),
         refused=refused,
@@ -126,11 +126,11 @@ def _evaluate_generation(config, tokenizer, splits, references, strategy):
 
     settings = config.evaluation
     language_model = workdir.load_language_model(config.language_model, tokenizer)
-    searched = None
+    train, searched = splits["train"], None
     if settings.nearest_images:
-        num_searched = min(settings.nearest_images, splits["train"].num_examples)
+        num_searched = min(settings.nearest_images, train.num_examples)
         # The first ones of a shuffled order are of all classes.
-        searched = splits["train"].shuffled(settings.seed).take(num_searched).batch(settings.batch_size)
+        searched = train.shuffled(settings.seed).take(num_searched).batch(settings.batch_size)
     evaluator = GenerationEvaluator(
         splits[config.split],
         settings.batch_size,
@@ -142,6 +142,7 @@ def _evaluate_generation(config, tokenizer, splits, references, strategy):
         reference_file=config.reference,
         searched=searched,
         strategy=strategy,
+        trained_labels=train.labels if train.num_classes == language_model.num_classes else None,
     )
     return evaluator.run(tokenizer, build_sampler(language_model, config.sampling, tokenizer))
 
@@ -154,11 +155,14 @@ def _training_curves(stages):
     return {name: lines for name, lines in curves.items() if lines}
 
 
-def _lineage(config, stages, tokenizer):
+def _lineage(config, stages, tokenizer, train):
     from vim_tf import workdir
+    from vim_tf.data import classes
 
+    empty = classes.empty_classes(train.class_names, train.labels)
     return {
         "data": dataclasses.asdict(config.data),
+        **({"classes without a training image": classes.describe_empty(empty)} if empty else {}),
         "tokenizer checksum": tokenizer.checksum,
         **{f"{task} config": configs.to_dict(workdir.load_config(path, task)) for task, path in stages.items()},
     }

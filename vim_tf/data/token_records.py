@@ -33,6 +33,8 @@ class Manifest:
         source: name of the image source.
         splits: {split: {"num_examples": int, "shards": [{"file", "num_examples", "sha256"}]}}; a shard with records
             that could not be encoded also has "num_dead_letters" and the file "dead_letters" that names them.
+        label_values: list of int [num_classes], the label in the source's files of each class, where `data.map_labels`
+            numbered them; else empty.
     """
 
     tokenizer_checksum: str
@@ -45,6 +47,7 @@ class Manifest:
     class_names: list[str]
     source: str
     splits: dict[str, dict]
+    label_values: list[int] = dataclasses.field(default_factory=list)
 
     @property
     def num_tokens(self):
@@ -64,7 +67,8 @@ class Manifest:
         """
         values = json.loads(text)
         fields = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(values, dict) or set(values) != fields:
+        # Manifests of earlier versions lack the field that came last.
+        if not isinstance(values, dict) or set(values) | {"label_values"} != fields:
             raise ValueError(f"its fields are not {', '.join(sorted(fields))}")
         return cls(**values)
 

@@ -50,8 +50,8 @@ class GenerationEvaluator:
     precision and recall, and for a class-conditional model generation/label_accuracy, the share of samples that the
     network recognises as the label asked for.
 
-    Every label gets equally many samples, also where `source` has unequal classes. Sample number i, label by label, has
-    seed `seed + i`.
+    Every label that is drawn gets equally many samples, also where `source` has unequal classes. Sample number i, label
+    by label, has seed `seed + i`.
 
     Args:
         source: ImageSource that samples are compared with.
@@ -66,6 +66,7 @@ class GenerationEvaluator:
         searched: tf.data.Dataset of {"image": uint8 [batch, height, width, 3]} of training images, of which the nearest
             to the pictured samples are shown; None = none.
         strategy: tf.distribute.Strategy in whose scope the tokenizer was made; None = the current one.
+        trained_labels: int array, labels that the language model has seen, which are those that are drawn; None = all.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class GenerationEvaluator:
         reference_file="",
         searched=None,
         strategy=None,
+        trained_labels=None,
     ):
         network = references.network if references else None
         if num_classes and network and network.judges_labels and network.num_classes != num_classes:
@@ -91,6 +93,7 @@ class GenerationEvaluator:
         self.source = source
         self.references = references
         self.num_classes = num_classes
+        self.drawn_labels = np.arange(num_classes) if trained_labels is None else np.unique(trained_labels)
         self.samples_per_label = samples_per_label
         self.batch_size = batch_size
         self.seed = seed
@@ -111,7 +114,7 @@ class GenerationEvaluator:
             EvaluationResult.
         """
         labels = self._labels()
-        num_rows = self.num_classes or _UNCONDITIONAL_FACTOR
+        num_rows = len(self.drawn_labels) if self.num_classes else _UNCONDITIONAL_FACTOR
         shown = pictures.SampleRows(num_rows, len(labels) // num_rows, self.pictures_per_label)
         measured = self.references.empty() if self.references else None
         nearest = NearestImages(self.references.network) if self.references and self.searched else None
@@ -135,10 +138,12 @@ class GenerationEvaluator:
     def _labels(self):
         if not self.num_classes:
             return np.zeros(_UNCONDITIONAL_FACTOR * self.samples_per_label, np.int32)
-        return np.repeat(np.arange(self.num_classes, dtype=np.int32), self.samples_per_label)
+        return np.repeat(self.drawn_labels.astype(np.int32), self.samples_per_label)
 
     def _measure(self, measured, sampling):
         per_label = {"samples_per_label": self.samples_per_label} if self.num_classes else {}
+        if len(self.drawn_labels) < self.num_classes:
+            per_label["labels_drawn"] = f"{len(self.drawn_labels)} of {self.num_classes}"
         counted = {"what": "samples", "num_images": measured.statistics.count, "seed": self.seed, **per_label}
         facts = {"measured": counted, "sampling": sampling}
         if self.reference_file:
@@ -156,7 +161,7 @@ class GenerationEvaluator:
         names = self.source.class_names
         if len(names) != self.num_classes:
             names = [str(label) for label in range(self.num_classes)]
-        return shown.picture(names)
+        return shown.picture([names[label] for label in self.drawn_labels] if self.num_classes else [])
 
 
 class SampleEvaluator:
