@@ -157,6 +157,9 @@ def _finish(results, folder, plan, max_unreadable_fraction):
     check_splits(plan, counts, dead, max_unreadable_fraction)
     classes.check_labels(plan.source, sorted({label for result in results for label in result["labels"]}))
     names = found_classes(plan, results)
+    if "train" in splits:
+        trained = {label for result in results if result["split"] == "train" for label in result["labels"]}
+        classes.warn_of_empty(plan.source, classes.empty_classes(names, trained))
     manifest = token_records.Manifest(
         **results[0]["facts"],
         num_classes=len(names),

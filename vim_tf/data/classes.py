@@ -94,6 +94,17 @@ def empty_classes(names, labels):
     return [name for label, name in enumerate(names) if label not in occurring]
 
 
+def warn_of_empty(source, names):
+    """Logs the classes that have no training image, if there are some.
+
+    Args:
+        source: str, as the user gave it.
+        names: list of str, as `empty_classes` returns it.
+    """
+    if names:
+        logging.warning("%s: no training image is of the class %s", source, describe_empty(names))
+
+
 def describe_empty(names):
     """The first few names of classes as one phrase."""
     more = f" and {len(names) - _CLASSES_NAMED} more" if len(names) > _CLASSES_NAMED else ""

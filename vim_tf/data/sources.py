@@ -4,8 +4,6 @@
 
 import difflib
 
-from absl import logging
-
 from vim_tf.config import SPLITS, DataConfig
 from vim_tf.data import classes, embedded_sources, feature_names, folder_source, record_sources
 from vim_tf.errors import InputError
@@ -61,9 +59,8 @@ def open_source(
         if kind in EMBEDDED:
             return _EMBEDDED_OPENERS[kind](split, height, width)
         source = folder_source.open_folder(place, split, height, width, *shares, has_split_names)
-    empty = classes.empty_classes(source.class_names, source.labels)
-    if empty and split == "train":
-        logging.warning("%s: no training image is of the class %s", name, classes.describe_empty(empty))
+    if split == "train":
+        classes.warn_of_empty(name, classes.empty_classes(source.class_names, source.labels))
     return source
 
 

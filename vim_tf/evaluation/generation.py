@@ -93,7 +93,8 @@ class GenerationEvaluator:
         self.source = source
         self.references = references
         self.num_classes = num_classes
-        self.drawn_labels = np.arange(num_classes) if trained_labels is None else np.unique(trained_labels)
+        trained = np.arange(num_classes) if trained_labels is None else np.unique(trained_labels)
+        self.drawn_labels = trained[trained >= 0]
         self.samples_per_label = samples_per_label
         self.batch_size = batch_size
         self.seed = seed
