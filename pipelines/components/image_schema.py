@@ -38,26 +38,30 @@ def ImageSchema(
         InputError: no image has a label, though the language model needs them.
     """
     labels = fingerprints.read_manifest(examples.uri)["splits"]["train"]["labels"]
-    if needs_labels and not any(int(label) >= 0 for label in labels):
-        raise InputError(
-            "the images have no labels, on which the language model is to be conditioned: say "
-            "--language_model_overrides=model.class_conditional=false, or give them labels (sub-folders of a folder; "
-            "--data.label_feature names them in record files)"
-        )
-    proto = image_schema([int(label) for label in labels], min_image_side)
+    proto = image_schema([int(label) for label in labels], min_image_side, needs_labels)
     io_utils.write_pbtxt_file(os.path.join(schema.uri, "schema.pbtxt"), proto)
 
 
-def image_schema(train_labels, min_image_side):
+def image_schema(train_labels, min_image_side, needs_labels=False):
     """The schema: every feature once in every example; labels from 0 to the largest of training, or -1 in all.
 
     Args:
         train_labels: list of int, -1 = none.
         min_image_side: int, pixels.
+        needs_labels: bool, whether the language model is conditioned on labels.
 
     Returns:
         schema_pb2.Schema.
+
+    Raises:
+        InputError: no image has a label, though the language model needs them.
     """
+    if needs_labels and not any(label >= 0 for label in train_labels):
+        raise InputError(
+            "the images have no labels, on which the language model is to be conditioned: say "
+            "--language_model_overrides=model.class_conditional=false, or give them labels (sub-folders of a folder; "
+            "--data.label_feature names them in record files)"
+        )
     schema = schema_pb2.Schema()
     for name in FEATURES:
         feature = schema.feature.add(name=name, type=schema_pb2.BYTES if name == "image" else schema_pb2.INT)

@@ -138,7 +138,7 @@ def glob(pattern):
     found = [[path for path in tf.io.gfile.glob(each) if not tf.io.gfile.isdir(path)] for each in patterns]
     missing = [each for each, paths in zip(patterns, found, strict=True) if not paths]
     if missing and len(missing) < len(patterns):
-        raise InputError(f"{pattern}: there is no {missing[0]}, which is one of {len(missing)} that are missing")
+        raise InputError(f"{pattern}: {len(missing)} of {len(patterns)} files aren't there, such as {missing[0]}")
     return sorted({path for paths in found for path in paths})
 
 
