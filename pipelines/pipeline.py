@@ -131,8 +131,12 @@ def _ingestion(what, platform):
     )
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(examples=examples, stats_options=_statistics_options())
-    schema_gen = ImageSchema(examples=examples, min_image_side=what.min_image_side, code_version=what.code_version)
-    schema_gen = schema_gen.with_id("SchemaGen")
+    schema_gen = ImageSchema(
+        examples=examples,
+        min_image_side=what.min_image_side,
+        needs_labels=int(what.language_model["model"]["class_conditional"]),
+        code_version=what.code_version,
+    ).with_id("SchemaGen")
     example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
     )

@@ -38,10 +38,8 @@ def train_tokenizer(fn_args):
         published = dataclasses.replace(published, initialize_from=fn_args.base_model)
     folder = _training_folder(fn_args, published, inputs)
     # The workdir's config names the images' place, which must not change between the executions that continue it.
-    images = f"tfrecord:{_stable_path(folder, 'examples', examples)}/Split-{{split}}/*.gz"
-    config = dataclasses.replace(
-        published, workdir=f"{folder}/workdir", data=dataclasses.replace(published.data, source=images)
-    )
+    images = _ingested(published.data, _stable_path(folder, "examples", examples))
+    config = dataclasses.replace(published, workdir=f"{folder}/workdir", data=images)
     train.run(config)
     if not strategies.is_chief_of_cluster(config.strategy):
         return
@@ -91,13 +89,13 @@ def train_linear_probe(fn_args):
     config = _config(fn_args, configs.LinearProbeTrainConfig)
     checksum = workdir.checksum(workdir.load_language_model(fn_args.base_model))
     folder = _training_folder(fn_args, config, [fingerprints.contents_digest(examples), checksum])
-    images = f"tfrecord:{_stable_path(folder, 'examples', examples)}/Split-{{split}}/*.gz"
+    images = _ingested(config.data, _stable_path(folder, "examples", examples))
     config = dataclasses.replace(
         config,
         workdir=f"{folder}/workdir",
         tokenizer=fn_args.base_model,
         language_model=fn_args.base_model,
-        data=dataclasses.replace(config.data, source=images),
+        data=images,
     )
     train.run(config)
     inputs = open_probe_inputs(config)
@@ -116,6 +114,12 @@ def _config(fn_args, config_class):
     config = configs.from_dict(config_class, fn_args.custom_config["config"])
     steps = fn_args.train_steps or config.training.total_steps
     return dataclasses.replace(config, training=dataclasses.replace(config.training, total_steps=steps))
+
+
+def _ingested(data, folder):
+    """DataConfig of the images that ImageExampleGen wrote to a folder, with features and labels as we name them."""
+    own = {"image_feature": "", "label_feature": "", "key_feature": "", "map_labels": False}
+    return dataclasses.replace(data, source=f"tfrecord:{folder}/Split-{{split}}/*.gz", **own)
 
 
 def _artifact_folder(patterns):

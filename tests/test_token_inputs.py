@@ -1,5 +1,6 @@
 """What a language model learns from: tokens on disk, or images and a frozen tokenizer."""
 
+import dataclasses
 import itertools
 import json
 
@@ -48,6 +49,30 @@ def test_training_on_the_fly_is_training_on_cached_tokens(parts, tokens, tokeniz
     models = [workdir.load_language_model(str(tmp_path / name)) for name in ("cached", "images")]
     for one, other in zip(*(model.weights for model in models), strict=True):
         np.testing.assert_array_equal(one, other, err_msg=one.path)
+
+
+@pytest.fixture
+def unlabelled(tmp_path):
+    """DataConfig of a flat folder of images."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(6):
+        image = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        (folder / f"{number}.png").write_bytes(tf.io.encode_png(image).numpy())
+    return configs.DataConfig(f"folder:{folder}")
+
+
+def test_a_model_that_is_conditioned_on_labels_refuses_images_without(tokenizer, unlabelled, tmp_path):
+    tokens = f"{tmp_path}/tokens"
+    encode_dataset.run(configs.EncodeConfig(tokenizer=tokenizer, data=unlabelled, output=tokens))
+    cached = language_model_config(tmp_path / "run", tokens)
+    images = dataclasses.replace(on_the_fly(cached, tokenizer), data=unlabelled)
+    for config, place in ((cached, f"--tokens={tokens}"), (images, f"--data.source={unlabelled.source}")):
+        with pytest.raises(InputError) as caught:
+            train.run(config)
+        assert str(caught.value).startswith(f"{place} has no labels, on which the model is to be conditioned")
+    train.run(replace(cached, model={"class_conditional": False}))
+    assert workdir.load_language_model(f"{tmp_path}/run").num_classes == 0
 
 
 def test_augmentation_beside_tokens_is_said_to_do_nothing(tokens, tmp_path, caplog):

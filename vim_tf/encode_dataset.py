@@ -57,6 +57,7 @@ def run(config):
         class_names=source.class_names,
         source=source.name,
         splits=splits,
+        label_values=source.label_values,
     )
     token_records.write_manifest(config.output, manifest)
     return manifest

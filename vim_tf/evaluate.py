@@ -67,7 +67,7 @@ def run(config, judge=None):
         title=f"vim_tf on {source.name}",
         result=result,
         curves=_training_curves(stages),
-        lineage=_lineage(config, stages, tokenizer),
+        lineage=_lineage(config, stages, tokenizer, splits["train"]),
         subtitle=f"{', '.join(config.evaluation.kind)} on the {config.split} split".capitalize(),
         paper_rows=paper_rows(source.name),
         refused=refused,
@@ -119,7 +119,7 @@ def _open_sampler(config, tokenizer, language_model, train):
     if settings.feature_network == "classifier" and not settings.feature_network_path and train.num_classes:
         check_same_labels(language_model.num_classes, train.name, train.num_classes)
     sampler = build_sampler(language_model, config.sampling, tokenizer)
-    asked = asked_samples(language_model.num_classes, settings.samples_per_label, settings.seed)
+    asked = asked_samples(range(language_model.num_classes), settings.samples_per_label, settings.seed)
     sampler.check(*asked, **sampler_settings(config.sampling))
     return sampler
 
@@ -178,11 +178,11 @@ def _generation_evaluator(config, language_model, splits, references, reference,
     from vim_tf.sample import sampler_settings
 
     settings = config.evaluation
-    searched = None
+    train, searched = splits["train"], None
     if settings.nearest_images:
-        num_searched = min(settings.nearest_images, splits["train"].num_examples)
+        num_searched = min(settings.nearest_images, train.num_examples)
         # The first ones of a shuffled order are of all classes.
-        searched = splits["train"].shuffled(settings.seed).take(num_searched).batch(settings.batch_size)
+        searched = train.shuffled(settings.seed).take(num_searched).batch(settings.batch_size)
     return GenerationEvaluator(
         splits[config.split],
         settings.batch_size,
@@ -194,6 +194,7 @@ def _generation_evaluator(config, language_model, splits, references, reference,
         reference=reference,
         searched=searched,
         strategy=strategy,
+        trained_labels=train.labels if train.num_classes == language_model.num_classes else None,
     )
 
 
@@ -205,11 +206,14 @@ def _training_curves(stages):
     return {name: lines for name, lines in curves.items() if lines}
 
 
-def _lineage(config, stages, tokenizer):
+def _lineage(config, stages, tokenizer, train):
     from vim_tf import workdir
+    from vim_tf.data import classes
 
+    empty = classes.empty_classes(train.class_names, train.labels)
     return {
         "data": dataclasses.asdict(config.data),
+        **({"classes without a training image": classes.describe_empty(empty)} if empty else {}),
         "tokenizer checksum": tokenizer.checksum,
         **{f"{task} config": configs.to_dict(workdir.load_config(path, task)) for task, path in stages.items()},
     }

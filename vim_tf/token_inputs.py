@@ -11,6 +11,7 @@ from vim_tf import config as configs
 from vim_tf import workdir
 from vim_tf.data import augmentation, pipeline, sources, token_records
 from vim_tf.encode_dataset import encoded_examples, tokenizer_facts
+from vim_tf.errors import InputError
 from vim_tf.training import strategies
 
 
@@ -44,9 +45,16 @@ def open_inputs(config, tokenizer):
         tokenizer: the trained tokenizer of `config.tokenizer`, or None.
 
     Raises:
-        InputError: unusable tokens or images, or tokens of another tokenizer.
+        InputError: unusable tokens or images, tokens of another tokenizer, or no labels where the model needs them.
     """
-    return _cached(config, tokenizer) if config.tokens else _on_the_fly(config, tokenizer)
+    inputs = _cached(config, tokenizer) if config.tokens else _on_the_fly(config, tokenizer)
+    if config.model.class_conditional and not inputs.facts.num_classes:
+        place = f"--tokens={config.tokens}" if config.tokens else f"--data.source={config.data.source}"
+        raise InputError(
+            f"{place} has no labels, on which the model is to be conditioned: say --nomodel.class_conditional, or give "
+            "the images labels (--data.label_feature names them in record files)"
+        )
+    return inputs
 
 
 def _cached(config, tokenizer):

@@ -12,7 +12,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from pipelines import fingerprints
 from vim_tf import config as configs
 from vim_tf.beam import ingestion, jobs
-from vim_tf.data import input_shards
+from vim_tf.data import classes, input_shards
 
 
 @component(use_beam=True)
@@ -55,6 +55,8 @@ def ImageExampleGen(
     with beam_pipeline as pipeline:
         ingestion.ingest(pipeline, plan, examples.uri, data.max_unreadable_fraction, data.max_pixels)
     jobs.check_finished(examples.uri, ingestion.split_folders(plan, examples.uri))
-    for split, facts in fingerprints.read_manifest(examples.uri)["splits"].items():
+    manifest = fingerprints.read_manifest(examples.uri)
+    classes.warn_of_empty(data.source, manifest["empty_classes"])
+    for split, facts in manifest["splits"].items():
         for count in ("num_examples", "num_unreadable"):
             examples.set_int_custom_property(f"{count}_{split}", facts[count])

@@ -83,4 +83,4 @@ def plan_artifact(examples, splits):
         folder = artifact_utils.get_split_uri([examples], split)
         paths = [os.path.join(folder, shard["file"]) for shard in manifest["splits"][split]["shards"]]
         shards += input_shards.container_shards(split, containers.TFRecords(), paths, len(paths))
-    return input_shards.Plan(manifest["source"], shards, manifest["class_names"])
+    return input_shards.Plan(manifest["source"], shards, manifest["class_names"], label_values=manifest["label_values"])

@@ -188,3 +188,88 @@ def test_digits_are_kept_as_the_scans_and_give_the_pixels_of_the_source(ingest, 
     for one, other in zip(expected, again.ordered().as_numpy_iterator(), strict=True):
         np.testing.assert_array_equal(one["image"], other["image"])
         assert (one["label"], one["key"]) == (other["label"], other["key"])
+
+
+def write_examples(path, labels, texts=None):
+    """PNG files as records, record i of which is grey of level i."""
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for number, label in enumerate(labels):
+            image = tf.io.encode_png(np.full((8, 8, 3), number, np.uint8)).numpy()
+            features = {
+                "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
+                "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+            }
+            if texts:
+                text = texts[label].encode()
+                features["image/class/text"] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
+            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+
+
+def test_names_of_classes_come_from_the_records_and_empty_ones_are_named(ingest, images, tmp_path):
+    """Labels from 1 on, as TF-slim has them: class 0 has no image."""
+    for split in ("train", "validation"):
+        write_examples(tmp_path / f"{split}-0", [1, 2, 1, 2], {1: "tench", 2: "goldfish"})
+    ingest(images.config(source=f"tfrecord:{tmp_path}/{{split}}-*"), tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest["class_names"] == ["0", "tench", "goldfish"]
+    assert manifest["empty_classes"] == ["0"]
+    assert manifest["label_values"] == []
+    again = sources.open_source(f"tfrecord:{tmp_path}/out/Split-{{split}}/*.gz", "train", 8, 8)
+    assert again.class_names == ["0", "tench", "goldfish"]  # as the manifest next to the files says
+
+
+def test_mapped_labels_are_written_with_what_they_were(ingest, images, tmp_path):
+    write_examples(tmp_path / "all.tfrecord", [2006656, 7] * 10)
+    config = images.config(source=f"tfrecord:{tmp_path}/all.tfrecord", validation_fraction=0.3, map_labels=True)
+    ingest(config, tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out")
+    assert (manifest["class_names"], manifest["label_values"]) == (["7", "2006656"], [7, 2006656])
+    found = [each for split in ("train", "validation") for each in examples(tmp_path / "out", split)]
+    assert {(tf.io.decode_png(e["image"])[0, 0, 0].numpy() % 2, int(e["label"])) for e in found} == {(0, 1), (1, 0)}
+
+
+def test_labels_that_are_no_numbering_are_refused_with_the_remedy(ingest, images, tmp_path):
+    write_examples(tmp_path / "all.tfrecord", [2006656, 7] * 10)
+    config = images.config(source=f"tfrecord:{tmp_path}/all.tfrecord", validation_fraction=0.3)
+    assert "number those from 0 on by --data.map_labels" in refusal(ingest, config, tmp_path / "out")
+
+
+def test_broken_links_and_loops_are_treated_as_the_source_treats_them(ingest, images, tmp_path):
+    folder = tmp_path / "images"
+    for name in ("c", "d"):
+        (folder / name).mkdir(parents=True)
+        for number in range(4):
+            pixels = np.random.default_rng([ord(name), number]).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    (folder / "c" / "up").symlink_to("..")
+    (folder / "d" / "lost.png").symlink_to("gone.png")
+    (folder / "LICENSE").write_bytes(b"text")
+    config = images.config(source=f"folder:{folder}", validation_fraction=0.3)
+    ingest(config, tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out")
+    assert [line for split in ("train", "validation") for line in manifest["unreadable"][split]] == [
+        f"{folder}/d/lost.png: a link to gone.png, where there is nothing"
+    ]
+    assert manifest["duplicates"]["count"] == 0
+    for split in ("train", "validation"):
+        source = sources.build_source(config, split, 8, 8)
+        assert [each["key"] for each in examples(tmp_path / "out", split)] == [
+            each["key"] for each in source.ordered().as_numpy_iterator()
+        ]
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.2])
+def test_a_tiny_set_is_divided_and_judged_as_a_whole_as_the_source_does_it(fraction, ingest, images, tmp_path):
+    """Of two images one moves into the empty split; an unreadable one is a third of all, not the half of a split."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(2):
+        Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(folder / f"{number}.png")
+    (folder / "2.png").write_bytes(b"no image")
+    config = images.config(source=f"folder:{folder}", validation_fraction=fraction, max_unreadable_fraction=0.34)
+    ingest(config, tmp_path / "out")
+    for split in ("train", "validation"):
+        source = sources.build_source(config, split, 8, 8)
+        assert [each["key"] for each in examples(tmp_path / "out", split)] == [
+            each["key"] for each in source.ordered().as_numpy_iterator()
+        ]

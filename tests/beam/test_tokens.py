@@ -126,7 +126,8 @@ def test_a_try_that_dies_in_the_middle_leaves_nothing(images, tokenizer, tmp_pat
 def test_a_shard_that_the_runner_hands_over_twice_counts_once(images, tokenizer, tmp_path):
     encode = work(tokenizer, tmp_path)
     results = [result for shard in train_shards(images) for result in encode.process(shard)]
-    finish = {"folder": str(tmp_path), "source": "x", "class_names": ["a", "b"], "max_unreadable_fraction": 0.2}
+    plan = input_shards.Plan("x", [], ["a", "b"])
+    finish = {"folder": str(tmp_path), "plan": plan, "max_unreadable_fraction": 0.2}
     jobs._finish([*results, results[0]], str(tmp_path), lambda results: tokens._finish(results, **finish))
     assert token_records.read_manifest(str(tmp_path)).splits["train"]["num_examples"] == 13
 
@@ -197,3 +198,24 @@ def test_a_split_that_the_hash_leaves_empty_is_named(images, tokenizer, tmp_path
     data = configs.DataConfig(source=f"tfrecord:{tmp_path}/all.tfrecord", validation_fraction=0.0)
     with pytest.raises(InputError, match="the validation split is empty; .* --data.validation_fraction divides it"):
         materialized(images, tokenizer, tmp_path / "beam", data=data)
+
+
+def test_mapped_labels_are_kept_in_the_manifest_by_both_commands(tokenizer, tmp_path):
+    with tf.io.TFRecordWriter(f"{tmp_path}/all.tfrecord") as writer:
+        for number in range(20):
+            image = tf.io.encode_png(np.full((8, 8, 3), number, np.uint8)).numpy()
+            features = {
+                "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
+                "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[(2006656, 7)[number % 2]])),
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    data = configs.DataConfig(f"tfrecord:{tmp_path}/all.tfrecord", validation_fraction=0.3, map_labels=True)
+    settings = {"tokenizer": tokenizer, "data": data, "num_shards": 1, "batch_size": 8}
+    encode_dataset.run(configs.EncodeConfig(output=f"{tmp_path}/command", **settings))
+    materialize.run(configs.MaterializeConfig(output=f"{tmp_path}/beam", **settings))
+    for split in configs.SPLITS:
+        one, other = (token_records.load_tokens(f"{tmp_path}/{name}", split) for name in ("command", "beam"))
+        np.testing.assert_array_equal(one.labels, other.labels)
+        np.testing.assert_array_equal(one.labels, [1 - int(key.rpartition(b":")[2]) % 2 for key in one.keys])
+        for manifest in (one.manifest, other.manifest):
+            assert (manifest.class_names, manifest.label_values) == (["7", "2006656"], [7, 2006656])

@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from tests.data.container_files import write_parquet, write_shards, write_tar
-from vim_tf.data import containers, ingestion, sources
+from vim_tf.data import containers, ingestion, parquet_files, sources, tar_files
 from vim_tf.errors import InputError
 
 KINDS = ("parquet", "webdataset")
@@ -64,20 +64,21 @@ def test_a_streamed_epoch_holds_every_image_once_and_goes_on_bitwise(kind, encod
 
 def test_a_parquet_struct_and_a_key_column_are_read_as_hugging_face_writes_them(encoded, tmp_path):
     write_parquet(tmp_path / "x.parquet", encoded[:3], [4, 5, 6], ["a", "b", "c"], as_struct=True)
-    records = list(containers.Parquet().records(f"{tmp_path}/x.parquet"))
+    records = list(parquet_files.Parquet().records(f"{tmp_path}/x.parquet"))
     assert records == [containers.Record(encoded[i], 4 + i, b"abc"[i : i + 1]) for i in range(3)]
 
 
 def test_an_empty_parquet_cell_is_a_problem_and_an_empty_label_is_none(encoded, tmp_path):
     write_parquet(tmp_path / "x.parquet", [encoded[0], None], [None, 1])
-    records = list(containers.Parquet().records(f"{tmp_path}/x.parquet"))
+    records = list(parquet_files.Parquet().records(f"{tmp_path}/x.parquet"))
     assert [record.label for record in records] == [-1, 1]
     assert [record.problem for record in records] == ["", "no bytes in column image"]
 
 
 def test_parquet_columns_of_the_wrong_kind_are_refused(tmp_path):
     parquet.write_table(pa.table({"picture": [b"x"]}), f"{tmp_path}/a.parquet")
-    assert "a.parquet has no column image, only picture" in refusal(f"parquet:{tmp_path}/a.parquet")
+    message = refusal(f"parquet:{tmp_path}/a.parquet")
+    assert "a.parquet: none of picture is known to be the image; name it by --data.image_feature" in message
     parquet.write_table(pa.table({"image": ["a.png"]}), f"{tmp_path}/b.parquet")
     assert "column image is string; it must hold encoded images" in refusal(f"parquet:{tmp_path}/b.parquet")
     parquet.write_table(pa.table({"image": [b"x"], "label": ["cat"]}), f"{tmp_path}/c.parquet")
@@ -98,7 +99,7 @@ def test_labels_of_a_tar_come_from_cls_or_json_and_other_members_are_passed_over
         ("notes.txt", b"about the set"),
     ]
     write_tar(tmp_path / "x.tar.gz", members, "w:gz")
-    records = list(containers.WebDataset().records(f"{tmp_path}/x.tar.gz"))
+    records = list(tar_files.WebDataset().records(f"{tmp_path}/x.tar.gz"))
     assert records == [
         containers.Record(encoded[0], 7, b"a/1"),
         containers.Record(encoded[1], -1, b"a/2"),
@@ -156,12 +157,12 @@ def test_a_tar_with_a_damaged_or_cut_header_is_refused_and_does_not_end_there(mo
             packed = tmp_path / f"{name}.tar.gz"
             packed.write_bytes(gzip.compress((tmp_path / f"{name}.tar").read_bytes()))
         with pytest.raises(InputError, match="can't be read as a tar file behind member 1.png: damaged header"):
-            list(containers.WebDataset().records(str(packed)))
+            list(tar_files.WebDataset().records(str(packed)))
 
 
 def test_a_member_with_a_path_outside_is_only_a_name(encoded, tmp_path):
     write_tar(tmp_path / "x.tar", [("../../outside.png", encoded[0])])
-    (record,) = containers.WebDataset().records(f"{tmp_path}/x.tar")
+    (record,) = tar_files.WebDataset().records(f"{tmp_path}/x.tar")
     assert record.key == b"../../outside"
     assert [path.name for path in tmp_path.iterdir()] == ["x.tar"]
 

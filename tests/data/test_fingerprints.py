@@ -2,7 +2,7 @@
 
 import os
 
-from vim_tf.data.fingerprints import files_fingerprint
+from vim_tf.data.fingerprints import files_fingerprint, source_fingerprint
 
 
 def test_it_changes_with_the_content_the_time_and_the_names_of_files(tmp_path):
@@ -32,3 +32,25 @@ def test_a_name_without_files_stands_for_itself_and_an_empty_one_for_none():
     assert handle == files_fingerprint(["", "https://example.com/inception/1"])
     assert handle != files_fingerprint(["https://example.com/inception/2"])
     assert files_fingerprint(["", ""]) == ""
+
+
+def test_a_folder_with_a_loop_and_a_broken_link_has_a_fingerprint_that_changes_with_the_link(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.png").write_bytes(b"1")
+    seen = [source_fingerprint(f"folder:{tmp_path}", ["train"])]
+    (tmp_path / "a" / "up").symlink_to("..")
+    assert source_fingerprint(f"folder:{tmp_path}", ["train"]) == seen[0]
+    (tmp_path / "a" / "2.png").symlink_to("gone")
+    seen.append(source_fingerprint(f"folder:{tmp_path}", ["train"]))
+    (tmp_path / "a" / "gone").write_bytes(b"2")
+    seen.append(source_fingerprint(f"folder:{tmp_path}", ["train"]))
+    assert len(set(seen)) == 3
+
+
+def test_files_named_by_braces_are_part_of_the_fingerprint(tmp_path):
+    for number in range(2):
+        (tmp_path / f"{number}.tar").write_bytes(b"1")
+    name = f"webdataset:{tmp_path}/{{0..1}}.tar"
+    before = source_fingerprint(name, ["train"])
+    (tmp_path / "1.tar").write_bytes(b"22")
+    assert source_fingerprint(name, ["train"]) != before

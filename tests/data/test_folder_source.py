@@ -133,6 +133,45 @@ def test_train_without_validation_is_not_taken_for_a_class(pictures, tmp_path):
     assert f"folder:{tmp_path}/train" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("names", [("Train", "Val"), ("training", "dev"), ("TRAIN", "VALIDATION")])
+def test_splits_are_recognised_in_any_case_and_beside_other_folders(names, pictures, tmp_path):
+    image = pictures.encode(pictures.flat(5), "PNG")
+    write(tmp_path, {f"{names[0]}/a/1.png": image, f"{names[1]}/b/2.png": image, "annotations/3.png": image})
+    found = [elements(open_folder(tmp_path, split).ordered()) for split in ("train", "validation")]
+    assert [[e["key"] for e in each] for each in found] == [[b"a/1.png"], [b"b/2.png"]]
+    assert open_folder(tmp_path).class_names == ["a", "b"]
+
+
+def test_names_of_splits_are_classes_where_the_flag_says_so(pictures, tmp_path):
+    image = pictures.encode(pictures.flat(5), "PNG")
+    write(tmp_path, {"train/1.png": image, "car/2.png": image, "test/3.png": image})
+    assert "--nodata.split_names" in refusal(tmp_path)
+    assert open_folder(tmp_path, has_split_names=False).class_names == ["car", "test", "train"]
+
+
+def test_a_link_to_a_folder_above_adds_no_copies(pictures, tmp_path):
+    write(tmp_path, {f"{name}/{i}.png": pictures.encode(pictures.noise(i), "PNG") for i in range(2) for name in "cd"})
+    (tmp_path / "c" / "up").symlink_to("..")
+    sources_of = [open_folder(tmp_path, split, validation_fraction=0.5) for split in ("train", "validation")]
+    keys = [e["key"].decode() for source in sources_of for e in elements(source.ordered())]
+    assert sorted(keys) == ["c/0.png", "c/1.png", "d/0.png", "d/1.png"]
+
+
+@pytest.mark.parametrize("place", ["c/broken.png", "e"])
+def test_a_link_that_leads_nowhere_is_named_and_left_out(place, pictures, tmp_path):
+    write(tmp_path, {f"{name}/{i}.png": pictures.encode(pictures.noise(i), "PNG") for i in range(2) for name in "cd"})
+    (tmp_path / place).symlink_to("gone")
+    assert "1 of 5 images can't be read" in refusal(tmp_path)
+    source = open_folder(tmp_path, validation_fraction=0.0, max_unreadable_fraction=0.2)
+    assert source.unreadable == [f"{tmp_path}/{place}: a link to gone, where there is nothing"]
+    assert (source.num_examples, source.class_names) == (4, ["c", "d"])
+
+
+def test_licences_and_what_windows_keeps_of_downloads_are_no_images(pictures, numbered):
+    write(numbered, dict.fromkeys(("LICENSE", "readme", "00.png:Zone.Identifier", "NOTICE", "x.sha256"), b"x"))
+    assert open_folder(numbered, validation_fraction=0.0, max_unreadable_fraction=0.0).num_examples == 40
+
+
 def test_images_beside_classes_are_refused(pictures, tmp_path):
     image = pictures.encode(pictures.flat(5), "PNG")
     write(tmp_path, {"a/1.png": image, "stray.png": image})

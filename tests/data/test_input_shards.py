@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 
 from tests.data.container_files import write_shards
 from vim_tf.config import SPLITS, DataConfig
-from vim_tf.data import input_shards, preprocessing, sources
+from vim_tf.data import folder_source, input_shards, order, preprocessing, sources
 from vim_tf.errors import InputError
 
 
@@ -103,6 +103,81 @@ def test_shards_differ_by_at_most_one_file_and_none_is_empty(pictures, tmp_path)
     assert len(input_shards.plan_shards(config, ("train",), 8, 8, 100).shards) == 7
 
 
+@pytest.mark.parametrize("kind", ["folder", "parquet", "webdataset"])
+@pytest.mark.parametrize("count", [2, 3, 5])
+@pytest.mark.parametrize("fraction", [0.001, 0.999])
+def test_of_tiny_sets_the_same_image_moves_into_the_empty_split(kind, count, fraction, pictures, tmp_path):
+    encoded = [pictures.encode(pictures.noise(i), "PNG") for i in range(count)]
+    if kind == "folder":
+        for number, image in enumerate(encoded):
+            (tmp_path / f"{number}.png").write_bytes(image)
+        name = f"folder:{tmp_path}"
+    else:
+        name = write_shards(kind, tmp_path, encoded, [0] * count)
+    config = DataConfig(name, validation_fraction=fraction)
+    assert_same_as_source(config)
+    smaller = "validation" if fraction < 0.5 else "train"
+    assert len(entries(config, smaller)[0]) == 1
+
+
+def test_an_image_that_cannot_be_read_does_not_fill_a_split(pictures, tmp_path):
+    keys = sorted((f"{number}.png" for number in range(6)), key=lambda key: order.hash_of(key.encode()))
+    for number, key in enumerate(keys):
+        content = b"no image" if not number else pictures.encode(pictures.noise(number), "PNG")
+        (tmp_path / key).write_bytes(content)
+    config = DataConfig(f"folder:{tmp_path}", validation_fraction=1e-9, max_unreadable_fraction=0.5)
+    source = sources.build_source(config, "validation", 8, 8)
+    assert [e["key"].decode() for e in source.ordered().as_numpy_iterator()] == [keys[1]]
+    assert [entry.key.decode() for entry in entries(config, "validation")[0]] == keys[:2]
+
+
+def test_the_division_of_a_large_set_is_found_without_reading_it(pictures, tmp_path, monkeypatch):
+    for number in range(60):
+        (tmp_path / f"{number:02d}.png").write_bytes(pictures.encode(pictures.flat(number), "PNG"))
+    read = []
+    load = folder_source.load_file
+    monkeypatch.setattr(folder_source, "load_file", lambda path: read.append(path) or load(path))
+    input_shards.plan_shards(DataConfig(f"folder:{tmp_path}", validation_fraction=0.5), ("train",), 8, 8, 2)
+    assert 2 <= len(read) < 15
+
+
+@pytest.mark.parametrize("kind", ["parquet", "webdataset"])
+def test_labels_are_mapped_as_the_source_maps_them(kind, pictures, tmp_path):
+    encoded = [pictures.encode(pictures.noise(i), "PNG") for i in range(12)]
+    name = write_shards(kind, tmp_path, encoded, [(7, 512, 2006656)[i % 3] for i in range(12)])
+    config = DataConfig(name, validation_fraction=0.3, map_labels=True)
+    assert_same_as_source(config)
+    plan = input_shards.plan_shards(config, SPLITS, 8, 8, 2)
+    assert (plan.class_names, plan.label_values) == (["7", "512", "2006656"], [7, 512, 2006656])
+    assert {entry.label for entry in entries(config, "train")[0]} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("kind", ["folder", "tfrecord", "parquet", "webdataset"])
+def test_what_the_source_refuses_the_plan_refuses_in_the_same_words(kind, pictures, tmp_path):
+    """Names of splits that may be classes, and features that aren't there."""
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    image = pictures.encode(pictures.flat(1), "PNG")
+    if kind == "folder":
+        (tmp_path / "train" / "a" / "1.png").write_bytes(image)
+        config = DataConfig(f"folder:{tmp_path}")
+    elif kind == "webdataset":
+        config = DataConfig(write_shards(kind, tmp_path, [image] * 2, [0, 0]), key_feature="id")
+    elif kind == "parquet":
+        config = DataConfig(write_shards(kind, tmp_path, [image] * 2, [0, 0]), label_feature="kind")
+    else:
+        pictures.examples(f"{tmp_path}/x.tfrecord", [image])
+        config = DataConfig(f"tfrecord:{tmp_path}/x.tfrecord", image_feature="photo")
+    messages = []
+    for refused in (
+        lambda: sources.build_source(config, "train", 8, 8),
+        lambda: input_shards.plan_shards(config, SPLITS, 8, 8, 2),
+    ):
+        with pytest.raises(InputError) as caught:
+            refused()
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
 def test_a_source_without_files_of_a_split_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no file matches for the train split"):
+    with pytest.raises(InputError, match="no file matches"):
         input_shards.plan_shards(DataConfig(f"parquet:{tmp_path}/{{split}}-*"), SPLITS, 8, 8, 2)

@@ -10,6 +10,7 @@ from sklearn import datasets
 
 from vim_tf.config import DataConfig
 from vim_tf.data import sources
+from vim_tf.data.feature_names import FeatureNames
 from vim_tf.errors import InputError
 
 
@@ -136,8 +137,18 @@ def test_build_source_hands_over_every_field_of_the_config(monkeypatch):
     seen = []
     opened = types.SimpleNamespace()
     monkeypatch.setattr(sources, "open_source", lambda *arguments: seen.append(arguments) or opened)
-    config = DataConfig("folder:/x", validation_fraction=0.25, max_unreadable_fraction=0.5, shuffle_buffer=77)
+    config = DataConfig(
+        "folder:/x",
+        validation_fraction=0.25,
+        max_unreadable_fraction=0.5,
+        shuffle_buffer=77,
+        image_feature="img",
+        label_feature="kind",
+        key_feature="id",
+        map_labels=True,
+        split_names=False,
+    )
     assert sources.build_source(config, "train", 16, 32).name == "folder:/x"
     assert sources.build_source(dataclasses.replace(config, name="cats"), "train", 16, 32).name == "cats"
     assert seen[0] == seen[1]
-    assert seen[0] == ("folder:/x", "train", 16, 32, 0.25, 0.5, 77)
+    assert seen[0] == ("folder:/x", "train", 16, 32, 0.25, 0.5, 77, FeatureNames("img", "kind", "id"), True, False)

@@ -223,3 +223,9 @@ def test_the_manifest_is_written_whole(tmp_path):
     write_split(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "train"]
     assert token_records.Manifest.from_json(MANIFEST.to_json()) == MANIFEST
+
+
+def test_a_manifest_of_an_earlier_version_is_read():
+    values = json.loads(MANIFEST.to_json())
+    del values["label_values"]
+    assert token_records.Manifest.from_json(json.dumps(values)) == MANIFEST

@@ -15,8 +15,8 @@ class ArraySource(ImageSource):
     """A source of images in memory."""
 
     def __init__(self, images, labels, split="validation", num_classes=LEVELS, name="patterns"):
-        super().__init__(name, split, len(images), [f"class {label}" for label in range(num_classes)])
-        self.images, self.labels = images, np.asarray(labels, np.int64)
+        super().__init__(name, split, [f"class {label}" for label in range(num_classes)], labels)
+        self.images = images
 
     def ordered(self, views=None):
         keys = [str(index).encode() for index in range(len(self.images))]

@@ -73,6 +73,27 @@ def test_generation_carries_its_conditions(fakes, flat_source):
     assert "reference" not in result.conditions["generation/classifier_score"]
 
 
+def test_only_labels_that_were_trained_are_drawn_and_measured(fakes):
+    """Label 0 has no image; the sampler would draw noise for it, here a wrong level."""
+    labels = np.arange(1, 16).repeat(2)
+    source = fakes.ArraySource(fakes.flat_images(labels), labels)
+
+    class Sampler(LevelSampler):
+        def sample(self, labels, seeds, **sampling):
+            return np.where(labels[:, None] == 0, 9, super().sample(labels, seeds, **sampling))
+
+    sampler = Sampler()
+    result = generate(fakes, source, sampler, samples_per_label=2, trained_labels=[*labels, -1])
+    assert sum((call[0] for call in sampler.calls), []) == labels.tolist()
+    assert result.metrics["generation/label_accuracy"] == 1.0
+    assert result.metrics["generation/frechet_distance"] == pytest.approx(0.0, abs=1e-9)
+    assert result.conditions["generation/frechet_distance"]["measured"]["labels_drawn"] == "15 of 16"
+    assert result.pictures["generation/samples"].row_labels == tuple(f"class {label}" for label in range(1, 16))
+    everything = generate(fakes, source, Sampler(), samples_per_label=2).metrics
+    assert everything["generation/label_accuracy"] == 15 / 16
+    assert everything["generation/frechet_distance"] > 1e-6
+
+
 def test_the_sample_picture_has_one_row_per_label(fakes, flat_source):
     picture = generate(fakes, flat_source, LevelSampler(), samples_per_label=2).pictures["generation/samples"]
     assert picture.row_labels == tuple(f"class {label}" for label in range(16))

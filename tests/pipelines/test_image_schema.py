@@ -2,6 +2,8 @@
 
 import pytest
 
+from vim_tf.errors import InputError
+
 pytestmark = pytest.mark.slow  # for importing TFX
 
 GOOD = {"image": ["x"] * 4, "label": [0, 1, 2, 0], "height": [8, 9, 20, 8], "width": [8, 8, 8, 8]}
@@ -22,6 +24,15 @@ def anomalies():
         return {name: info.description for name, info in found.items()}
 
     return find
+
+
+def test_images_without_labels_are_refused_where_the_language_model_needs_them(anomalies):
+    from pipelines.components.image_schema import image_schema
+
+    with pytest.raises(InputError, match="the images have no labels, on which the language model is to be conditioned"):
+        image_schema([-1], 8, needs_labels=True)
+    image_schema([-1], 8, needs_labels=False)
+    image_schema([0, 1], 8, needs_labels=True)
 
 
 def test_good_images_have_no_anomalies(anomalies):

@@ -1,13 +1,14 @@
 """An image source to sharded files of examples, as a Beam job: `image_records` says what they hold."""
 
 import collections
+import dataclasses
 import functools
 import json
 
 import numpy as np
 
 from vim_tf.beam import jobs
-from vim_tf.data import files, image_records, ingestion
+from vim_tf.data import classes, files, image_records, ingestion
 from vim_tf.errors import InputError
 
 _PAIRS_NAMED = 5
@@ -29,13 +30,8 @@ def ingest(pipeline, plan, folder, max_unreadable_fraction, max_pixels):
         max_pixels: int, as in `preprocessing.decode_image`.
     """
     jobs.prepare(folder, split_folders(plan, folder), ["images-*"])
-    finish = functools.partial(
-        _finish,
-        folder=folder,
-        source=plan.source,
-        class_names=plan.class_names,
-        max_unreadable_fraction=max_unreadable_fraction,
-    )
+    facts = dataclasses.replace(plan, shards=[])
+    finish = functools.partial(_finish, folder=folder, plan=facts, max_unreadable_fraction=max_unreadable_fraction)
     jobs.run_shards(pipeline, plan.shards, WriteShard(folder, max_pixels), finish)
 
 
@@ -57,13 +53,15 @@ class WriteShard(jobs.ShardWork):
         self._max_pixels = max_pixels
 
     def work_on(self, shard):
-        """`entry` of the manifest, `unreadable` list of str, `labels` {label: count}, `hashes` bytes of all images."""
+        """`entry` of the manifest, `unreadable` list of str, `labels` {label: count}, `seen` as SeenClasses gives it,
+        `hashes` bytes of all images."""
         name = image_records.shard_name(shard.index, shard.count)
-        unreadable, labels, hashes = [], collections.Counter(), []
+        unreadable, labels, hashes, seen = [], collections.Counter(), [], SeenClasses()
         entries = ((entry, entry.load) for entry in shard.entries())
         facts = functools.partial(image_records.picture_facts, max_pixels=self._max_pixels)
         with image_records.ImageShardWriter(f"{split_folder(self.folder, shard.split)}/{name}") as writer:
             for entry, decoded in ingestion.decode_in_threads(entries, facts, self._max_pixels):
+                seen.add(entry)
                 if decoded.problem is not None:
                     unreadable.append(f"{entry.place}: {decoded.problem}")
                     continue
@@ -74,35 +72,73 @@ class WriteShard(jobs.ShardWork):
             "entry": {**writer.entry(), "num_unreadable": len(unreadable)},
             "unreadable": unreadable,
             "labels": dict(labels),
+            "seen": seen.result(),
             "hashes": b"".join(hashes),
         }
 
 
-def _finish(results, folder, source, class_names, max_unreadable_fraction):
+class SeenClasses:
+    """What the entries of a shard tell of the classes."""
+
+    def __init__(self):
+        self._labels, self._texts = set(), set()
+
+    def add(self, entry):
+        """Takes an input_shards.Entry, whether or not its image can be read."""
+        self._labels.add(entry.label)
+        if entry.class_name:
+            self._texts.add((entry.label, entry.class_name))
+
+    def result(self):
+        """(sorted labels, sorted pairs of a label and its name)."""
+        return sorted(self._labels), sorted(self._texts)
+
+
+def found_classes(plan, results):
+    """Names of the classes: those that the plan knows, else what the shards of all splits tell.
+
+    Args:
+        plan: input_shards.Plan.
+        results: list of dicts with `seen`, as SeenClasses gives it.
+
+    Returns:
+        list of str.
+
+    Raises:
+        InputError: as `classes.find_classes` does.
+    """
+    labels = {label for result in results for label in result["seen"][0] if label >= 0}
+    texts = [tuple(text) for result in results for text in result["seen"][1]]
+    return classes.find_classes(plan.source, labels, texts, plan.class_names).names
+
+
+def _finish(results, folder, plan, max_unreadable_fraction):
     """Writes the manifest.
 
     Raises:
-        InputError: a split has no image, or too many that can't be read.
+        InputError: a split has no image, or too many that can't be read, or the labels are no numbering of classes.
     """
-    splits, unreadable, found = {}, {}, collections.Counter()
+    splits, unreadable = {}, {}
     for split in sorted({result["split"] for result in results}):
         shards = [result for result in results if result["split"] == split]
         unreadable[split] = [line for shard in shards for line in shard["unreadable"]]
         labels = sum((collections.Counter(shard["labels"]) for shard in shards), collections.Counter())
-        count = sum(labels.values())
-        check_split(source, split, count, unreadable[split], max_unreadable_fraction)
-        found += labels
         splits[split] = {
-            "num_examples": count,
+            "num_examples": sum(labels.values()),
             "num_unreadable": len(unreadable[split]),
             "labels": {str(label): labels[label] for label in sorted(labels)},
             "shards": [shard["entry"] for shard in shards],
         }
-    names = class_names_for(class_names, found)
+    counts = {split: facts["num_examples"] for split, facts in splits.items()}
+    check_splits(plan, counts, unreadable, max_unreadable_fraction)
+    names = found_classes(plan, results)
+    trained = splits.get("train", {"labels": range(len(names))})["labels"]
     manifest = {
-        "source": source,
+        "source": plan.source,
         "num_classes": len(names),
         "class_names": names,
+        "empty_classes": classes.empty_classes(names, trained),
+        "label_values": plan.label_values,
         "splits": splits,
         "unreadable": unreadable,
         "duplicates": _duplicates(results, folder),
@@ -110,32 +146,29 @@ def _finish(results, folder, source, class_names, max_unreadable_fraction):
     files.write_whole(f"{folder}/{image_records.MANIFEST_NAME}", json.dumps(manifest, indent=2, sort_keys=True) + "\n")
 
 
-def check_split(source, split, count, unreadable, max_unreadable_fraction):
-    """Refuses a split without images, or with too many that can't be read.
+def check_splits(plan, counts, unreadable, max_unreadable_fraction):
+    """Refuses splits without images, or with too many that can't be read; divided ones are judged together.
 
     Args:
-        source: str, as the user gave it.
-        split: str.
-        count: int, images that could be read.
-        unreadable: list of "<place>: <reason>" of the others.
+        plan: input_shards.Plan.
+        counts: {split: int}, images that could be read.
+        unreadable: {split: list of "<place>: <reason>"} of the others.
         max_unreadable_fraction: share that may be unreadable.
 
     Raises:
         InputError: names the split or the first few images.
     """
-    if not count + len(unreadable):
-        raise InputError(
-            f"--data.source={source}: the {split} split is empty; where the source has no splits of its own, "
-            "--data.validation_fraction divides it"
-        )
-    ingestion.check_unreadable(source, unreadable, count + len(unreadable), max_unreadable_fraction)
-
-
-def class_names_for(class_names, labels):
-    """Names of the classes: those given, else the numbers up to the largest label that was found."""
-    if class_names is not None:
-        return list(class_names)
-    return [str(label) for label in range(max(labels, default=-1) + 1)]
+    for group in [tuple(counts)] if plan.is_divided else [(split,) for split in counts]:
+        lines = [line for split in group for line in unreadable[split]]
+        total = sum(counts[split] for split in group) + len(lines)
+        if total:
+            ingestion.check_unreadable(plan.source, lines, total, max_unreadable_fraction)
+    for split, count in counts.items():
+        if not count:
+            raise InputError(
+                f"--data.source={plan.source}: the {split} split is empty; where the source has no splits of its own, "
+                "--data.validation_fraction divides it"
+            )
 
 
 def _duplicates(results, folder):

@@ -1,6 +1,7 @@
 """Images to token records as a Beam job: `token_records` says what they hold."""
 
 import collections
+import dataclasses
 import functools
 import json
 
@@ -10,8 +11,8 @@ from apache_beam.utils import shared
 
 from vim_tf import encode_dataset, workdir
 from vim_tf.beam import jobs
-from vim_tf.beam.ingestion import check_split, class_names_for
-from vim_tf.data import files, ingestion, preprocessing, record_sources, token_records
+from vim_tf.beam.ingestion import SeenClasses, check_splits, found_classes
+from vim_tf.data import classes, files, ingestion, preprocessing, token_records
 from vim_tf.data.views import make_views
 
 
@@ -28,13 +29,8 @@ def encode(pipeline, plan, tokenizer, folder, split_folders, settings, max_unrea
         max_unreadable_fraction: share of a split's images that may end as dead letters.
     """
     jobs.prepare(folder, split_folders.values(), ["tokens-*", "dead_letters-*"])
-    finish = functools.partial(
-        _finish,
-        folder=folder,
-        source=plan.source,
-        class_names=plan.class_names,
-        max_unreadable_fraction=max_unreadable_fraction,
-    )
+    facts = dataclasses.replace(plan, shards=[])
+    finish = functools.partial(_finish, folder=folder, plan=facts, max_unreadable_fraction=max_unreadable_fraction)
     work = EncodeShard(folder, split_folders, tokenizer, settings)
     jobs.run_shards(pipeline, plan.shards, work, finish)
 
@@ -69,11 +65,12 @@ class EncodeShard(jobs.ShardWork):
         self._shared = shared.Shared()
 
     def work_on(self, shard):
-        """`entry` of the manifest, `dead` list of "<place>: <reason>", `labels` {label: count}, `facts`."""
+        """`entry` of the manifest, `dead` list of "<place>: <reason>", `labels` of what was encoded, `seen` as
+        SeenClasses gives it, `facts`."""
         tokenizer, decode = self._shared.acquire(lambda: Encoder(self._tokenizer_folder, self._settings)).parts
         split_folder = self._split_folders[shard.split]
-        dead, labels = [], collections.Counter()
-        batches = self._batches(shard, decode, dead, labels)
+        dead, labels, seen = [], set(), SeenClasses()
+        batches = self._batches(shard, decode, dead, labels, seen)
         path = f"{split_folder}/{token_records.shard_name(shard.index, shard.count)}"
         entry = encode_dataset.encode_shard(tokenizer, batches, path)
         if dead:
@@ -84,21 +81,23 @@ class EncodeShard(jobs.ShardWork):
         return {
             "entry": entry,
             "dead": [f"{letter['place']}: {letter['reason']}" for letter in dead],
-            "labels": dict(labels),
+            "labels": sorted(labels),
+            "seen": seen.result(),
             "facts": encode_dataset.tokenizer_facts(tokenizer) | {"views": num_views(self._settings)},
         }
 
-    def _batches(self, shard, decode, dead, labels):
-        """Yields batches for `encode_dataset.encode_shard`; fills `dead` and `labels` on its way."""
+    def _batches(self, shard, decode, dead, labels, seen):
+        """Yields batches for `encode_dataset.encode_shard`; fills `dead`, `labels` and `seen` on its way."""
         size = max(1, self._settings.batch_size // num_views(self._settings))
         entries = ((entry, entry.load) for entry in shard.entries())
         rows = []
         for entry, decoded in ingestion.decode_in_threads(entries, decode, self._settings.max_pixels):
+            seen.add(entry)
             if decoded.problem is not None:
                 key = entry.key.decode("utf-8", "replace")
                 dead.append({"key": key, "place": entry.place, "reason": decoded.problem})
                 continue
-            labels[entry.label] += 1
+            labels.add(entry.label)
             rows.append((decoded.value, entry.label, entry.key))
             if len(rows) == size:
                 yield _batch(rows)
@@ -143,23 +142,31 @@ def _batch(rows):
     return {"image": tf.constant(np.stack(images)), "label": tf.constant(labels, tf.int64), "key": tf.constant(keys)}
 
 
-def _finish(results, folder, source, class_names, max_unreadable_fraction):
+def _finish(results, folder, plan, max_unreadable_fraction):
     """Writes the manifest.
 
     Raises:
         InputError: a split has no images or too many that can't be encoded, or some of the images have no label.
     """
-    splits, found = {}, collections.Counter()
+    splits, dead = {}, {}
     for split in sorted({result["split"] for result in results}):
         shards = [result for result in results if result["split"] == split]
+        dead[split] = [line for shard in shards for line in shard["dead"]]
         count = sum(shard["entry"]["num_examples"] for shard in shards)
-        dead = [line for shard in shards for line in shard["dead"]]
-        check_split(source, split, count, dead, max_unreadable_fraction)
-        found += sum((collections.Counter(shard["labels"]) for shard in shards), collections.Counter())
         splits[split] = {"num_examples": count, "shards": [shard["entry"] for shard in shards]}
-    record_sources.check_labels(source, np.array(list(found)))
-    names = class_names_for(class_names, found)
+    counts = {split: facts["num_examples"] for split, facts in splits.items()}
+    check_splits(plan, counts, dead, max_unreadable_fraction)
+    classes.check_labels(plan.source, sorted({label for result in results for label in result["labels"]}))
+    names = found_classes(plan, results)
+    if "train" in splits:
+        trained = {label for result in results if result["split"] == "train" for label in result["labels"]}
+        classes.warn_of_empty(plan.source, classes.empty_classes(names, trained))
     manifest = token_records.Manifest(
-        **results[0]["facts"], num_classes=len(names), class_names=names, source=source, splits=splits
+        **results[0]["facts"],
+        num_classes=len(names),
+        class_names=names,
+        source=plan.source,
+        splits=splits,
+        label_values=plan.label_values,
     )
     token_records.write_manifest(folder, manifest)

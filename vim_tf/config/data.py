@@ -18,7 +18,8 @@ class DataConfig:
     source: str = setting(
         "digits",
         "image source: digits, photos, tfds:<name>, folder:<path> (a sub-folder is a class), tfrecord:<glob>, "
-        "parquet:<glob> or webdataset:<glob of tars>; a {split} in a path or glob is replaced by train or validation",
+        "parquet:<glob> or webdataset:<glob of tars>; a {split} in a path or glob is replaced by train or validation, "
+        "and {000..099} in a glob stands for a hundred names",
     )
     name: str = setting("", "what reports and metrics call the images; empty = the source itself")
     validation_fraction: float = setting(
@@ -32,6 +33,23 @@ class DataConfig:
         "bytes could take all memory",
     )
     shuffle_buffer: int = setting(10_000, "examples held in memory to shuffle a source that can only be read in order")
+    image_feature: str = setting(
+        "",
+        "feature, column or extension of a record file that holds the image; empty = as Hugging Face, TF-slim, TFDS "
+        "and WebDataset call it",
+    )
+    label_feature: str = setting(
+        "", "that of the label, an integer; empty = as for the image, none = the images have no labels"
+    )
+    key_feature: str = setting(
+        "", "that of the key, unique and always the same; empty = key, else the image's place; none = always its place"
+    )
+    map_labels: bool = setting(
+        False, "number the labels that occur from 0 on, which reads record files once more; off: 0 to the largest label"
+    )
+    split_names: bool = setting(
+        True, "folders and files called train, val, test or the like are splits; off: such folders are classes"
+    )
 
     def __post_init__(self):
         check_fraction(self, "validation_fraction", "max_unreadable_fraction")

@@ -7,6 +7,7 @@ import socket
 import uuid
 
 import tensorflow as tf
+from absl import logging
 
 from vim_tf.errors import InputError
 
@@ -89,17 +90,106 @@ def remove_files(folder, pattern, keep):
 
 
 def walk(folder):
-    """`tf.io.gfile.walk`.
+    """Yields (path, names of sub-folders, names of files) of a folder and of all below it that isn't hidden.
+
+    Links to folders are followed, and each real folder is entered once: by its own path where that lies below the
+    folder, so that a link that leads back adds nothing. A link that leads nowhere counts as a file.
+
+    Args:
+        folder: str; a remote one has no links. Of one that isn't there nothing is yielded.
 
     Raises:
-        InputError: a name below the folder is not UTF-8.
+        InputError: a name below the folder is not UTF-8, or a folder can't be listed.
     """
     try:
-        yield from tf.io.gfile.walk(folder)
+        yield from _walk_remote(folder) if "://" in folder else _walk_local(folder)
     except UnicodeDecodeError as error:
         raise InputError(
             f"{folder} holds a file or folder whose name is not UTF-8 ({error.object!r}): rename it"
         ) from error
+    except OSError as error:
+        raise InputError(f"{error.filename} can't be listed: {error.strerror}") from error
+
+
+def _walk_remote(folder):
+    for parent, folders, names in tf.io.gfile.walk(folder):
+        if not any(part.startswith(".") for part in parent[len(folder) :].split("/")):
+            yield parent, [name.rstrip("/") for name in folders if not name.startswith(".")], names
+
+
+def _walk_local(folder):
+    entered, links = set(), [folder] if os.path.isdir(folder) else []
+    # Links come last: of the folders that they lead to, those are left that no other way leads to.
+    while links:
+        link = links.pop(0)
+        if os.path.realpath(link) in entered:
+            logging.warning("passed over %s: it leads to %s, which was read already", link, os.path.realpath(link))
+            continue
+        waiting = [link]
+        while waiting:
+            parent = waiting.pop(0)
+            if os.path.realpath(parent) in entered:
+                continue
+            entered.add(os.path.realpath(parent))
+            folders, linked, names = _list_local(parent)
+            waiting += [os.path.join(parent, name) for name in folders]
+            links += [os.path.join(parent, name) for name in linked]
+            yield parent, sorted(folders + linked), names
+
+
+def _list_local(folder):
+    """Sorted names of the folders in a folder, of the links to folders and of the files; no hidden folders."""
+    folders, linked, names = [], [], []
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda each: each.name):
+            os.fsencode(entry.name).decode()
+            if not os.path.isdir(entry.path):
+                names.append(entry.name)
+            elif not entry.name.startswith("."):
+                (linked if entry.is_symlink() else folders).append(entry.name)
+    return folders, linked, names
+
+
+def link_problem(path):
+    """Why there is no file at a path that a folder lists: str; empty = there is, or it is remote."""
+    if "://" in path or os.path.isfile(path):
+        return ""
+    if os.path.islink(path):
+        return f"a link to {os.readlink(path)}, where there is nothing"
+    return "no regular file"
+
+
+def glob(pattern):
+    """Sorted paths of the files that a pattern matches, in which {000..099} and {a,b} stand for several patterns.
+
+    Raises:
+        InputError: one of several has no match.
+    """
+    patterns = expand_braces(pattern)
+    found = [[path for path in tf.io.gfile.glob(each) if not tf.io.gfile.isdir(path)] for each in patterns]
+    missing = [each for each, paths in zip(patterns, found, strict=True) if not paths]
+    if missing and len(missing) < len(patterns):
+        raise InputError(f"{pattern}: {len(missing)} of {len(patterns)} files aren't there, such as {missing[0]}")
+    return sorted({path for paths in found for path in paths})
+
+
+def expand_braces(pattern):
+    """The patterns that one with braces stands for, as shells and WebDataset write them: list of str.
+
+    {8..11} and {a,b} are expanded, {008..011} with the zeros; {split} and the like stay.
+    """
+    match = re.search(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}", pattern)
+    if not match:
+        return [pattern]
+    first, last, choices = match.groups()
+    if choices is None:
+        width = max(len(first), len(last)) if "0" in (first[0], last[0]) else 1
+        step = 1 if int(first) <= int(last) else -1
+        parts = [str(number).zfill(width) for number in range(int(first), int(last) + step, step)]
+    else:
+        parts = choices.split(",")
+    head, tail = pattern[: match.start()], pattern[match.end() :]
+    return [head + part + rest for part in parts for rest in expand_braces(tail)]
 
 
 def sha256_of(path):

@@ -6,7 +6,7 @@ import os
 
 import tensorflow as tf
 
-from vim_tf.data.files import walk
+from vim_tf.data import files
 
 
 def source_fingerprint(name, splits):
@@ -24,7 +24,7 @@ def source_fingerprint(name, splits):
     if kind == "folder":
         found = [file for place in places for file in _files_below(place)]
     elif kind in ("tfrecord", "parquet", "webdataset"):
-        found = [file for place in places for file in tf.io.gfile.glob(place)]
+        found = [file for place in places for file in files.glob(place)]
     elif kind == "tfds":
         # Not every user of the package has the data sets.
         import tensorflow_datasets as tfds
@@ -65,9 +65,12 @@ def _files_at(path):
 
 
 def _files_below(folder):
-    return [os.path.join(parent, name) for parent, _, names in walk(folder) for name in names]
+    return [os.path.join(parent, name) for parent, _, names in files.walk(folder) for name in names]
 
 
 def _identity(path):
-    facts = tf.io.gfile.stat(path)
+    try:
+        facts = tf.io.gfile.stat(path)
+    except tf.errors.NotFoundError:
+        return [path, -1, -1]  # a link that leads nowhere, which ingestion names
     return [path, facts.length, facts.mtime_nsec]

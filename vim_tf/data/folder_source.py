@@ -8,14 +8,21 @@ import tensorflow as tf
 from absl import logging
 
 from vim_tf.config import SPLITS
-from vim_tf.data import ingestion, order
-from vim_tf.data.files import read_file, walk
+from vim_tf.data import files, ingestion, order, split_names
 from vim_tf.data.image_source import IndexedSource, MemorySource
 from vim_tf.errors import InputError
 
-_VALIDATION_NAMES = ("validation", "valid", "val")
-# Files that commonly lie beside images. Others that can't be read count as unreadable images.
-_SIDE_FILES = (".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".md", ".html", ".yaml", ".yml", ".db", ".ini")
+# Files that commonly lie beside images, by their endings or by their whole names, in any case of letters. Others that
+# can't be read count as unreadable images.
+_SIDE_ENDINGS = (
+    *(".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".md", ".rst", ".html", ".yaml", ".yml", ".db", ".ini"),
+    *(".log", ".bib", ".cff", ".md5", ".sha1", ".sha256", ".pdf", ".py", ".sh"),
+    ":zone.identifier",  # what Windows keeps of a download, as Linux sees it
+)
+_SIDE_NAMES = (
+    *("license", "licence", "copying", "notice", "readme", "authors", "citation", "changelog"),
+    *("md5sums", "sha256sums"),
+)
 
 # Both splits of a folder come out of one examination while a source that holds it lives.
 _examined = weakref.WeakValueDictionary()
@@ -36,23 +43,25 @@ class Listing:
     classes: list[str]
 
 
-def open_folder(place, split, height, width, max_pixels, validation_fraction, max_unreadable_fraction, shuffle_buffer):
+def open_folder(
+    place, split, height, width, max_pixels, validation_fraction, max_unreadable_fraction, has_split_names=True
+):
     """Images of a folder and its sub-folders.
 
-    The splits are the folders that a {split} in the path names, else the folders `train` and `validation` (or `valid`,
-    `val`) inside, else a division by a hash of the relative path.
+    The splits are the folders that a {split} in the path names, else the folders inside that are called as splits are,
+    as `split_names` says, else a division by a hash of the relative path.
 
     Raises:
-        InputError: a folder is missing or empty, or too many files can't be read.
+        InputError: a folder is missing or empty, too many files can't be read, or it may hold splits or classes.
     """
-    del shuffle_buffer  # files can be read in any order
     name = f"folder:{place}"
-    listing, class_names, is_shared = list_files(name, place, split)
+    listing, class_names, is_shared = list_files(name, place, split, has_split_names)
     examined = _examine(name, listing, height, width, max_pixels)
     ingestion.check_unreadable(name, examined.unreadable, len(listing.paths), max_unreadable_fraction)
     chosen = np.flatnonzero(examined.readable)
     if is_shared:
-        chosen = chosen[choose_split(name, [listing.keys[index] for index in chosen], split, validation_fraction)]
+        keys = [listing.keys[index].encode() for index in chosen]
+        chosen = chosen[order.choose_split(name, keys, split, validation_fraction)]
     classes = {name: label for label, name in enumerate(class_names)}
     facts = {
         "name": name,
@@ -69,101 +78,96 @@ def open_folder(place, split, height, width, max_pixels, validation_fraction, ma
     return IndexedSource(**facts, fetch=fitted)
 
 
-def list_files(name, place, split):
+def list_files(name, place, split, has_split_names=True):
     """What a folder holds of a split, and how the splits of the folder are laid out.
 
     Args:
         name: str, of the source, for messages.
         place: str, as in `open_folder`.
         split: str.
+        has_split_names: bool, whether names of splits are such; else they are classes like any other.
 
     Returns:
         (Listing, class names over all splits, whether the listing is of all splits, which are to be divided).
 
     Raises:
-        InputError: a folder is missing or empty.
+        InputError: a folder is missing or empty, or may hold splits or classes.
     """
-    folders = _split_folders(place)
+    folders = _split_folders(place, has_split_names)
     listings = {key: _list_images(folder) for key, folder in folders.items() if tf.io.gfile.isdir(folder)}
     wanted = split if split in folders else "all"
     if wanted not in listings:
         raise InputError(f"--data.source={name}: there is no folder {folders[wanted]}")
     if not listings[wanted].paths:
         raise InputError(f"--data.source={name}: there is no image in {folders[wanted]}")
+    if wanted == "all" and has_split_names:
+        split_names.check_inside_classes(place.rstrip("/"), listings[wanted].keys)
     class_names = sorted({name for each in listings.values() for name in each.classes} - {""})
     return listings[wanted], class_names, wanted == "all"
 
 
-def choose_split(name, keys, split, validation_fraction):
-    """Bool array: which of the files (keys: list of str) belong to a split.
+def load_file(path):
+    """Bytes of a file that a folder lists.
 
     Raises:
-        InputError: none does.
+        ValueError: it is a link that leads nowhere, or no regular file.
     """
-    chosen = order.is_validation([key.encode() for key in keys], validation_fraction) == (split == "validation")
-    if not chosen.any():
-        raise InputError(
-            f"--data.source={name}: the {split} split is empty, as {len(keys)} images were divided with "
-            f"--data.validation_fraction={validation_fraction:g}"
-        )
-    return chosen
+    problem = files.link_problem(path)
+    if problem:
+        raise ValueError(problem)
+    return files.read_file(path)
 
 
-def _split_folders(place):
+def _split_folders(place, has_split_names):
     """Folder of each split, or {"all": folder} where the splits share one."""
     if "{split}" in place:
         return {split: place.replace("{split}", split) for split in SPLITS}
     place = place.rstrip("/") or "/"
-    if not tf.io.gfile.isdir(place):
+    if not has_split_names or not tf.io.gfile.isdir(place):
         return {"all": place}
-    _, folders, _ = next(walk(place))
-    inside = {folder.rstrip("/") for folder in folders if not folder.startswith(".")}
-    validation = [child for child in _VALIDATION_NAMES if child in inside]
-    if "train" in inside and validation:
-        return {"train": f"{place}/train", "validation": f"{place}/{validation[0]}"}
-    if "train" in inside and inside <= {"train", "test"}:
-        raise InputError(
-            f"--data.source=folder:{place} holds {' and '.join(sorted(inside))} but no validation folder; add one, "
-            f"or take folder:{place}/train to split that"
-        )
-    return {"all": place}
+    _, inside, _ = next(files.walk(place))
+    return split_names.split_folders(place, inside) or {"all": place}
 
 
 def _list_images(folder):
     paths, keys, classes = [], [], []
     num_side_files = 0
-    for parent, _, files in sorted(walk(folder)):
+    for parent, _, names in sorted(files.walk(folder)):
         relative = parent[len(folder) :].strip("/")
-        if any(part.startswith(".") for part in relative.split("/")):
-            continue
-        for file in sorted(files):
-            if is_side_file(file):
-                num_side_files += not file.startswith(".")
+        for name in sorted(names):
+            if is_side_file(name):
+                num_side_files += not name.startswith(".")
                 continue
-            paths.append(f"{parent.rstrip('/')}/{file}")
-            keys.append(f"{relative}/{file}" if relative else file)
+            paths.append(f"{parent.rstrip('/')}/{name}")
+            keys.append(f"{relative}/{name}" if relative else name)
             classes.append(relative.partition("/")[0])
     if num_side_files:
-        logging.info("%s: passed over %d files such as .txt or .json", folder, num_side_files)
-    if "" in classes and len(set(classes)) > 1:
-        example = keys[classes.index("")]
-        raise InputError(
-            f"--data.source=folder:{folder} has images both in sub-folders, which are classes, and beside them "
-            f"({example}); move them into one"
-        )
+        logging.info("%s: passed over %d files such as .txt, .json or LICENSE", folder, num_side_files)
+    if len(set(classes)) > 1:
+        _check_strays(folder, paths, classes)
     return Listing(paths, keys, classes)
 
 
 def is_side_file(name):
     """Whether a file of this name is hidden, or of those that commonly lie beside images."""
-    return name.startswith(".") or name.lower().endswith(_SIDE_FILES)
+    return name.startswith(".") or name.lower().endswith(_SIDE_ENDINGS) or name.lower() in _SIDE_NAMES
+
+
+def _check_strays(folder, paths, classes):
+    """Refuses images beside classes; a link that leads nowhere may be a class, and is named as unreadable."""
+    for path, name in zip(paths, classes, strict=True):
+        if not name and not files.link_problem(path):
+            raise InputError(
+                f"--data.source=folder:{folder} has images both in sub-folders, which are classes, and beside them "
+                f"({path[len(folder) :].strip('/')}); move them into one"
+            )
 
 
 def _examine(name, listing, height, width, max_pixels):
     place = (height, width, max_pixels, tuple(listing.paths))
     examined = _examined.get(place)
     if examined is None:
-        examples = ((path, lambda path=path: read_file(path)) for path in listing.paths)
+        examples = ((path, lambda path=path: load_file(path)) for path in listing.paths)
         examined = ingestion.examine(name, examples, height, width, max_pixels, len(listing.paths))
         _examined[place] = examined
     return examined

@@ -7,17 +7,21 @@ Features: `image` bytes, a file that `preprocessing.decode_image` reads (the ori
 TensorFlow can't read that); `label` int64, -1 = none; `key` bytes; `height`, `width` int64, pixels of the picture as
 a viewer shows it; `content_hash` bytes, hexadecimal, the same for the same pixels. The source `tfrecord:` reads them.
 
-The manifest: `source`, `num_classes`, `class_names`; `splits`: for each `num_examples`, `num_unreadable`, `labels`
-({label as text: examples}) and `shards` (file, num_examples, sha256, num_unreadable); `unreadable`: for each split a
+The manifest: `source`, `num_classes`, `class_names`, `empty_classes` (names of those without a training image),
+`label_values` (the label in the source's files of each class, where that isn't its number); `splits`: for each
+`num_examples`, `num_unreadable`, `labels` ({label as text: examples}) and `shards` (file, num_examples, sha256,
+num_unreadable); `unreadable`: for each split a
 list of "<place>: <reason>"; `duplicates`: `count` of the validation images whose pixels are in the training split too,
 and the keys of a few `pairs` (training, validation).
 """
 
 import hashlib
+import json
+import os
 
 import tensorflow as tf
 
-from vim_tf.data import ingestion, record_files
+from vim_tf.data import files, ingestion, record_files
 
 MANIFEST_NAME = "manifest.json"
 # Bytes of a content hash: among 10^9 images two different ones have the same with a probability of 10^-21.
@@ -107,6 +111,15 @@ def split_problems(manifest, max_duplicates):
             f"there {train}; remove them, or raise --max_duplicates"
         )
     return problems
+
+
+def class_names_of(paths):
+    """Names of all classes of shards of images, list of str; None where files are none or have no manifest."""
+    folder, split = os.path.split(os.path.dirname(paths[0]))
+    path = f"{folder}/{MANIFEST_NAME}"
+    if not split.startswith("Split-") or not tf.io.gfile.exists(path):
+        return None
+    return json.loads(files.read_file(path)).get("class_names")
 
 
 def keys_at(path, numbers):

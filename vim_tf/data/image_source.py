@@ -22,13 +22,17 @@ class ImageSource(abc.ABC):
         num_examples: int.
         num_classes: int, over all splits; 0 = unlabelled.
         class_names: list of str [num_classes].
+        labels: int64 array [num_examples], in the order of `ordered`; -1 = none.
+        label_values: list of int, the label in the files of each class, where that isn't its number; else empty.
         unreadable: list of "<path>: <reason>" of the files left out, of both splits where they come out of one.
     """
 
-    def __init__(self, name, split, num_examples, class_names, examined=None):
+    def __init__(self, name, split, class_names, labels, examined=None):
         self.name = self.location = name
         self.split = split
-        self.num_examples = num_examples
+        self.labels = np.asarray(labels, np.int64)
+        self.label_values = []
+        self.num_examples = len(self.labels)
         self.num_classes = len(class_names)
         self.class_names = list(class_names)
         self.unreadable = list(examined.unreadable) if examined else []
@@ -91,9 +95,9 @@ class IndexedSource(ImageSource):
     """
 
     def __init__(self, name, split, class_names, labels, keys, fetch, fetch_original=None, examined=None):
-        super().__init__(name, split, len(keys), class_names, examined)
+        super().__init__(name, split, class_names, labels, examined)
         with tf.device("CPU:0"):
-            self._labels = tf.constant(np.asarray(labels, np.int64))
+            self._labels = tf.constant(self.labels)
             self._keys = tf.constant(keys)
         self._fetch = fetch
         self._fetch_original = fetch_original or fetch

@@ -4,13 +4,24 @@ An `ImageSource` is opened as a whole and knows every image; here nothing but th
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from vim_tf.data import containers, folder_source, order, preprocessing, record_sources, sources
-from vim_tf.errors import InputError
+from vim_tf.data import (
+    classes,
+    containers,
+    folder_source,
+    image_records,
+    ingestion,
+    order,
+    preprocessing,
+    record_layouts,
+    record_sources,
+    sources,
+)
 
 
 class Entry(NamedTuple):
@@ -21,12 +32,14 @@ class Entry(NamedTuple):
         key: bytes, as in ImageSource.
         label: int, -1 = none.
         load: function without arguments that returns the encoded file; raises ValueError or OpError.
+        class_name: str, what the record calls the label's class; empty = nothing.
     """
 
     place: str
     key: bytes
     label: int
     load: Callable
+    class_name: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +64,7 @@ class FileShard:
     def entries(self):
         """Yields the Entries in order."""
         for path, key, label in zip(self.paths, self.keys, self.labels, strict=True):
-            yield Entry(path, key, label, lambda path=path: folder_source.read_file(path))
+            yield Entry(path, key, label, lambda path=path: folder_source.load_file(path))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +76,9 @@ class ContainerShard:
         container: how the files are read, as in `containers`.
         paths: tuple of str.
         relatives: tuple of str, the paths below the folder that all files of the split share.
-        validation_fraction: share of the records that are the validation split's, by the hash of their keys, where the
+        validation_limit: float, the records whose hash of the key lies below it are the validation split's, where the
             files belong to both splits; None = all records belong to this split.
+        of_source: classes.Classes, whose numbers the entries have as labels; None = the labels as they are.
     """
 
     split: str
@@ -73,7 +87,8 @@ class ContainerShard:
     container: object
     paths: tuple
     relatives: tuple
-    validation_fraction: float | None = None
+    validation_limit: float | None = None
+    of_source: object = None
 
     def entries(self):
         """Yields the Entries in order.
@@ -86,13 +101,15 @@ class ContainerShard:
                 key = self.container.key_of(record, relative, number)
                 if self._is_wanted(key):
                     label = -1 if record.problem else record.label
-                    place = f"{path}:{number}"
-                    yield Entry(place, key, label, lambda record=record: containers.image_of(record))
+                    if self.of_source:
+                        label = int(self.of_source.number(label))
+                    load = functools.partial(containers.image_of, record)
+                    yield Entry(f"{path}:{number}", key, label, load, record.class_name)
 
     def _is_wanted(self, key):
-        if self.validation_fraction is None:
+        if self.validation_limit is None:
             return True
-        return (order.hash_of(key) < self.validation_fraction) == (self.split == "validation")
+        return (order.hash_of(key) < self.validation_limit) == (self.split == "validation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,11 +152,15 @@ class Plan:
         source: str, the source's name.
         shards: list of FileShard, ContainerShard or EmbeddedShard, of all splits.
         class_names: list of str; None where only the labels that are found tell how many classes there are.
+        is_divided: bool, whether the splits are a division of the same files.
+        label_values: list of int, as in classes.Classes.
     """
 
     source: str
     shards: list
     class_names: list | None
+    is_divided: bool = False
+    label_values: list = dataclasses.field(default_factory=list)
 
 
 def plan_shards(config, splits, height, width, num_shards):
@@ -157,23 +178,19 @@ def plan_shards(config, splits, height, width, num_shards):
     Raises:
         InputError: the source is unknown, missing or empty.
     """
-    name = config.source
-    kind, place = sources.parse_name(name)
-    if kind in sources.EMBEDDED:
-        shards, class_names = _embedded_shards(kind, splits, height, width, num_shards)
-    elif kind == "folder":
-        shards, class_names = _file_shards(name, place, splits, config.validation_fraction, num_shards)
+    kind, place = sources.parse_name(config.source)
+    if kind in sources.RECORDS:
+        plan = _plan_records(config, kind, place, splits, num_shards)
     else:
-        class_names = None
-        if kind == "tfds":
-            files, container, class_names = record_sources.tfds_files(name, place)
+        sources.check_no_features(config.source, sources.given_features(config), config.map_labels)
+        if kind in sources.EMBEDDED:
+            plan = _plan_embedded(kind, splits, height, width, num_shards)
         else:
-            files, container = record_sources.split_files(name, place), record_sources.CONTAINERS[kind]
-        shards = _container_shards(name, files, container, splits, config.validation_fraction, num_shards)
-    return Plan(config.name or name, shards, class_names)
+            plan = _plan_folder(config, place, splits, num_shards)
+    return dataclasses.replace(plan, source=config.name or config.source)
 
 
-def _embedded_shards(kind, splits, height, width, num_shards):
+def _plan_embedded(kind, splits, height, width, num_shards):
     shards = []
     for split in splits:
         source = sources.open_source(kind, split, height, width)
@@ -182,45 +199,51 @@ def _embedded_shards(kind, splits, height, width, num_shards):
             EmbeddedShard(split, index, len(parts), kind, height, width, part.start, part.stop)
             for index, part in enumerate(parts)
         ]
-    return shards, source.class_names
+    return Plan(kind, shards, source.class_names)
 
 
-def _file_shards(name, place, splits, validation_fraction, num_shards):
+def _plan_folder(config, place, splits, num_shards):
     shards = []
     for split in splits:
-        listing, class_names, is_shared = folder_source.list_files(name, place, split)
-        chosen = np.arange(len(listing.paths))
-        if is_shared:
-            chosen = chosen[folder_source.choose_split(name, listing.keys, split, validation_fraction)]
-        labels = {class_name: label for label, class_name in enumerate(class_names)}
+        listing, class_names, is_divided = folder_source.list_files(config.source, place, split, config.split_names)
+        numbers = {class_name: label for label, class_name in enumerate(class_names)}
+        keys = [key.encode() for key in listing.keys]
+        labels = [numbers.get(name, -1) for name in listing.classes]
+        chosen = np.arange(len(keys))
+        if is_divided:
+            whole = FileShard(split, 0, 1, listing.paths, keys, labels)
+            limit = _validation_limit(whole, config.validation_fraction, config.max_pixels)
+            chosen = chosen[order.choose_split(config.source, keys, split, config.validation_fraction, limit)]
         parts = _parts(len(chosen), num_shards)
         for index, part in enumerate(parts):
-            numbers = chosen[part]
-            shards.append(
-                FileShard(
-                    split,
-                    index,
-                    len(parts),
-                    tuple(listing.paths[number] for number in numbers),
-                    tuple(listing.keys[number].encode() for number in numbers),
-                    tuple(labels.get(listing.classes[number], -1) for number in numbers),
-                )
-            )
-    return shards, class_names
+            files = [tuple(values[number] for number in chosen[part]) for values in (listing.paths, keys, labels)]
+            shards.append(FileShard(split, index, len(parts), *files))
+    return Plan(config.source, shards, class_names, is_divided)
 
 
-def _container_shards(name, files, container, splits, validation_fraction, num_shards):
-    shards = []
-    for split in splits:
-        paths = files.get(split, files.get("all"))
-        if not paths:
-            raise InputError(f"--data.source={name}: no file matches for the {split} split")
-        fraction = None if split in files else validation_fraction
-        shards += container_shards(split, container, paths, num_shards, fraction)
-    return shards
+def _plan_records(config, kind, place, splits, num_shards):
+    found = record_layouts.find_files(kind, place, sources.given_features(config), config.split_names)
+    is_divided = "all" in found.paths
+    limit, names, of_source = None, found.container.class_names, None
+    if is_divided:
+        (whole,) = container_shards(splits[0], found.container, found.of(splits[0]), 1)
+        limit = _validation_limit(whole, config.validation_fraction, config.max_pixels)
+    if config.map_labels:
+        told = [record_sources.read_labels(found.name, paths, found.container) for paths in found.paths.values()]
+        labels = np.concatenate([labels for labels, _ in told])
+        texts = [text for _, texts in told for text in texts]
+        of_source = classes.find_classes(found.name, labels, texts, names, map_labels=True)
+        names = of_source.names
+    shards = [
+        shard
+        for split in splits
+        for shard in container_shards(split, found.container, found.of(split), num_shards, limit, of_source)
+    ]
+    values = of_source.values if of_source else []
+    return Plan(config.source, shards, names if names is None else list(names), is_divided, values)
 
 
-def container_shards(split, container, paths, num_shards, validation_fraction=None):
+def container_shards(split, container, paths, num_shards, validation_limit=None, of_source=None):
     """List of ContainerShards of a split; arguments as in ContainerShard and `plan_shards`."""
     common = containers.common_folder(paths)
     parts = _parts(len(paths), num_shards)
@@ -232,10 +255,33 @@ def container_shards(split, container, paths, num_shards, validation_fraction=No
             container,
             tuple(paths[part]),
             tuple(path[common:] for path in paths[part]),
-            validation_fraction,
+            validation_limit,
+            of_source,
         )
         for index, part in enumerate(parts)
     ]
+
+
+def _validation_limit(whole, fraction, max_pixels):
+    """`order.validation_limit` of the images of a source that can be read, as an ImageSource divides it.
+
+    No more images are read than tell it: one of each split.
+
+    Args:
+        whole: shard of all images.
+        fraction: share that becomes the validation split.
+        max_pixels: int, as in `preprocessing.decode_image`.
+    """
+    hashes = []
+    facts = functools.partial(image_records.picture_facts, max_pixels=max_pixels)
+    if not 0 < fraction < 1:
+        return fraction
+    for entry in whole.entries():
+        if hashes and min(hashes) < fraction <= max(hashes):
+            break
+        if ingestion.decode_once(entry.load, facts, max_pixels).problem is None:
+            hashes.append(order.hash_of(entry.key))
+    return order.validation_limit(np.array(hashes), fraction)
 
 
 def _parts(total, num_shards):

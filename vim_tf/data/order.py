@@ -5,6 +5,8 @@ import hashlib
 import numpy as np
 import tensorflow as tf
 
+from vim_tf.errors import InputError
+
 _ENDLESS = np.iinfo(np.int64).max
 # Named, so that a machine's default can't change an order.
 _ALGORITHM = "philox"
@@ -80,9 +82,6 @@ def select_rows(examples, share):
 def is_validation(keys, fraction):
     """Which examples form the validation split, by a hash of their keys: it doesn't change as others come and go.
 
-    If the hash leaves one of the splits empty, the nearest example moves over, as long as there are two and the
-    fraction is neither 0 nor 1.
-
     Args:
         keys: list of bytes.
         fraction: float, wanted share.
@@ -91,13 +90,45 @@ def is_validation(keys, fraction):
         bool array [len(keys)].
     """
     hashes = np.array([hash_of(key) for key in keys], np.float64)
-    chosen = hashes < fraction
-    if len(keys) > 1 and 0 < fraction < 1:
-        if not chosen.any():
-            chosen[hashes.argmin()] = True
-        elif chosen.all():
-            chosen[hashes.argmax()] = False
+    return hashes < validation_limit(hashes, fraction)
+
+
+def choose_split(name, keys, split, fraction, limit=None):
+    """Bool array: which examples belong to a split of a source that is divided by the hashes of keys.
+
+    Args:
+        name: str, of the source, for messages.
+        keys: list of bytes.
+        split: train or validation.
+        fraction: float, wanted share of validation.
+        limit: float, as `validation_limit` returns it, if it is known already.
+
+    Raises:
+        InputError: none does.
+    """
+    hashes = np.array([hash_of(key) for key in keys], np.float64)
+    chosen = (hashes < (validation_limit(hashes, fraction) if limit is None else limit)) == (split == "validation")
+    if not chosen.any():
+        raise InputError(
+            f"--data.source={name}: the {split} split is empty, as {len(keys)} images were divided with "
+            f"--data.validation_fraction={fraction:g}"
+        )
     return chosen
+
+
+def validation_limit(hashes, fraction):
+    """Float: examples whose hash lies below it form the validation split.
+
+    It is the fraction. If that leaves one of the splits empty, the nearest example moves over, as long as there are two
+    and the fraction is neither 0 nor 1.
+
+    Args:
+        hashes: float array, `hash_of` the keys of all examples, or of so many that both splits have one.
+        fraction: float, wanted share.
+    """
+    if len(hashes) < 2 or not 0 < fraction < 1:
+        return fraction
+    return float(min(max(fraction, np.nextafter(np.min(hashes), 2)), np.max(hashes)))
 
 
 def hash_of(key):

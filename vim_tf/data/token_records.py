@@ -34,6 +34,8 @@ class Manifest:
         splits: {split: {"num_examples": int, "shards": [{"file", "num_examples", "sha256"}]}}; a shard with records
             that could not be encoded also has "num_dead_letters" and the file "dead_letters" that names them.
         jit_compile: whether XLA encoded the images, on or off. It rounds differently, and exports encode without it.
+        label_values: list of int [num_classes], the label in the source's files of each class, where `data.map_labels`
+            numbered them; else empty.
     """
 
     tokenizer_checksum: str
@@ -47,6 +49,7 @@ class Manifest:
     source: str
     splits: dict[str, dict]
     jit_compile: str = "off"
+    label_values: list[int] = dataclasses.field(default_factory=list)
 
     @property
     def num_tokens(self):
@@ -66,8 +69,8 @@ class Manifest:
         """
         values = json.loads(text)
         fields = {field.name for field in dataclasses.fields(cls)}
-        needed = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
-        if not isinstance(values, dict) or not needed <= set(values) <= fields:
+        # Manifests of earlier versions lack the last ones.
+        if not isinstance(values, dict) or not fields - {"jit_compile", "label_values"} <= set(values) <= fields:
             raise ValueError(f"its fields are not {', '.join(sorted(fields))}")
         return cls(**values)
 

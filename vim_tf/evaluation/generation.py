@@ -49,8 +49,8 @@ class GenerationEvaluator:
     precision and recall, and for a class-conditional model generation/label_accuracy, the share of samples that the
     network recognises as the label asked for.
 
-    Every label gets equally many samples, also where `source` has unequal classes. Sample number i, label by label, has
-    seed `seed + i`.
+    Every label that is drawn gets equally many samples, also where `source` has unequal classes. Sample number i, label
+    by label, has seed `seed + i`.
 
     Args:
         source: ImageSource that samples are compared with.
@@ -66,6 +66,7 @@ class GenerationEvaluator:
         searched: tf.data.Dataset of {"image": uint8 [batch, height, width, 3]} of training images, of which the nearest
             to the pictured samples are shown; None = none.
         strategy: tf.distribute.Strategy in whose scope the tokenizer was made; None = the current one.
+        trained_labels: int array, labels that the language model has seen, which are those that are drawn; None = all.
     """
 
     def __init__(
@@ -81,16 +82,19 @@ class GenerationEvaluator:
         reference=None,
         searched=None,
         strategy=None,
+        trained_labels=None,
     ):
         if references and references.network.judges_labels:
             check_same_labels(num_classes, source.name, references.network.num_classes)
         self.source = source
         self.references = references
         self.num_classes = num_classes
+        trained = np.arange(num_classes) if trained_labels is None else np.unique(trained_labels)
+        self.drawn_labels = trained[trained >= 0]
         self.samples_per_label = samples_per_label
         self.batch_size = batch_size
         self.seed = seed
-        self.labels, self.seeds = asked_samples(num_classes, samples_per_label, seed)
+        self.labels, self.seeds = asked_samples(self.drawn_labels, samples_per_label, seed)
         self.sampling = dict(sampling or {})
         self.pictures_per_label = pictures_per_label
         self.reference = reference
@@ -108,7 +112,7 @@ class GenerationEvaluator:
             EvaluationResult.
         """
         labels = self.labels
-        num_rows = self.num_classes or _UNCONDITIONAL_FACTOR
+        num_rows = len(self.drawn_labels) if self.num_classes else _UNCONDITIONAL_FACTOR
         shown = pictures.SampleRows(num_rows, len(labels) // num_rows, self.pictures_per_label)
         measured = self.references.empty() if self.references else None
         nearest = NearestImages(self.references.network) if self.references and self.searched else None
@@ -131,6 +135,8 @@ class GenerationEvaluator:
 
     def _measure(self, measured, sampling):
         per_label = {"samples_per_label": self.samples_per_label} if self.num_classes else {}
+        if len(self.drawn_labels) < self.num_classes:
+            per_label["labels_drawn"] = f"{len(self.drawn_labels)} of {self.num_classes}"
         counted = {"what": "samples", "num_images": measured.statistics.count, "seed": self.seed, **per_label}
         facts = {"measured": counted, "sampling": sampling}
         reference, reference_facts = self.reference or self._real()
@@ -149,13 +155,18 @@ class GenerationEvaluator:
         names = self.source.class_names
         if len(names) != self.num_classes:
             names = [str(label) for label in range(self.num_classes)]
-        return shown.picture(names)
+        return shown.picture([names[label] for label in self.drawn_labels] if self.num_classes else [])
 
 
-def asked_samples(num_classes, samples_per_label, seed):
-    """What `GenerationEvaluator` draws: labels int32 and seeds int64, [num_samples]; arguments as there."""
-    if num_classes:
-        labels = np.repeat(np.arange(num_classes, dtype=np.int32), samples_per_label)
+def asked_samples(drawn_labels, samples_per_label, seed):
+    """What `GenerationEvaluator` draws: labels int32 and seeds int64, [num_samples].
+
+    Args:
+        drawn_labels: ints, labels that samples are drawn of; empty = the model is unconditional.
+        samples_per_label, seed: as there.
+    """
+    if len(drawn_labels):
+        labels = np.repeat(np.asarray(drawn_labels, np.int32), samples_per_label)
     else:
         labels = np.zeros(_UNCONDITIONAL_FACTOR * samples_per_label, np.int32)
     return labels, seed + np.arange(len(labels))

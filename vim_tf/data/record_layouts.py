@@ -1,0 +1,152 @@
+"""Where the record files of a source are, and how they are read: `tfrecord:`, `parquet:`, `webdataset:` and `tfds:`."""
+
+import dataclasses
+import os
+
+import numpy as np
+from absl import logging
+
+from vim_tf.config import SPLITS
+from vim_tf.data import containers, feature_names, files, parquet_files, split_names, tar_files
+from vim_tf.errors import InputError
+
+# Of a TensorFlow Datasets data set.
+_VALIDATION_NAMES = ("validation", "valid", "val", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordFiles:
+    """Files of a source.
+
+    Attributes:
+        name: str, of the source, as in `data.source`.
+        paths: {split: list of str}, or {"all": list of str} where the splits share them.
+        container: containers.Container, how they are read.
+    """
+
+    name: str
+    paths: dict
+    container: containers.Container
+
+    def of(self, split):
+        """list of str: files of a split, or those that all splits share.
+
+        Raises:
+            InputError: there is none.
+        """
+        paths = self.paths.get(split, self.paths.get("all"))
+        if not paths:
+            place = self.name.replace("{split}", split).partition(":")[2]
+            raise InputError(f"--data.source={self.name}: no file matches {place}, for the {split} split")
+        return paths
+
+
+def find_files(kind, place, given=feature_names.RECOGNISED, has_split_names=True):
+    """RecordFiles of a source.
+
+    The splits are the files that a {split} in a glob names. A TensorFlow Datasets data set has its own (`validation`,
+    else `test`, to validate on).
+
+    Args:
+        kind: tfrecord, parquet, webdataset or tfds.
+        place: str, what follows the colon.
+        given: feature_names.FeatureNames that the user gives.
+        has_split_names: bool, whether files that are called as splits are must not be divided together.
+
+    Raises:
+        InputError: a file that was asked for is missing, the features of the first can't be told, or the data set can't
+            be prepared.
+    """
+    name = f"{kind}:{place}"
+    try:
+        if kind == "tfds":
+            return RecordFiles(name, *_find_tfds(name, place, given))
+        paths = _split_files(place)
+        if "all" in paths and paths["all"] and has_split_names:
+            split_names.check_one_split(name, paths["all"], containers.common_folder(paths["all"]))
+        everything = [path for each in paths.values() for path in each]
+        if not everything:
+            raise InputError(f"no file matches {place.replace('{split}', SPLITS[0])}")
+        return RecordFiles(name, paths, _find_container(kind, everything, name, given))
+    except InputError as error:
+        if f"--data.source={name}" in str(error):
+            raise
+        raise InputError(f"--data.source={name}: {error}") from error
+
+
+def _split_files(place):
+    if "{split}" in place:
+        return {split: files.glob(place.replace("{split}", split)) for split in SPLITS}
+    return {"all": files.glob(place)}
+
+
+def _find_container(kind, paths, name, given):
+    if kind == "webdataset":
+        feature_names.refuse_given(name, given, ["key"], "the key is the sample's name")
+        return tar_files.WebDataset(given.image, given.label)
+    find = containers.find_tfrecords if kind == "tfrecord" else parquet_files.find_parquet
+    return find(paths, given)
+
+
+def _find_tfds(name, place, given):
+    """({split or "all": paths}, containers.TFRecords)."""
+    builder = _prepared_builder(name, place)
+    container = _tfds_container(name, builder.info, given)
+    own = builder.info.splits
+    if "train" not in own:
+        raise InputError(f"--data.source={name} has no split train, only {', '.join(sorted(own)) or 'none'}")
+    validation = [each for each in _VALIDATION_NAMES if each in own]
+    splits = {"train": "train", "validation": validation[0]} if validation else {"all": "train"}
+    return {split: [os.fspath(path) for path in own[each].filepaths] for split, each in splits.items()}, container
+
+
+def _prepared_builder(name, place):
+    import tensorflow_datasets as tfds  # only this source needs it
+
+    try:
+        # tfds itself reads the variable when it is imported, which may have been long ago.
+        builder = tfds.builder(place, data_dir=os.environ.get("TFDS_DATA_DIR"))
+        if not builder.is_prepared():
+            logging.info("%s: preparing the data set in %s", name, builder.data_dir)
+            builder.download_and_prepare()
+    except Exception as error:
+        # Builders raise whatever their downloads and parsers run into.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"--data.source={name} can't be prepared: {reason[:300]}") from error
+    if builder.info.file_format is not tfds.core.FileFormat.TFRECORD:
+        raise InputError(f"--data.source={name} is stored as {builder.info.file_format.value}; prepare it as tfrecord")
+    return builder
+
+
+def _tfds_container(name, info, given):
+    import tensorflow_datasets as tfds
+
+    features = dict(info.features.items())
+    supervised = info.supervised_keys if len(info.supervised_keys or ()) == 2 else ("", "")
+    images = [each for each in features if _has_images(features[each])]
+    labels = [each for each in features if isinstance(features[each], tfds.features.ClassLabel)]
+    if not images:
+        raise InputError(f"--data.source={name} has no feature of encoded images: {', '.join(features)}")
+    usual = feature_names.FeatureNames(
+        given.image or (supervised[0] if supervised[0] in images else ""),
+        given.label or (supervised[1] if supervised[1] in labels else ""),
+        given.key or feature_names.NONE,
+    )
+    found = feature_names.find(f"--data.source={name}", usual, list(features), images, labels)
+    if found.image not in images or found.label not in (*labels, ""):
+        wrong = found.image if found.image not in images else found.label
+        raise InputError(
+            f"--data.source={name}: the feature {wrong} can't be used; images are {', '.join(images)}, labels "
+            f"{', '.join(labels) or 'none'}"
+        )
+    has_integer_keys = bool(found.key) and np.issubdtype(features[found.key].np_dtype, np.integer)
+    class_names = tuple(features[found.label].names) if found.label else ()
+    return containers.TFRecords(
+        found.image, found.label, found.key, has_integer_keys=has_integer_keys, class_names=class_names
+    )
+
+
+def _has_images(feature):
+    import tensorflow_datasets as tfds
+
+    return isinstance(feature, tfds.features.Image) and feature.np_dtype in (np.uint8, np.uint16)
