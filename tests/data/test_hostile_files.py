@@ -221,6 +221,20 @@ def test_a_tiff_with_tiles_larger_than_its_picture_is_refused():
     assert read(data) == (None, "60000 x 60000 pixels are more than max_pixels = 89478485")
 
 
+@pytest.mark.parametrize("strips", [1, 3])
+def test_a_tiff_whose_jpeg_leaves_rows_out_is_refused_since_they_would_be_what_memory_holds(strips):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 40, 3), np.uint8))
+    data = bytearray(encode(image, "TIFF", compression="jpeg", tiffinfo={278: 48 // strips}))
+    assert read(bytes(data))[1] is None
+    opened = Image.open(io.BytesIO(data))
+    assert len(opened.tag_v2[273]) == strips
+    frame = data.index(b"\xff\xc0\0\x11\x08", opened.tag_v2[273][-1])
+    assert struct.unpack(">HH", data[frame + 5 : frame + 9]) == (48 // strips, 40)
+    for size in ((2, 40), (48 // strips, 2)):
+        struct.pack_into(">HH", data, frame + 5, *size)
+        assert read(bytes(data)) == (None, "damaged TIFF file: a part of its picture is missing")
+
+
 def test_a_jpeg_2000_whose_codestream_is_larger_than_its_box_is_refused():
     data = bytearray(corpus.controls()["jpeg 2000"].data)
     start = data.index(b"\xff\x4f\xff\x51")

@@ -32,7 +32,9 @@ _FOR_PILLOW = (preprocessing.NO_FORMAT, image_headers.UNUSUAL_BMP)
 # Formats tried for the rest. BMP, since TensorFlow reads only its commonest kinds.
 _FORMATS_OF_PILLOW = ("BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 
-_TILE_WIDTH, _TILE_LENGTH = 322, 323
+# Tags of TIFF.
+_IMAGE_WIDTH, _IMAGE_LENGTH, _STRIP_OFFSETS, _ROWS_PER_STRIP = 256, 257, 273, 278
+_TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS = 322, 323, 324
 _JPEG2000_START = b"\xff\x4f\xff\x51"
 
 _PROGRESS_SECONDS = 10
@@ -149,6 +151,8 @@ def convert_to_png(image_bytes, max_pixels):
             for width, height in _claimed_sizes(opened, image_bytes):
                 if width * height > max_pixels:
                     raise ValueError(f"{width} x {height} pixels are more than max_pixels = {max_pixels}")
+            if opened.info.get("compression") == "jpeg":
+                _check_jpeg_parts(opened, image_bytes)
             opened.load()
             if opened.format in _FORMATS_OF_TENSORFLOW:
                 raise ValueError(f"damaged {opened.format} file")
@@ -262,6 +266,42 @@ def _claimed_sizes(opened, image_bytes):
         if start >= 0 and len(image_bytes) >= start + 24:
             right, bottom, left, top = struct.unpack(">4I", image_bytes[start + 8 : start + 24])
             yield max(right - left, 0), max(bottom - top, 0)
+
+
+def _check_jpeg_parts(opened, image_bytes):
+    """Refuses a TIFF with a strip or tile whose JPEG is smaller than that: the decoder leaves the rest as it finds it.
+
+    Args:
+        opened, image_bytes: as in `_claimed_sizes`.
+
+    Raises:
+        ValueError: there is such a part.
+    """
+    tags = opened.tag_v2
+    width, rows = tags[_IMAGE_WIDTH], min(tags.get(_ROWS_PER_STRIP, tags[_IMAGE_LENGTH]), tags[_IMAGE_LENGTH])
+    starts, per_plane = tags.get(_STRIP_OFFSETS), -(-tags[_IMAGE_LENGTH] // max(rows, 1))
+    is_tiled = _TILE_WIDTH in tags
+    if is_tiled:
+        width, rows, starts = tags[_TILE_WIDTH], tags[_TILE_LENGTH], tags.get(_TILE_OFFSETS)
+    for index, start in enumerate(starts or ()):
+        left = rows if is_tiled else tags[_IMAGE_LENGTH] - index % per_plane * rows
+        height_found, width_found = _jpeg_size(image_bytes, start)
+        if width_found < width or height_found < min(rows, left):
+            raise ValueError("damaged TIFF file: a part of its picture is missing")
+
+
+def _jpeg_size(data, position):
+    """(height, width) in the frame header of a JPEG at a position of a file; (0, 0) where there is none."""
+    position += 2  # the marker of its start
+    while position + 9 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return struct.unpack(">HH", data[position + 5 : position + 9])
+        if marker == 0xFF:  # a fill byte
+            position += 1
+        else:
+            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return 0, 0
 
 
 def _in_threads(work, named_inputs):
