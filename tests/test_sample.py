@@ -67,7 +67,7 @@ def test_a_second_smaller_call_leaves_no_image_of_the_first(stages, tmp_path, ca
     draw(stages, tmp_path, "--labels=2", "--num_per_label=2")
     assert pngs(tmp_path) == ["grid.png", "label2_10_seed0.png", "label2_10_seed1.png", "label_seed1.png", "mine.png"]
     assert (tmp_path / "label3_seed1.png.txt").exists()
-    assert "6 PNGs of an earlier call are removed" in capsys.readouterr().out
+    assert "PNGs of an earlier call that were removed: 6" in capsys.readouterr().out
 
 
 def test_a_call_that_is_refused_removes_nothing(stages, tmp_path):

@@ -23,9 +23,10 @@ def run(config):
 
     from vim_tf import workdir
     from vim_tf.data import pipeline, sources, token_records
-    from vim_tf.data.files import check_writable
+    from vim_tf.data.files import check_place, check_writable
     from vim_tf.data.views import make_views
 
+    check_place(config.output, names=(token_records.MANIFEST_NAME,))
     tokenizer = workdir.load_tokenizer(config.tokenizer)
     opened = {
         split: sources.build_source(config.data, split, tokenizer.height, tokenizer.width) for split in config.split

@@ -26,7 +26,7 @@ def run(config, judge=None):
 
     from vim_tf import probe, workdir
     from vim_tf.data import sources
-    from vim_tf.data.files import check_writable
+    from vim_tf.data.files import check_place, check_writable
     from vim_tf.evaluation import results
     from vim_tf.evaluation.paper_results import paper_rows
     from vim_tf.evaluation.report import write_report
@@ -35,6 +35,9 @@ def run(config, judge=None):
 
     # Before anything takes time: a flagfile may be wrong.
     probe_config = probe.train_config(config) if "linear_probe" in config.evaluation.kind else None
+    check_place(config.output, names=("metrics.json", "report.html"))
+    if config.reference_folder:
+        check_place(config.reference_folder, "reference_folder")
     strategy = strategies.build_strategy(config.strategy)
     with strategy.scope():
         tokenizer = workdir.load_tokenizer(config.tokenizer)
@@ -44,9 +47,7 @@ def run(config, judge=None):
     splits = {
         split: sources.build_source(config.data, split, tokenizer.height, tokenizer.width) for split in configs.SPLITS
     }
-    check_writable(config.output, names=("metrics.json", "report.html"))
-    if config.reference_folder:
-        check_writable(config.reference_folder, "reference_folder")
+    check_writable(config.output)
     if probe_config:
         probe.check(probe_config, tokenizer, language_model, splits["train"])
     result = EvaluationResult()

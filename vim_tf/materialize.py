@@ -31,10 +31,12 @@ def run(config):
     from vim_tf import workdir
     from vim_tf.beam import jobs, tokens
     from vim_tf.data import input_shards, token_records
-    from vim_tf.data.files import check_writable
+    from vim_tf.data.files import check_place, check_writable
 
-    model = workdir.load_config(config.tokenizer, "tokenizer").model
-    plan = input_shards.plan_shards(config.data, config.split, model.height, model.width, config.num_shards)
+    check_place(config.output, names=(token_records.MANIFEST_NAME,))
+    # Whole, so that what is wrong with it is told at once, and not by every worker.
+    tokenizer = workdir.load_tokenizer(config.tokenizer)
+    plan = input_shards.plan_shards(config.data, config.split, tokenizer.height, tokenizer.width, config.num_shards)
     options = jobs.parse_options(config.beam_args, len(plan.shards))
     folders = {split: f"{config.output}/{split}" for split in config.split}
     settings = tokens.EncodeSettings(config.views, config.view_scale, config.batch_size, config.data.max_pixels)

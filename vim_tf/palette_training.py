@@ -12,7 +12,7 @@ from sklearn.cluster import KMeans
 from vim_tf import config as configs
 from vim_tf import workdir
 from vim_tf.data import preprocessing, sources
-from vim_tf.data.files import check_writable, write_whole
+from vim_tf.data.files import check_place, check_writable, write_whole
 from vim_tf.evaluation.reconstruction import ReconstructionEvaluator
 from vim_tf.models.palette import build_palette_tokenizer
 from vim_tf.training.recorder import read_records
@@ -36,6 +36,7 @@ def run(config):
         (record,) = read_records(f"{config.workdir}/metrics.jsonl")
         return _metrics(record)
     workdir.check_empty(config.workdir)
+    check_place(config.workdir, "workdir")
     model, clustering = config.model, config.clustering
     train, validation = (
         sources.build_source(config.data, split, model.height, model.width) for split in configs.SPLITS

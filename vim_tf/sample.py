@@ -142,7 +142,7 @@ def _write_small(config, language_model, samples, seeds):
     if named:
         print("\n".join(named))
     if removed:
-        print(f"{removed} PNGs of an earlier call are removed")
+        print(f"PNGs of an earlier call that were removed: {removed}")
 
 
 def decode(tokenizer, tokens, batch_size):

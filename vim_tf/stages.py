@@ -102,13 +102,9 @@ def build_best_model(stage, folder):
         InputError: the metric is none that validation measures.
     """
     metric = stage.config.training.keep_best_metric
+    _check_best_metric(metric, stage.validated)
     if not metric:
         return None
-    if metric not in stage.validated:
-        raise InputError(
-            f"training.keep_best_metric={metric} is not measured in validation; choose one of "
-            f"{', '.join(stage.validated)}"
-        )
     return BestModel(
         f"{folder}/best",
         metric,
@@ -117,22 +113,34 @@ def build_best_model(stage, folder):
     )
 
 
+def _check_best_metric(metric, validated):
+    if metric and metric not in validated:
+        raise InputError(
+            f"training.keep_best_metric={metric} is not measured in validation; choose one of {', '.join(validated)}"
+        )
+
+
 def _tokenizer_stage(config, strategy):
     settings, model, losses = config.training, config.model, config.losses
     is_grouped = losses.adversarial_weight and model.discriminator.kind == "stylegan2"
     _check_batch(settings, strategy, model.discriminator.minibatch_stddev_group if is_grouped else 1)
+    perceptual = None
+    if losses.perceptual_weight:
+        # Before the images are read, which takes time.
+        with strategy.scope(), precision(settings.precision):
+            perceptual = load_perceptual(losses.perceptual, losses.perceptual_weights_file)
+        # Keras' VGG16 draws numbers, on which the tokenizer's first weights must not depend.
+        keras.utils.set_random_seed(settings.seed)
     train, validation = (
         sources.build_source(config.data, split, model.height, model.width) for split in configs.SPLITS
     )
     augment = augmentation.build_augment(config.augmentation, model.height, model.width)
     with strategy.scope(), precision(settings.precision):
         tokenizer, shared = _trained(lambda: build_tokenizer(model, settings.rematerialize), config.optimizer, settings)
-        discriminator = discriminator_optimizer = perceptual = None
+        discriminator = discriminator_optimizer = None
         if losses.adversarial_weight:
             discriminator = build_discriminator(model)
             discriminator_optimizer = _optimizer(config.optimizer, settings, discriminator)
-        if losses.perceptual_weight:
-            perceptual = load_perceptual(losses.perceptual, losses.perceptual_weights_file)
         step_model = TokenizerTrainer(
             tokenizer,
             discriminator,
@@ -191,8 +199,9 @@ def _learning_rates(task, step_model, discriminator_optimizer=None):
 
 
 def _language_model_stage(config, strategy):
-    settings = config.training
+    settings, validated = config.training, ("language_model/validation_bits_per_token",)
     _check_batch(settings, strategy)
+    _check_best_metric(settings.keep_best_metric, validated)
     tokenizer = None
     if config.tokenizer:
         # Before the precision is set: its tokens are the same everywhere.
@@ -213,7 +222,7 @@ def _language_model_stage(config, strategy):
         step_model=step_model,
         batches=inputs.batches,
         validate=_language_model_validation(config, strategy, step_model.inference_model, tokenizer, inputs),
-        validated=("language_model/validation_bits_per_token",),
+        validated=validated,
         begin=lambda: _initialize(config, step_model),
         shown=("language_model/bits_per_token",),
         unit="images",

@@ -52,6 +52,7 @@ def _train(config, strategy, folder):
     from vim_tf.training.factored_adam import state_bytes_per_parameter
     from vim_tf.training.recorder import Recorder
 
+    workdir.check_start(config, folder)
     # 3. Data and model; what the data say about themselves completes the config.
     stage = stages.build_stage(config, strategy)
     config, step_model, settings = stage.config, stage.step_model, config.training

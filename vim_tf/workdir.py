@@ -135,6 +135,27 @@ def prepare(config, folder=None):
     _write_config(config, folder)
 
 
+def check_start(config, folder):
+    """Refuses at the very start what `prepare` and the initialization would refuse once the data are read.
+
+    Args:
+        config: a train config, not yet completed by what the data say.
+        folder: str, where this process writes.
+
+    Raises:
+        InputError: the workdir is of another config or of something else, or can't be written, or there is no trained
+            stage to start from.
+    """
+    if tf.io.gfile.exists(f"{config.workdir}/config.json"):
+        _check_resumable(_read_config(config.workdir, None), config, with_facts=False)
+    else:
+        if folder == config.workdir:
+            check_empty(config.workdir)
+        if getattr(config, "initialize_from", ""):
+            load_config(config.initialize_from, config.task)
+    files.check_place(folder, "workdir")
+
+
 def check_workdir(config):
     """Whether the workdir holds a stage that was trained, or began to be, with this config.
 
@@ -228,13 +249,15 @@ def _write_config(config, folder):
     tf.io.gfile.rename(temporary, f"{folder}/config.json", overwrite=True)
 
 
-def _check_resumable(before, now):
+def _check_resumable(before, now, with_facts=True):
     if before.task != now.task:
         raise InputError(f"--workdir={now.workdir} holds a {before.task}, not a {now.task}: choose another folder")
     differences = [
         f"{name} was {configs.get(before, name)!r}, now {configs.get(now, name)!r}"
         for name, field in configs.leaves(type(now))
-        if not field.metadata["resumable"] and configs.get(before, name) != configs.get(now, name)
+        if not field.metadata["resumable"]
+        and (with_facts or field.metadata["flag"])
+        and configs.get(before, name) != configs.get(now, name)
     ]
     if differences:
         raise InputError(

@@ -47,6 +47,24 @@ def read_file(path):
         return file.read()
 
 
+def check_place(folder, flag="output", names=()):
+    """Refuses an output folder that can't be made, and makes nothing: for the very start, when all else is unchecked.
+
+    Args:
+        folder, flag, names: as in `check_writable`.
+
+    Raises:
+        InputError: it can't be made or written to, or one of the names is a folder's.
+    """
+    place = folder
+    # Buckets have no folders that could be looked at.
+    while "://" not in place and not tf.io.gfile.exists(place):
+        place = os.path.dirname(place.rstrip("/")) or "."
+    if "://" not in place:
+        _try_to_write(place, folder, flag)
+    _check_names(folder, flag, names)
+
+
 def check_writable(folder, flag="output", names=()):
     """Makes a command's output folder, before the work, whose results would else have no place to go.
 
@@ -60,13 +78,24 @@ def check_writable(folder, flag="output", names=()):
     """
     try:
         tf.io.gfile.makedirs(folder)
-        # Other processes may do the same in the same folder.
-        path = temporary_path(f"{folder}/.writable")
+    except tf.errors.OpError as error:
+        raise InputError(f"--{flag}={folder} can't be written: {error.message}") from error
+    _try_to_write(folder, folder, flag)
+    _check_names(folder, flag, names)
+
+
+def _try_to_write(place, folder, flag):
+    # Other processes may do the same in the same folder.
+    path = temporary_path(f"{place}/.writable")
+    try:
         with tf.io.gfile.GFile(path, "wb") as file:
             file.write(b"")
         tf.io.gfile.remove(path)
     except tf.errors.OpError as error:
         raise InputError(f"--{flag}={folder} can't be written: {error.message}") from error
+
+
+def _check_names(folder, flag, names):
     for name in names:
         if tf.io.gfile.isdir(f"{folder}/{name}"):
             raise InputError(f"--{flag}={folder} holds a folder {name} where a file would be written: move it away")
