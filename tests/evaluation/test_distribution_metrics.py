@@ -186,12 +186,20 @@ def test_precision_and_recall_agree_with_scikit_learn(shift, monkeypatch):
     assert recall == independent_precision(real, images)
 
 
-@pytest.mark.parametrize("unit", [1, 1e6])
-def test_a_set_covers_itself_and_so_do_its_duplicates(unit):
-    samples = unit * correlated(0, 60)
+def test_a_set_covers_itself_and_so_do_its_duplicates():
+    samples = correlated(0, 60)
     assert distribution_metrics.precision_and_recall(statistics(samples), statistics(samples)) == (1.0, 1.0)
     doubled = np.repeat(samples[:10], 6, axis=0)
     assert distribution_metrics.precision_and_recall(statistics(doubled), statistics(doubled)) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1, 1e6])
+def test_copies_of_real_images_are_precise_however_the_products_of_two_sizes_are_rounded(unit):
+    # The balls around repeated images have radius 0, which comes out as some rounding of the numbers' squares.
+    real = unit * correlated(0, 10, 64)
+    images, repeated = statistics(real[:7]), statistics(np.repeat(real, 6, axis=0))
+    precision, _ = distribution_metrics.precision_and_recall(images, repeated)
+    assert precision == 1.0
 
 
 def test_a_model_that_repeats_few_images_has_precision_without_recall():

@@ -148,6 +148,14 @@ def test_probabilities_are_taken_as_they_are_and_images_resized(tmp_path):
         classifier.label_probabilities(images, np.array([2]))
 
 
+def test_logits_that_add_up_to_one_are_no_probabilities(tmp_path):
+    inputs = keras.layers.Input([2, 2, 3])
+    mean = keras.layers.GlobalAveragePooling2D()(inputs)[:, :1]
+    keras.Model(inputs, keras.layers.Concatenate()([1 + mean, -mean])).export(str(tmp_path), verbose=False)
+    found = Classifier(str(tmp_path), 1).label_probabilities(np.full([1, 2, 2, 3], 255, np.uint8), np.array([0]))
+    np.testing.assert_allclose(found, [1 / (1 + np.exp(-3))], rtol=1e-5)
+
+
 def test_what_is_no_classifier_is_named(tmp_path):
     with pytest.raises(InputError, match="can't be loaded as a classifier"):
         Classifier(str(tmp_path / "nothing"), 1)
