@@ -229,7 +229,8 @@ def _plan_records(config, kind, place, splits, num_shards):
         (whole,) = container_shards(splits[0], found.container, found.of(splits[0]), 1)
         limit = _validation_limit(whole, config.validation_fraction, config.max_pixels)
     if config.map_labels:
-        told = [record_sources.read_labels(found.name, paths, found.container) for paths in found.paths.values()]
+        paths = [paths for paths in found.paths.values() if paths]
+        told = [record_sources.read_labels(found.name, each, found.container) for each in paths]
         labels = np.concatenate([labels for labels, _ in told])
         texts = [text for _, texts in told for text in texts]
         of_source = classes.find_classes(found.name, labels, texts, names, map_labels=True)
