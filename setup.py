@@ -30,7 +30,7 @@ INSTALL_REQUIRES = [
     "tensorboard>=2.20",
     "tensorflow>=2.21,<2.22",
     "tensorflow-datasets>=4.9.10,<5",
-    "tensorflow-gan==2.1.0",  # its parts are imported one by one, around those that fail; see vim_tf/tf_gan.py
+    "tensorflow-gan==2.1.0",  # its parts are imported one by one, around those that fail; see vim_tf/losses/tf_gan.py
     "tensorflow-hub>=0.16.1,<0.17",
     "tensorflow-probability>=0.25",
     "tf-keras>=2.21,<2.22",  # tensorflow-hub and tensorflow-probability are written for Keras 2

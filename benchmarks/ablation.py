@@ -11,7 +11,7 @@ import sys
 import time
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.config.fields import check_given, check_positive, setting
 
 FLAGFILE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs/photos/ablation.flags")
@@ -95,7 +95,7 @@ def run(config):
     """
     import keras
 
-    from benchmarks import ablation_page
+    from benchmarks.pages import ablation as ablation_page
     from vim_tf import train
 
     begin = time.monotonic()
@@ -119,11 +119,12 @@ def measure(rows, config):
     Returns:
         dict from name to RowResult.
     """
-    from vim_tf import workdir
-    from vim_tf.data import pipeline, sources
+    from vim_tf.data import sources
+    from vim_tf.data.batches import eval_batches
     from vim_tf.evaluation.feature_networks import trained_classifier
     from vim_tf.evaluation.image_sets import ReferenceSets
     from vim_tf.evaluation.reconstruction import ReconstructionEvaluator
+    from vim_tf.stages import saved
 
     first = next(iter(rows.values()))
     train, validation = (
@@ -133,8 +134,8 @@ def measure(rows, config):
         train, config.feature_steps, config.seed, f"{config.workdir}/feature_network_seed_{config.seed}"
     )
     evaluator = ReconstructionEvaluator(validation, batch_size=128, references=ReferenceSets(network))
-    tokenizers = {name: workdir.load_tokenizer(row.workdir) for name, row in rows.items()}
-    images = next(iter(pipeline.eval_batches(validation, 128)))["image"]
+    tokenizers = {name: saved.load_tokenizer(row.workdir) for name, row in rows.items()}
+    images = next(iter(eval_batches(validation, 128)))["image"]
     rates = encoding_rates(tokenizers, images, config.encode_rounds)
     results = {}
     for name, row in rows.items():
@@ -175,7 +176,7 @@ def encoding_rates(tokenizers, images, rounds):
     """
     import tensorflow as tf
 
-    from vim_tf.data import preprocessing
+    from vim_tf.data.images import decode as preprocessing
 
     images = preprocessing.to_float(images)
     # One call before the clock starts, since it compiles.

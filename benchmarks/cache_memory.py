@@ -8,7 +8,7 @@ import math
 import time
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.config.fields import check_positive, setting
 
 GIB = 2**30

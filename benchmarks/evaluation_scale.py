@@ -12,7 +12,7 @@ import resource
 import statistics
 import time
 
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.config.fields import check, check_positive, setting
 
 _NUM_CLASSES = 1000
@@ -41,8 +41,8 @@ def run(config):
         dict of `rate` and `bare_rate` (images a second, medians), `share` of the two, `mebibytes` beyond the loaded
         network and `seconds` of the metrics at the end.
     """
-    from vim_tf.evaluation import distribution_metrics
     from vim_tf.evaluation.image_sets import MeasuredImages
+    from vim_tf.evaluation.metrics import distribution
 
     network = resnet_network()
     for images in _random_batches(config.side, config.batch_size, 2 * config.batch_size, seed=0):
@@ -63,10 +63,10 @@ def run(config):
         other.update(images)
     begin = time.perf_counter()
     values = {
-        "Fréchet distance": distribution_metrics.frechet_distance(measured.statistics, other.statistics),
-        "classifier score": distribution_metrics.classifier_score(measured.statistics),
-        "kernel distance": distribution_metrics.kernel_distance(measured.statistics, other.statistics)[0],
-        "precision": distribution_metrics.precision_and_recall(measured.statistics, other.statistics)[0],
+        "Fréchet distance": distribution.frechet_distance(measured.statistics, other.statistics),
+        "classifier score": distribution.classifier_score(measured.statistics),
+        "kernel distance": distribution.kernel_distance(measured.statistics, other.statistics)[0],
+        "precision": distribution.precision_and_recall(measured.statistics, other.statistics)[0],
     }
     seconds, peak = time.perf_counter() - begin, _peak_mebibytes() - loaded
     rate, bare = statistics.median(rates), statistics.median(bare_rates)

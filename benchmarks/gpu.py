@@ -16,8 +16,9 @@ import os
 import sys
 from typing import Literal
 
-from benchmarks import language_model_speed, measure, tokenizer_speed
-from vim_tf import flags
+from benchmarks import language_model_speed, tokenizer_speed
+from benchmarks.support import measure
+from vim_tf.cli import flags
 from vim_tf.config import TransformerConfig
 from vim_tf.config.fields import check, check_choices, check_positive, setting
 from vim_tf.errors import InputError

@@ -10,7 +10,7 @@ import statistics
 import tempfile
 import time
 
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.config.fields import check, check_not_negative, check_positive, setting
 
 SIZES = (256, 128)
@@ -68,7 +68,10 @@ def make_rows(folder, batch_size):
     """Name to endless tf.data.Dataset of batches; the first is the yardstick."""
     import tensorflow as tf
 
-    from vim_tf.data import augmentation, ingestion, pipeline, preprocessing, sources
+    from vim_tf.data import augmentation, sources
+    from vim_tf.data.batches import train_batches
+    from vim_tf.data.images import decode as preprocessing
+    from vim_tf.data.images import examination
 
     def decoded(decode):
         def shape(path):
@@ -81,12 +84,12 @@ def make_rows(folder, batch_size):
         _YARDSTICK: decoded(lambda file: tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE")),
         "any format, upright": decoded(preprocessing.decode_image),
     }
-    ingestion.MEMORY_LIMIT_BYTES = 0  # as if there were too many images for memory
+    examination.MEMORY_LIMIT_BYTES = 0  # as if there were too many images for memory
     for size in SIZES:
         source = sources.open_source(f"folder:{folder}", "train", size, size, validation_fraction=0.0)
         for crop in ("center", "random_square"):
             augment = augmentation.make_augment(crop, size, size, 1.125, 1.5, flip=crop != "center")
-            rows[f"{crop} {size}"] = pipeline.train_batches(source, batch_size, 0, augment=augment)
+            rows[f"{crop} {size}"] = train_batches(source, batch_size, 0, augment=augment)
     return rows
 
 

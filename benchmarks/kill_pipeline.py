@@ -19,7 +19,7 @@ import subprocess
 import sys
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.config.fields import setting
 from vim_tf.errors import InputError
 
@@ -142,7 +142,7 @@ def compare_models(one, other):
 
 
 def _contents(output):
-    from pipelines import store
+    from pipelines.local import store
 
     return store.read(store.open_store(output))
 
@@ -163,7 +163,8 @@ def _run_pipeline(folder, name, victim="-"):
 
 def _die_in(victim, output):
     """Runs the tiny pipeline; its process is killed in the component `victim`."""
-    from pipelines import console, local_runner
+    from pipelines import local_runner
+    from pipelines.local import console
     from tests.pipelines import chain as chains
 
     # Before TFX is loaded, as the runner does it.

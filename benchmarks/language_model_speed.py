@@ -10,9 +10,9 @@ import dataclasses
 import json
 import sys
 
-from benchmarks import measure
+from benchmarks.support import measure
 from benchmarks.tokenizer_speed import start_worker
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.config.fields import check, check_positive, setting
 
 

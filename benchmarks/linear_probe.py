@@ -11,7 +11,7 @@ import sys
 import time
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.config.fields import check, check_given, check_not_negative, check_positive, setting
 
 _CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs/digits")
@@ -86,11 +86,11 @@ def run(config):
     Returns:
         dict from a row's name to its Row.
     """
-    from benchmarks import linear_probe_page
-    from vim_tf import workdir
+    from benchmarks.pages import linear_probe as linear_probe_page
+    from vim_tf.stages import saved
 
     begin = time.monotonic()
-    image_tokenizer = workdir.load_tokenizer(config.tokenizer)
+    image_tokenizer = saved.load_tokenizer(config.tokenizer)
     size = image_tokenizer.height, image_tokenizer.width
     rows = {VIM: _row(config, VIM, config.tokenizer, config.language_model)}
     for side in config.grids:
@@ -123,7 +123,8 @@ def _row(config, name, tokenizer, language_model):
     """Trains a row's language model, unless one is given, and its probe; returns its Row."""
     import keras
 
-    from vim_tf import probe, train, workdir
+    from vim_tf import train
+    from vim_tf.stages import probing, saved
     from vim_tf.training.recorder import read_records
 
     print(f"== {name}", file=sys.stderr, flush=True)
@@ -135,14 +136,14 @@ def _row(config, name, tokenizer, language_model):
         keras.utils.clear_session()
     bits = [record[_BITS] for record in read_records(f"{language_model}/metrics.jsonl") if _BITS in record]
     probed = f"{language_model}/best" if config.use_best else language_model
-    result = probe.measure(probe_config(config, name, tokenizer, probed))
-    loaded = workdir.load_tokenizer(tokenizer)
-    trained = workdir.load_language_model(probed, loaded)
+    result = probing.measure(probe_config(config, name, tokenizer, probed))
+    loaded = saved.load_tokenizer(tokenizer)
+    trained = saved.load_language_model(probed, loaded)
     row = Row(
         result=result,
-        tokenizer=workdir.load_config(tokenizer, "tokenizer").task,
+        tokenizer=saved.load_config(tokenizer, "tokenizer").task,
         num_tokens=trained.num_tokens,
-        model=workdir.load_config(probed, "language_model"),
+        model=saved.load_config(probed, "language_model"),
         num_parameters=trained.count_params(),
         bits_per_token=bits[-1] if bits else None,
     )
@@ -161,9 +162,9 @@ def language_model_config(config, name, tokenizer):
     folder = folder_of(config, name)
     places = [f"--tokens={folder}/tokens", f"--workdir={folder}/language_model"]
     if config.language_model:
-        from vim_tf import workdir
+        from vim_tf.stages import saved
 
-        given = workdir.load_config(config.language_model, "language_model")
+        given = saved.load_config(config.language_model, "language_model")
         model = dataclasses.replace(
             given,
             workdir=f"{folder}/language_model",
@@ -202,7 +203,7 @@ def _encode(config, tokenizer, tokens):
     import tensorflow as tf
 
     from vim_tf import encode_dataset
-    from vim_tf.data.token_records import MANIFEST_NAME
+    from vim_tf.data.records.tokens import MANIFEST_NAME
 
     if not tf.io.gfile.exists(f"{tokens}/{MANIFEST_NAME}"):
         encode_dataset.run(configs.EncodeConfig(tokenizer=tokenizer, data=config.data, output=tokens))

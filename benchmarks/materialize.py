@@ -11,8 +11,8 @@ import tempfile
 import time
 from typing import Literal
 
-from benchmarks import synthetic
-from vim_tf import flags
+from benchmarks.support import synthetic
+from vim_tf.cli import flags
 from vim_tf.config.fields import check, check_choices, setting
 
 _FEW_IMAGES = 20
@@ -87,9 +87,9 @@ def run(config):
 
 
 def _run_row(config):
-    from vim_tf import workdir
+    from vim_tf.stages import saved
 
-    tokenizer = workdir.load_tokenizer(f"{config.folder}/tokenizer")
+    tokenizer = saved.load_tokenizer(f"{config.folder}/tokenizer")
     if config.row == "encode":
         rate = encode_rate(tokenizer, config.images, config.batch_size)
     else:

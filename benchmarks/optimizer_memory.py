@@ -10,7 +10,7 @@ import math
 import statistics
 import time
 
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.config.fields import check_positive, setting
 
 # Sizes of the paper's Table 2, with 1024 tokens of 8192 codes and 1000 classes.

@@ -11,9 +11,9 @@ import math
 import tempfile
 from typing import Literal
 
-from benchmarks import synthetic
+from benchmarks.support import synthetic
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.config.fields import check, check_choices, setting
 
 MAX_GROWTH = 1.1
@@ -40,10 +40,10 @@ class PipelineScaleConfig(synthetic.SyntheticConfig):
 def run_stage(config):
     """One stage on `config.folder`; returns what is counted of it."""
     if config.stage == "bare":
-        from vim_tf import workdir
+        from vim_tf.stages import saved
 
         paths = synthetic.good_paths(f"{config.folder}/images", config.images)
-        tokenizer = workdir.load_tokenizer(f"{config.folder}/tokenizer")
+        tokenizer = saved.load_tokenizer(f"{config.folder}/tokenizer")
         return {"rate": synthetic.bare_rate(tokenizer, paths, config.batch_size)}
     return _ingest(config) if config.stage == "ingest" else _encode(config)
 
@@ -51,17 +51,18 @@ def run_stage(config):
 def _ingest(config):
     import apache_beam as beam
 
-    from vim_tf.beam import ingestion, jobs
-    from vim_tf.data import input_shards
+    from vim_tf.beam import jobs
+    from vim_tf.beam.images import ingest, split_folders
+    from vim_tf.data.sources.shards import plan_shards
 
     folder = f"{config.folder}/examples"
     data = configs.DataConfig(f"folder:{config.folder}/images", max_unreadable_fraction=0.1)
     size = config.image_size
-    plan = input_shards.plan_shards(data, configs.SPLITS, size, size, config.num_shards)
+    plan = plan_shards(data, configs.SPLITS, size, size, config.num_shards)
     pipeline = beam.Pipeline(options=jobs.parse_options(config.beam_args, len(plan.shards)))
-    ingestion.ingest(pipeline, plan, folder, data.max_unreadable_fraction, data.max_pixels)
+    ingest(pipeline, plan, folder, data.max_unreadable_fraction, data.max_pixels)
     jobs.run(pipeline)
-    jobs.check_finished(folder, ingestion.split_folders(plan, folder))
+    jobs.check_finished(folder, split_folders(plan, folder))
     with open(f"{folder}/manifest.json") as file:
         splits = json.load(file)["splits"].values()
     return {name: sum(split[f"num_{name}"] for split in splits) for name in ("examples", "unreadable")}

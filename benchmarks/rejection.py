@@ -7,7 +7,7 @@ different seeds: one rejects, the other one measures, since a classifier's own f
 import dataclasses
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.config.fields import check, check_given, check_positive, setting
 
 
@@ -51,7 +51,6 @@ def run(config):
     Returns:
         dict from the acceptance rate to the metrics of `GenerationEvaluator`.
     """
-    from vim_tf import workdir
     from vim_tf.data import sources
     from vim_tf.evaluation.feature_networks import trained_classifier
     from vim_tf.evaluation.generation import GenerationEvaluator
@@ -59,9 +58,10 @@ def run(config):
     from vim_tf.sample import decode
     from vim_tf.sampling.generate import Sampler
     from vim_tf.sampling.rejection import RejectionSampler
+    from vim_tf.stages import saved
 
-    tokenizer = workdir.load_tokenizer(config.tokenizer)
-    language_model = workdir.load_language_model(config.language_model, tokenizer)
+    tokenizer = saved.load_tokenizer(config.tokenizer)
+    language_model = saved.load_language_model(config.language_model, tokenizer)
     train, validation = (
         sources.build_source(config.data, split, tokenizer.height, tokenizer.width) for split in configs.SPLITS
     )

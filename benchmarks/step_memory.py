@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.config.fields import check_given, check_positive, setting
 
 _SIDE = 300

@@ -14,8 +14,8 @@ import os
 import sys
 import tempfile
 
-from benchmarks import measure
-from vim_tf import flags
+from benchmarks.support import measure
+from vim_tf.cli import flags
 from vim_tf.config.fields import check, check_not_negative, check_positive, setting
 from vim_tf.errors import InputError
 

@@ -9,7 +9,7 @@ import dataclasses
 import resource
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.config.fields import check_positive, setting
 
 
@@ -34,10 +34,10 @@ def run(config):
     """
     import tensorflow as tf
 
-    from vim_tf import stages
+    from vim_tf.stages import build as stages
 
     stage = stages.build_stage(_train_config(config), tf.distribute.get_strategy())
-    stage.step_model.fit(stage.batches(0), steps_per_epoch=1, shuffle=False, verbose=0)
+    stage.trainer.fit(stage.batches(0), steps_per_epoch=1, shuffle=False, verbose=0)
     trained = _peak()
     stage.validate()
     validated = _peak()

@@ -7,7 +7,7 @@ import pathlib
 import tensorflow as tf
 
 import vim_tf
-from vim_tf.data.fingerprints import digest, files_fingerprint, source_fingerprint
+from vim_tf.data.sources.fingerprints import digest, files_fingerprint, source_fingerprint
 
 __all__ = [
     "code_version",

@@ -8,9 +8,10 @@ to submit it, and what was not tried.
 import json
 import os
 
-from pipelines import console, settings
+from pipelines import settings
+from pipelines.local import console
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.errors import InputError
 
 DESCRIPTION = "Compiles the pipeline for Kubeflow Pipelines v2 and Vertex AI: a file to submit."
@@ -38,7 +39,7 @@ def run(config):
     from tfx.orchestration.data_types import RuntimeParameter
 
     from pipelines import pipeline
-    from vim_tf.data import files
+    from vim_tf.storage import files
 
     files.check_writable(os.path.dirname(config.spec) or ".", "spec")
     defaults = {}
@@ -75,7 +76,7 @@ def _write(job, path):
     """Writes the PipelineJob as JSON, for Vertex AI, or its PipelineSpec as YAML, for Kubeflow Pipelines."""
     import yaml
 
-    from vim_tf.data import files
+    from vim_tf.storage import files
 
     if path.endswith(".json"):
         files.write_whole(path, json.dumps(job, indent=2, sort_keys=True) + "\n")

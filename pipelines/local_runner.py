@@ -9,9 +9,10 @@ import functools
 import os
 import sys
 
-from pipelines import console, lock, settings
+from pipelines import settings
+from pipelines.local import console, lock
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.errors import InputError
 
 DESCRIPTION = (
@@ -56,7 +57,8 @@ def _run(config, output):
     from tfx.orchestration.metadata import sqlite_metadata_connection_config
     from tfx.orchestration.pipeline import RunOptions
 
-    from pipelines import execution, housekeeping, pipeline, publish
+    from pipelines import pipeline
+    from pipelines.local import execution, housekeeping, publish
 
     publish.check_free(output)
     folders = settings.Folders.below(output)
@@ -100,15 +102,15 @@ def _is_outdated(output, component, runs):
     """
     if component != "Pusher":
         return False
-    from pipelines import store
+    from pipelines.local import store
 
     return store.read(store.open_store(output)).was_outrun(runs["LanguageModelTrainer"].outputs["model"].id)
 
 
 def _finish(output, runs):
     """Publishes a pushed model, or says why there is none."""
-    from pipelines import publish
     from pipelines.components import hub_pusher
+    from pipelines.local import publish
     from vim_tf.evaluation import results
 
     evaluation_folder = runs["GenerativeEvaluator"].outputs["evaluation"].uri

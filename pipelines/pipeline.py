@@ -11,7 +11,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2
 from tfx.types import Channel, standard_artifacts
 
-from pipelines import resolvers
+from pipelines.components import resolvers
 from pipelines.components.anomaly_check import AnomalyCheck
 from pipelines.components.generative_evaluator import GenerativeEvaluator
 from pipelines.components.hub_pusher import HubPusher

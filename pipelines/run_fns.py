@@ -6,13 +6,15 @@ import os
 import tensorflow as tf
 from tfx.utils import io_utils
 
-from pipelines import fingerprints, publish
+from pipelines import fingerprints
+from pipelines.local import publish
 from vim_tf import config as configs
-from vim_tf import train, workdir
-from vim_tf.probe_inputs import open_probe_inputs
+from vim_tf import train
+from vim_tf.devices import strategies
 from vim_tf.serving import saved_model
 from vim_tf.serving.classifier import export_classifier
-from vim_tf.training import strategies
+from vim_tf.stages import saved
+from vim_tf.stages.linear_probe import open_probe_inputs
 
 
 def train_tokenizer(fn_args):
@@ -33,7 +35,7 @@ def train_tokenizer(fn_args):
     if fn_args.base_model:
         # By its contents: a killed training's successor finds the folder, whatever execution hands the model over. The
         # model itself isn't loaded, since a cluster's strategy must come before TensorFlow's first operation.
-        trained_on = workdir.load_config(fn_args.base_model, "language_model").model.tokens
+        trained_on = saved.load_config(fn_args.base_model, "language_model").model.tokens
         inputs.append(trained_on.tokenizer_checksum)
         published = dataclasses.replace(published, initialize_from=fn_args.base_model)
     folder = _training_folder(fn_args, published, inputs)
@@ -43,7 +45,7 @@ def train_tokenizer(fn_args):
     train.run(config)
     if not strategies.is_chief_of_cluster(config.strategy):
         return
-    tokenizer = workdir.load_tokenizer(config.workdir)
+    tokenizer = saved.load_tokenizer(config.workdir)
     _keep_stage(tokenizer, dataclasses.replace(published, workdir=fn_args.model_run_dir), config.workdir)
     saved_model.export(fn_args.serving_model_dir, fn_args.model_run_dir, max_pixels=config.data.max_pixels)
 
@@ -64,9 +66,9 @@ def train_language_model(fn_args):
     train.run(config)
     if not strategies.is_chief_of_cluster(config.strategy):
         return
-    tokenizer = workdir.load_tokenizer(fn_args.base_model)
-    language_model = workdir.load_language_model(config.workdir, tokenizer)
-    trained = dataclasses.replace(workdir.load_config(config.workdir), workdir=fn_args.model_run_dir)
+    tokenizer = saved.load_tokenizer(fn_args.base_model)
+    language_model = saved.load_language_model(config.workdir, tokenizer)
+    trained = dataclasses.replace(saved.load_config(config.workdir), workdir=fn_args.model_run_dir)
     _keep_stage(language_model, trained, config.workdir)
     saved_model.export(
         fn_args.serving_model_dir,
@@ -87,7 +89,7 @@ def train_linear_probe(fn_args):
     """
     examples = _artifact_folder(fn_args.train_files)
     config = _config(fn_args, configs.LinearProbeTrainConfig)
-    checksum = workdir.checksum(workdir.load_language_model(fn_args.base_model))
+    checksum = saved.checksum(saved.load_language_model(fn_args.base_model))
     folder = _training_folder(fn_args, config, [fingerprints.contents_digest(examples), checksum])
     images = _ingested(config.data, _stable_path(folder, "examples", examples))
     config = dataclasses.replace(
@@ -99,7 +101,7 @@ def train_linear_probe(fn_args):
     )
     train.run(config)
     inputs = open_probe_inputs(config)
-    probe = workdir.load_linear_probe(config.workdir, inputs.features.sizes)
+    probe = saved.load_linear_probe(config.workdir, inputs.features.sizes)
     best = int(inputs.evaluator.run(probe).metrics["linear_probe/best_block"])
     export_classifier(
         fn_args.serving_model_dir, inputs, probe, inputs.features.block_names[best], config.data.max_pixels
@@ -152,6 +154,6 @@ def _stable_path(folder, name, artifact):
 
 def _keep_stage(model, config, trained_in):
     """Writes the inference form of a stage, and the records of its training, to `config.workdir`."""
-    workdir.save_stage(model, config, config.workdir)
+    saved.save_stage(model, config, config.workdir)
     tf.io.gfile.copy(f"{trained_in}/metrics.jsonl", f"{config.workdir}/metrics.jsonl", overwrite=True)
     io_utils.copy_dir(f"{trained_in}/tensorboard", f"{config.workdir}/tensorboard")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,8 @@ class Platform:
     Attributes:
         beam_pipeline_args: list of str, for Beam's runner.
         metadata_connection_config: where the metadata store is; None = the platform keeps its own.
-        own_resolvers: whether the last blessed model is looked up by the strategies of `pipelines.resolvers`, which
+        own_resolvers: whether the last blessed model is looked up by the strategies of
+        `pipelines.components.resolvers`, which
             keep the cache; False where the platform knows only TFX's.
         parameter: function of a name and an int or str that may make a runtime parameter of it, with it as default.
         training_machine: the platform's description of the machines of both trainings; None = its own choice.

@@ -8,9 +8,10 @@ import json
 import os
 import sys
 
-from pipelines import console, settings
+from pipelines import settings
+from pipelines.local import console
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.errors import InputError
 
 DESCRIPTION = (
@@ -29,7 +30,7 @@ def run(config):
     Raises:
         InputError: no pipeline ran there, or no such model was pushed.
     """
-    from pipelines import store
+    from pipelines.local import store
 
     output = os.path.abspath(config.output)
     contents = store.read(store.open_store(output))

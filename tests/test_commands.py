@@ -11,9 +11,10 @@ from PIL import Image
 
 from tests.inception_stand_in import InceptionStandIn
 from tests.tiny_commands import TINY_LANGUAGE_MODEL, TINY_TOKENIZER, call
-from vim_tf import complete, encode_dataset, evaluate, export, flags, reconstruct, sample, train
+from vim_tf import complete, encode_dataset, evaluate, export, reconstruct, sample, train
 from vim_tf import config as configs
-from vim_tf.data import token_records
+from vim_tf.cli import flags
+from vim_tf.data.records import tokens as token_records
 from vim_tf.errors import InputError
 from vim_tf.evaluation.report import format_value
 from vim_tf.evaluation.results import read_metrics
@@ -61,12 +62,14 @@ def test_training_leaves_config_checkpoints_metrics_and_tensorboard(chain):
 
 
 def test_encoded_tokens_are_those_of_the_loaded_tokenizer_in_source_order(chain):
-    from vim_tf import workdir
-    from vim_tf.data import pipeline, preprocessing, sources
+    from vim_tf.data import sources
+    from vim_tf.data.batches import eval_batches
+    from vim_tf.data.images import decode as preprocessing
+    from vim_tf.stages import saved
 
-    tokenizer = workdir.load_tokenizer(str(chain / "tokenizer"))
+    tokenizer = saved.load_tokenizer(str(chain / "tokenizer"))
     source = sources.open_source("digits", "validation", 16, 16)
-    batch = next(iter(pipeline.eval_batches(source, 400)))
+    batch = next(iter(eval_batches(source, 400)))
     data = token_records.load_tokens(str(chain / "tokens"), "validation")
     assert data.manifest.tokenizer_checksum == tokenizer.checksum
     assert len(data.manifest.splits["validation"]["shards"]) == 3

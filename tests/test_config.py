@@ -6,7 +6,7 @@ import pytest
 
 from tests.config_sections import GIVEN, SECTIONS, make, name_of
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.errors import InputError
 
 NOT_POSITIVE = {

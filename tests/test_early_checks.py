@@ -6,8 +6,9 @@ import pytest
 
 from tests.testing import language_model_config, on_the_fly, replace, save_untrained_tokenizer, tokenizer_config
 from vim_tf import config as configs
-from vim_tf import encode_dataset, materialize, palette_training, train
+from vim_tf import encode_dataset, materialize, train
 from vim_tf.errors import InputError
+from vim_tf.stages import palette as palette_stage
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +25,7 @@ def no_images(monkeypatch):
     def look(*args, **kwargs):
         pytest.fail("images were read before everything else was checked")
 
-    for place in ("vim_tf.data.sources.build_source", "vim_tf.data.input_shards.plan_shards"):
+    for place in ("vim_tf.data.sources.build_source", "vim_tf.data.sources.shards.plan_shards"):
         monkeypatch.setattr(place, look)
 
 
@@ -44,7 +45,7 @@ def test_a_workdir_of_something_else_and_one_that_can_not_be_made_are_refused(no
     (tmp_path / "run" / "mine.txt").write_text("mine")
     palette = configs.PaletteTrainConfig(workdir=str(tmp_path / "run"))
     for config in (*trainings(tmp_path, tokenizer), palette):
-        command = palette_training.run if config is palette else train.run
+        command = palette_stage.run if config is palette else train.run
         refused(command, config, "run is not empty and holds no config.json")
         elsewhere = dataclasses.replace(config, workdir=str(tmp_path / "file" / "run"))
         refused(command, elsewhere, "--workdir=.*file/run can't be written")

@@ -7,9 +7,11 @@ from PIL import Image
 
 from tests.testing import save_untrained_tokenizer
 from vim_tf import config as configs
-from vim_tf import encode_dataset, workdir
-from vim_tf.data import preprocessing, token_records
+from vim_tf import encode_dataset
+from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.records import tokens as token_records
 from vim_tf.errors import InputError
+from vim_tf.stages import saved
 
 SIZES = [(9, 9), (9, 12), (12, 9), (9, 15), (9, 9)]  # 9/8 of the tokenizer's 8 pixels: ten_crop resizes nothing
 
@@ -68,7 +70,7 @@ def test_an_output_that_can_not_be_written_is_named(tokenizer, images, tmp_path)
 @pytest.mark.parametrize(("views", "first_half"), [("flips", centre), ("ten_crop", crops)])
 def test_tokens_are_those_of_each_view(views, first_half, tokenizer, images, tmp_path):
     manifest, splits = encode(tokenizer, images, tmp_path, views=views, num_shards=2)
-    loaded = workdir.load_tokenizer(tokenizer)
+    loaded = saved.load_tokenizer(tokenizer)
     seen = 0
     for data in splits:
         for tokens, key in zip(data.tokens, data.keys, strict=True):
@@ -88,7 +90,7 @@ def test_without_being_told_there_is_one_view(tokenizer, images, tmp_path):
 @pytest.mark.slow
 def test_the_scale_reaches_the_crops(tokenizer, images, tmp_path):
     _, (train, _) = encode(tokenizer, images, tmp_path, views="ten_crop", view_scale=1.0)
-    loaded = workdir.load_tokenizer(tokenizer)
+    loaded = saved.load_tokenizer(tokenizer)
     square = next(i for i, key in enumerate(train.keys) if SIZES[int(key[:1])] == (9, 9))
     pixels = np.asarray(Image.open(images / train.keys[square].decode()))
     expected = loaded.encode(preprocessing.to_float(np.concatenate([centre(pixels)] * 5)))
@@ -96,7 +98,7 @@ def test_the_scale_reaches_the_crops(tokenizer, images, tmp_path):
 
 
 def test_a_shard_of_views_is_encoded_like_one_of_images(tokenizer, tmp_path):
-    loaded = workdir.load_tokenizer(tokenizer)
+    loaded = saved.load_tokenizer(tokenizer)
     pixels = np.random.default_rng(1).integers(0, 256, (3, 2, 8, 8, 3), dtype=np.uint8)
     batch = {"image": tf.constant(pixels), "label": tf.range(3, dtype=tf.int64), "key": tf.constant(["a", "b", "c"])}
     for tokens, label, key in encode_dataset.encoded_examples(loaded, [batch]):

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.data.container_files import write_parquet
+from tests.data.sources.container_files import write_parquet
 from tests.testing import language_model_config, replace, save_untrained_tokenizer
 from vim_tf import config as configs
-from vim_tf import evaluate, workdir
+from vim_tf import evaluate
 from vim_tf.data import sources
 from vim_tf.encode_dataset import tokenizer_facts
 from vim_tf.models.language_model import build_language_model
+from vim_tf.stages import saved
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +30,9 @@ def shifted_digits(tmp_path_factory):
 @pytest.mark.slow
 def test_no_samples_of_an_empty_class_are_drawn_and_the_report_names_it(shifted_digits, tmp_path):
     tokenizer = save_untrained_tokenizer(tmp_path / "tokenizer")
-    facts = configs.TokenFacts(**tokenizer_facts(workdir.load_tokenizer(tokenizer)), num_classes=11)
+    facts = configs.TokenFacts(**tokenizer_facts(saved.load_tokenizer(tokenizer)), num_classes=11)
     config = replace(language_model_config(tmp_path / "language_model", "unused"), model={"tokens": facts})
-    workdir.save_stage(build_language_model(config.model), config, config.workdir)
+    saved.save_stage(build_language_model(config.model), config, config.workdir)
     evaluate.run(
         configs.EvaluateConfig(
             tokenizer=tokenizer,

@@ -8,9 +8,11 @@ import pytest
 
 from tests.testing import save_untrained_language_model, save_untrained_tokenizer
 from vim_tf import config as configs
-from vim_tf import evaluate, flags, workdir
+from vim_tf import evaluate
+from vim_tf.cli import flags
 from vim_tf.errors import InputError
 from vim_tf.evaluation.results import EvaluationResult, read_metrics, write_metrics
+from vim_tf.stages import saved
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +39,7 @@ def no_pass(monkeypatch):
         "vim_tf.evaluation.reconstruction.ReconstructionEvaluator.run",
         "vim_tf.evaluation.generation.RealEvaluator.run",
         "vim_tf.evaluation.generation.GenerationEvaluator.run",
-        "vim_tf.probe.measure",
+        "vim_tf.stages.probing.measure",
     ):
         monkeypatch.setattr(place, long_step)
 
@@ -145,5 +147,5 @@ def test_a_comparison_is_printed_with_a_head(tmp_path, capsys):
 
 def test_the_untrained_stages_belong_together(stages):
     """What the refusals above start from."""
-    tokenizer = workdir.load_tokenizer(stages[0].partition("=")[2])
-    assert workdir.load_language_model(stages[1].partition("=")[2], tokenizer).num_classes == 10
+    tokenizer = saved.load_tokenizer(stages[0].partition("=")[2])
+    assert saved.load_language_model(stages[1].partition("=")[2], tokenizer).num_classes == 10

@@ -31,23 +31,23 @@ LEVELS = [
         "vim_tf",
         "vim_tf.config",
         "vim_tf.errors",
-        "vim_tf.flagfiles",
+        "vim_tf.cli.flagfiles",
         "vim_tf.ranges",
-        "vim_tf.terminal",
-        "vim_tf.tf_gan",
+        "vim_tf.cli.terminal",
+        "vim_tf.losses.tf_gan",
     ],
     ["vim_tf.losses", "vim_tf.models", "vim_tf.data"],
-    ["vim_tf.workdir", "vim_tf.training", "vim_tf.sampling"],
+    ["vim_tf.stages.saved", "vim_tf.training", "vim_tf.sampling"],
     ["vim_tf.evaluation", "vim_tf.serving", "vim_tf.interop"],
     [
         "vim_tf.beam",
-        "vim_tf.sample_jobs",
+        "vim_tf.sampling.jobs",
         "vim_tf.stages",
-        "vim_tf.token_inputs",
-        "vim_tf.probe_inputs",
-        "vim_tf.probe",
-        "vim_tf.palette_training",
-        "vim_tf.flags",
+        "vim_tf.stages.language_model",
+        "vim_tf.stages.linear_probe",
+        "vim_tf.stages.probing",
+        "vim_tf.stages.palette",
+        "vim_tf.cli.flags",
         *(f"vim_tf.{name}" for name in ENTRY_MODULES),
     ],
     ["pipelines"],
@@ -145,7 +145,7 @@ def test_library_modules_take_plain_arguments_instead_of_configs(module):
 
     What another project's checkpoint says of its model becomes the config of ours.
     """
-    if unit_of(module) not in ("vim_tf.workdir", "vim_tf.data", "vim_tf.interop"):
+    if unit_of(module) not in ("vim_tf.stages.saved", "vim_tf.data", "vim_tf.interop"):
         assert "vim_tf.config" not in imports_of(module)
 
 
@@ -168,7 +168,7 @@ def test_models_import_no_tensorflow_so_that_they_run_on_other_backends(module):
 
 def test_tf_gan_is_imported_through_its_own_module_only():
     importers = {module for module in MODULES if "tensorflow_gan" in {top(name) for name in imports_of(module)}}
-    assert importers <= {"vim_tf.tf_gan"}
+    assert importers <= {"vim_tf.losses.tf_gan"}
 
 
 # ------------------------------------------------------------------------------------------ every field is read
@@ -187,7 +187,7 @@ READERS = {
     ],
     configs.DiscriminatorConfig: ["vim_tf.models.discriminators", "vim_tf.stages"],
     configs.TokenizerModelConfig: ["vim_tf.models.tokenizer", "vim_tf.models.discriminators"],
-    configs.TokenFacts: ["vim_tf.models.language_model", "vim_tf.workdir"],
+    configs.TokenFacts: ["vim_tf.models.language_model", "vim_tf.stages.saved"],
     configs.LanguageModelConfig: ["vim_tf.models.language_model"],
     configs.TokenizerLossConfig: ["vim_tf.training.tokenizer_trainer", "vim_tf.stages"],
     configs.OptimizerConfig: ["vim_tf.training.optimizers", "vim_tf.stages"],
@@ -196,13 +196,13 @@ READERS = {
     configs.TokenizerTrainConfig: ["vim_tf.train", "vim_tf.stages"],
     configs.LanguageModelAlarmConfig: ["vim_tf.stages"],
     configs.LanguageModelValidationConfig: ["vim_tf.stages"],
-    configs.LanguageModelTrainConfig: ["vim_tf.train", "vim_tf.stages", "vim_tf.token_inputs"],
-    configs.ProbeConfig: ["vim_tf.stages", "vim_tf.probe_inputs"],
-    configs.ProbeFacts: ["vim_tf.stages", "vim_tf.probe_inputs"],
-    configs.LinearProbeTrainConfig: ["vim_tf.train", "vim_tf.stages", "vim_tf.probe_inputs"],
+    configs.LanguageModelTrainConfig: ["vim_tf.train", "vim_tf.stages", "vim_tf.stages.language_model"],
+    configs.ProbeConfig: ["vim_tf.stages", "vim_tf.stages.linear_probe"],
+    configs.ProbeFacts: ["vim_tf.stages", "vim_tf.stages.linear_probe"],
+    configs.LinearProbeTrainConfig: ["vim_tf.train", "vim_tf.stages", "vim_tf.stages.linear_probe"],
     configs.PaletteModelConfig: ["vim_tf.models.palette"],
-    configs.ClusteringConfig: ["vim_tf.palette_training"],
-    configs.PaletteTrainConfig: ["vim_tf.train", "vim_tf.palette_training", "vim_tf.workdir"],
+    configs.ClusteringConfig: ["vim_tf.stages.palette"],
+    configs.PaletteTrainConfig: ["vim_tf.train", "vim_tf.stages.palette", "vim_tf.stages.saved"],
     configs.SamplingConfig: ["vim_tf.sample", "vim_tf.sampling.generate"],
     configs.EvaluationConfig: ["vim_tf.evaluate", "vim_tf.evaluation.feature_networks"],
     configs.EncodeConfig: ["vim_tf.encode_dataset"],
@@ -211,16 +211,16 @@ READERS = {
     configs.ReconstructConfig: ["vim_tf.reconstruct"],
     configs.SampleConfig: ["vim_tf.sample"],
     configs.CompleteConfig: ["vim_tf.complete"],
-    configs.EvaluateConfig: ["vim_tf.evaluate", "vim_tf.probe"],
+    configs.EvaluateConfig: ["vim_tf.evaluate", "vim_tf.stages.probing"],
     configs.ExportConfig: ["vim_tf.export"],
     configs.ImportWeightsConfig: ["vim_tf.import_weights"],
-    configs.GateConfig: ["pipelines.gates"],
+    configs.GateConfig: ["pipelines.components.gates"],
     configs.PipelineConfig: ["pipelines.local_runner", "pipelines.settings"],
     configs.KubeflowConfig: ["pipelines.kubeflow_runner", "pipelines.local_runner", "pipelines.settings"],
     configs.StatusConfig: ["pipelines.status"],
 }
 # Generic readers: a loop over names with getattr, a dict by field name, a whole section passed as keyword arguments.
-READ_BY_STRING = {"vim_tf.models.tokenizer", "pipelines.gates"}
+READ_BY_STRING = {"vim_tf.models.tokenizer", "pipelines.components.gates"}
 READ_AS_PARAMETERS = {"vim_tf.sampling.generate"}
 
 

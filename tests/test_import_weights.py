@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from vim_tf import config as configs
-from vim_tf import flags, import_weights, workdir
+from vim_tf import import_weights
+from vim_tf.cli import flags
 from vim_tf.errors import InputError
 from vim_tf.interop import torch_files
+from vim_tf.stages import saved
 
 REFERENCES = pathlib.Path(__file__).parent / "references"
 TAMING_SIZE = ["--height=8", "--width=12"]
@@ -47,7 +49,7 @@ def test_the_workdir_holds_a_tokenizer_with_pytorchs_tokens(read, tmp_path, caps
     tensors, reference = checkpoint(name)
     read(tensors)
     call(format, tmp_path / "imported", *argv)
-    tokenizer = workdir.load_tokenizer(str(tmp_path / "imported"))
+    tokenizer = saved.load_tokenizer(str(tmp_path / "imported"))
     np.testing.assert_array_equal(tokenizer.encode(reference["images"]), reference["tokens"])
     shown = capsys.readouterr().out
     assert "Left out: 1 tensors of the losses" in shown
@@ -57,7 +59,7 @@ def test_the_workdir_holds_a_tokenizer_with_pytorchs_tokens(read, tmp_path, caps
 def test_the_config_can_train_on_with_that_projects_losses(read, tmp_path):
     read(checkpoint("cnn")[0])
     call("taming_transformers", tmp_path / "imported", *TAMING_SIZE)
-    config = workdir.load_config(str(tmp_path / "imported"), "tokenizer")
+    config = saved.load_config(str(tmp_path / "imported"), "tokenizer")
     assert config.workdir == str(tmp_path / "imported")
     # In that project's code beta, 0.25, weighs the codebook's term.
     assert (config.losses.codebook_weight, config.losses.commitment_weight) == (0.25, 1.0)

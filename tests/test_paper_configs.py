@@ -12,7 +12,7 @@ import keras
 import pytest
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 
 ROOT = pathlib.Path(__file__).parents[1]
 CODES = 8192

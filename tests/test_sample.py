@@ -10,9 +10,10 @@ from PIL import Image
 
 from tests.testing import save_untrained_language_model, save_untrained_tokenizer
 from tests.tiny_commands import call
-from vim_tf import complete, export, reconstruct, sample, workdir
+from vim_tf import complete, export, reconstruct, sample
 from vim_tf import config as configs
 from vim_tf.errors import InputError
+from vim_tf.stages import saved
 
 pytestmark = pytest.mark.slow
 # As folders in alphabetical order, and one that is no name of a file.
@@ -95,14 +96,14 @@ def test_an_export_keeps_the_names_and_models_of_earlier_versions_have_none(stag
     folder = export.run(
         configs.ExportConfig(tokenizer=tokenizer, language_model=language_model, output=str(tmp_path / "e"))
     )
-    assert workdir.load_language_model(folder).class_names == NAMES
+    assert saved.load_language_model(folder).class_names == NAMES
     path = f"{folder}/assets.extra/language_model/config.json"
     with open(path) as file:
         config = json.load(file)
     del config["model"]["tokens"]["class_names"]
     with open(path, "w") as file:
         json.dump(config, file)
-    assert workdir.load_language_model(folder).class_names == ()
+    assert saved.load_language_model(folder).class_names == ()
     old = [stages[0], f"--language_model={folder}", stages[2]]
     assert draw(old, tmp_path / "o", "--labels=2", "--num_per_label=1")["class_names"].tolist() == []
     assert pngs(tmp_path / "o") == ["grid.png", "label2_seed0.png"]

@@ -10,7 +10,7 @@ import pytest
 
 from tests.config_sections import GIVEN
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGFILES = sorted((ROOT / "configs").glob("**/*.flags"))

@@ -14,9 +14,10 @@ import tensorflow as tf
 
 from tests.testing import assert_equal_weights, language_model_config, replace, tokenizer_config
 from vim_tf import config as configs
-from vim_tf import train, workdir
-from vim_tf.data import token_records
+from vim_tf import train
+from vim_tf.data.records import tokens as token_records
 from vim_tf.errors import InputError
+from vim_tf.stages import saved
 from vim_tf.training.recorder import read_records
 
 
@@ -187,7 +188,7 @@ def test_run_under_mirrored_strategy_is_the_run_on_one_device(tmp_path):
     # Interrupted, so that restoring onto replicas is part of it.
     interrupted_after(2, mirrored)
     train.run(mirrored)
-    one, two = (workdir.load_tokenizer(str(tmp_path / name)) for name in ("one", "mirrored"))
+    one, two = (saved.load_tokenizer(str(tmp_path / name)) for name in ("one", "mirrored"))
     assert_equal_weights(one, two, tolerance=1e-5)
 
 
@@ -206,7 +207,7 @@ def test_fine_tuning_starts_from_the_other_runs_weights_and_a_fresh_discriminato
     )
     for config in (warming, alone):
         train.run(config)
-    before, one, other = (workdir.load_tokenizer(str(tmp_path / name)) for name in ("first", "warming", "alone"))
+    before, one, other = (saved.load_tokenizer(str(tmp_path / name)) for name in ("first", "warming", "alone"))
     assert_equal_weights(one, other, tolerance=1e-6)
     moved = np.abs(np.asarray(one.encoder.embedding.kernel) - np.asarray(before.encoder.embedding.kernel)).max()
     assert 1e-4 < moved < 0.1
@@ -235,7 +236,7 @@ def test_average_of_the_weights_is_what_other_commands_load(tmp_path):
     config = tokenizer_config(tmp_path, ema_decay=0.9)
     train.run(config)
     values = checkpoint(tmp_path)
-    loaded = workdir.load_tokenizer(str(tmp_path))
+    loaded = saved.load_tokenizer(str(tmp_path))
     averages = {name: value for name, value in values.items() if name.startswith("ema/")}
     assert len(averages) == len(loaded.weights)
     name = "quantizer/codebook"
@@ -337,7 +338,8 @@ COMMAND = """
 import sys
 sys.path.insert(0, {root!r})
 from tests.testing import tokenizer_config
-from vim_tf import flags, train
+from vim_tf.cli import flags
+from vim_tf import train
 sys.argv = ["train"]
 config = tokenizer_config({workdir!r}, total_steps=400, checkpoint_every_steps=20, log_every_steps=1)
 flags.parse = lambda config_class, argv: config

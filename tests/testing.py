@@ -60,11 +60,11 @@ def on_the_fly(config, tokenizer, **augmentation):
 
 def save_untrained_tokenizer(folder):
     """Writes the tokenizer of `tokenizer_config` as a trained stage; returns the folder as str."""
-    from vim_tf import workdir
     from vim_tf.models.tokenizer import build_tokenizer
+    from vim_tf.stages import saved
 
     config = tokenizer_config(folder)
-    workdir.save_stage(build_tokenizer(config.model), config, config.workdir)
+    saved.save_stage(build_tokenizer(config.model), config, config.workdir)
     return config.workdir
 
 
@@ -78,15 +78,15 @@ def save_untrained_language_model(folder, tokenizer, class_names=()):
     Returns:
         str, the folder.
     """
-    from vim_tf import workdir
     from vim_tf.encode_dataset import tokenizer_facts
     from vim_tf.models.language_model import build_language_model
+    from vim_tf.stages import saved
 
     facts = configs.TokenFacts(
-        **tokenizer_facts(workdir.load_tokenizer(str(tokenizer))), num_classes=10, class_names=class_names
+        **tokenizer_facts(saved.load_tokenizer(str(tokenizer))), num_classes=10, class_names=class_names
     )
     config = replace(language_model_config(folder, "unused"), model={"tokens": facts})
-    workdir.save_stage(build_language_model(config.model), config, config.workdir)
+    saved.save_stage(build_language_model(config.model), config, config.workdir)
     return config.workdir
 
 

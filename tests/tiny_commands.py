@@ -2,7 +2,7 @@
 
 import os
 
-from vim_tf import flags
+from vim_tf.cli import flags
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TINY_TRAINING = [

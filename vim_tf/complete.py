@@ -3,7 +3,7 @@
 import re
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.errors import InputError
 
 
@@ -21,14 +21,14 @@ def run(config):
     """
     import numpy as np
 
-    from vim_tf import workdir
-    from vim_tf.data.files import check_writable
-    from vim_tf.data.image_files import find_images, read_image, result_names
+    from vim_tf.data.images.single import find_images, read_image, result_names
     from vim_tf.sample import build_sampler, label_name
     from vim_tf.sampling.canvas import decode_canvas, fill_canvas
+    from vim_tf.stages import saved
+    from vim_tf.storage.files import check_writable
 
-    tokenizer = workdir.load_tokenizer(config.tokenizer)
-    language_model = workdir.load_language_model(config.language_model, tokenizer)
+    tokenizer = saved.load_tokenizer(config.tokenizer)
+    language_model = saved.load_language_model(config.language_model, tokenizer)
     keep_rows = _keep_rows(config, tokenizer)
     canvas = _canvas(config, tokenizer)
     paths = find_images(config.images)
@@ -109,7 +109,7 @@ def _start(tokenizer, images, keep_rows, canvas, num_variants):
     """Canvases with the images' tokens at their top left, and which of them are kept."""
     import numpy as np
 
-    from vim_tf.data import preprocessing
+    from vim_tf.data.images import decode as preprocessing
 
     grid_height, grid_width = tokenizer.grid_height, tokenizer.grid_width
     encoded = np.asarray(tokenizer.encode(preprocessing.to_float(images)))
@@ -153,9 +153,9 @@ def _draw_window(config, sampler, labels, num_samples):
 def _write(config, names, row_names, images, kept_height, completed):
     import numpy as np
 
-    from vim_tf.data import preprocessing
-    from vim_tf.data.files import write_whole
+    from vim_tf.data.images import decode as preprocessing
     from vim_tf.evaluation import pictures
+    from vim_tf.storage.files import write_whole
 
     _remove_stale(config, names)
     height, width = completed.shape[2:4]
@@ -177,7 +177,7 @@ def _write(config, names, row_names, images, kept_height, completed):
 
 def _remove_stale(config, names):
     """Removes completions of these images that an earlier call with more variants wrote."""
-    from vim_tf.data.files import remove_files
+    from vim_tf.storage.files import remove_files
 
     remove_files(
         config.output,

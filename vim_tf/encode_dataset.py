@@ -4,7 +4,7 @@ import functools
 import itertools
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 
 
 def run(config):
@@ -14,20 +14,22 @@ def run(config):
         config: EncodeConfig.
 
     Returns:
-        vim_tf.data.token_records.Manifest.
+        vim_tf.data.records.tokens.Manifest.
 
     Raises:
         InputError: unusable images or tokenizer.
     """
     import tensorflow as tf
 
-    from vim_tf import workdir
-    from vim_tf.data import pipeline, sources, token_records
-    from vim_tf.data.files import check_place, check_writable
+    from vim_tf.data import sources
+    from vim_tf.data.batches import eval_batches
+    from vim_tf.data.records import tokens as token_records
     from vim_tf.data.views import make_views
+    from vim_tf.stages import saved
+    from vim_tf.storage.files import check_place, check_writable
 
     check_place(config.output, names=(token_records.MANIFEST_NAME,))
-    tokenizer = workdir.load_tokenizer(config.tokenizer)
+    tokenizer = saved.load_tokenizer(config.tokenizer)
     opened = {
         split: sources.build_source(config.data, split, tokenizer.height, tokenizer.width) for split in config.split
     }
@@ -41,7 +43,7 @@ def run(config):
     splits = {}
     for split, source in opened.items():
         # The views of an image are encoded together.
-        batches = pipeline.eval_batches(source, max(1, config.batch_size // num_views), views)
+        batches = eval_batches(source, max(1, config.batch_size // num_views), views)
         examples = encoded_examples(tokenizer, batches)
         count, shards = source.num_examples, []
         for index in range(config.num_shards):
@@ -86,7 +88,7 @@ def encoded_examples(tokenizer, batches):
     """
     import tensorflow as tf
 
-    from vim_tf.training import strategies
+    from vim_tf.devices import strategies
 
     encode = strategies.replicated(tf.distribute.get_strategy(), compiled_encode(tokenizer))
     for batch in batches:
@@ -101,7 +103,7 @@ def compiled_encode(tokenizer):
     """uint8 images to tokens as one graph, traced once for all shards of a tokenizer and all sizes of a batch."""
     import tensorflow as tf
 
-    from vim_tf.data import preprocessing
+    from vim_tf.data.images import decode as preprocessing
 
     signature = [tf.TensorSpec([None, tokenizer.height, tokenizer.width, 3], tf.uint8)]
     return tf.function(lambda images: tokenizer.encode(preprocessing.to_float(images)), input_signature=signature)
@@ -109,7 +111,7 @@ def compiled_encode(tokenizer):
 
 def _write_shard(examples, path, codebook_size):
     """Writes examples from `encoded_examples` to one file; returns its entry for the manifest."""
-    from vim_tf.data import token_records
+    from vim_tf.data.records import tokens as token_records
 
     with token_records.ShardWriter(path, codebook_size) as writer:
         for tokens, label, key in examples:

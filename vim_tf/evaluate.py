@@ -4,7 +4,7 @@ import dataclasses
 import functools
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.errors import InputError
 
 
@@ -24,32 +24,32 @@ def run(config, judge=None):
     """
     from absl import logging
 
-    from vim_tf import probe, workdir
     from vim_tf.data import sources
-    from vim_tf.data.files import check_place, check_writable
+    from vim_tf.devices import strategies
     from vim_tf.evaluation import results
-    from vim_tf.evaluation.paper_results import paper_rows
     from vim_tf.evaluation.report import write_report
+    from vim_tf.evaluation.report.paper import paper_rows
     from vim_tf.evaluation.results import EvaluationResult
-    from vim_tf.training import strategies
+    from vim_tf.stages import probing, saved
+    from vim_tf.storage.files import check_place, check_writable
 
     # Before anything takes time: a flagfile may be wrong.
-    probe_config = probe.train_config(config) if "linear_probe" in config.evaluation.kind else None
+    probe_config = probing.train_config(config) if "linear_probe" in config.evaluation.kind else None
     check_place(config.output, names=("metrics.json", "report.html"))
     if config.reference_folder:
         check_place(config.reference_folder, "reference_folder")
     strategy = strategies.build_strategy(config.strategy)
     with strategy.scope():
-        tokenizer = workdir.load_tokenizer(config.tokenizer)
+        tokenizer = saved.load_tokenizer(config.tokenizer)
     language_model = None
     if config.language_model and set(config.evaluation.kind) & {"generation", "linear_probe"}:
-        language_model = workdir.load_language_model(config.language_model, tokenizer)
+        language_model = saved.load_language_model(config.language_model, tokenizer)
     splits = {
         split: sources.build_source(config.data, split, tokenizer.height, tokenizer.width) for split in configs.SPLITS
     }
     check_writable(config.output)
     if probe_config:
-        probe.check(probe_config, tokenizer, language_model, splits["train"])
+        probing.check(probe_config, tokenizer, language_model, splits["train"])
     result = EvaluationResult()
     for measure in _measurements(config, tokenizer, language_model, splits, strategy):
         result = result.merged(measure())
@@ -57,7 +57,7 @@ def run(config, judge=None):
     if "generation" in config.evaluation.kind:
         stages["language_model"] = config.language_model
     if probe_config:
-        result = result.merged(probe.measure(probe_config))
+        result = result.merged(probing.measure(probe_config))
     source = splits[config.split]
     for name in results.undefined(result.metrics):
         logging.warning("%s is undefined for these images (%s), and null in metrics.json", name, result.metrics[name])
@@ -160,12 +160,12 @@ def _reference_sets(config, train, strategy):
 
 
 def _reconstruction_evaluator(config, tokenizer, source, references, perceptual, strategy):
-    from vim_tf import workdir
     from vim_tf.evaluation.reconstruction import ReconstructionEvaluator
+    from vim_tf.stages import saved
 
     laplace = None
     if getattr(tokenizer, "pixels", "rgb") == "logit_laplace":
-        losses = workdir.load_config(config.tokenizer, "tokenizer").losses
+        losses = saved.load_config(config.tokenizer, "tokenizer").losses
         laplace = {
             "min_log_scale": losses.logit_laplace_min_log_scale,
             "margin": losses.logit_laplace_margin,
@@ -208,15 +208,15 @@ def _training_curves(stages):
 
 
 def _lineage(config, stages, tokenizer, train):
-    from vim_tf import workdir
-    from vim_tf.data import classes
+    from vim_tf.data.sources import classes
+    from vim_tf.stages import saved
 
     empty = classes.empty_classes(train.class_names, train.labels)
     return {
         "data": dataclasses.asdict(config.data),
         **({"classes without a training image": classes.describe_empty(empty)} if empty else {}),
         "tokenizer checksum": tokenizer.checksum,
-        **{f"{task} config": configs.to_dict(workdir.load_config(path, task)) for task, path in stages.items()},
+        **{f"{task} config": configs.to_dict(saved.load_config(path, task)) for task, path in stages.items()},
     }
 
 
@@ -226,8 +226,8 @@ def compare(config):
     Raises:
         InputError: a folder holds no evaluation.
     """
-    from vim_tf.data.files import check_writable
     from vim_tf.evaluation.report import format_value, write_comparison
+    from vim_tf.storage.files import check_writable
 
     check_writable(config.output, names=("comparison.html",))
     path = f"{config.output}/comparison.html"

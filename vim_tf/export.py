@@ -1,7 +1,7 @@
 """Exports trained stages: `python -m vim_tf.export --tokenizer=D --language_model=D2 --output=E`."""
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 
 
 def run(config):

@@ -3,7 +3,7 @@
 import os
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 
 
 def run(config):
@@ -27,11 +27,11 @@ def run(config):
 def _import_tokenizer(config):
     import tensorflow as tf
 
-    from vim_tf import workdir
-    from vim_tf.data.files import check_writable
     from vim_tf.errors import InputError
     from vim_tf.interop import conversion, enhancing_transformers, taming_transformers, torch_files
     from vim_tf.models.tokenizer import build_tokenizer
+    from vim_tf.stages import saved
+    from vim_tf.storage.files import check_writable
 
     if tf.io.gfile.exists(config.output) and (
         not tf.io.gfile.isdir(config.output) or tf.io.gfile.listdir(config.output)
@@ -46,7 +46,7 @@ def _import_tokenizer(config):
     tokenizer = build_tokenizer(imported.model)
     conversion.assign(tokenizer, imported.weights)
     train_config = configs.TokenizerTrainConfig(workdir=config.output, model=imported.model, losses=imported.losses)
-    workdir.save_stage(tokenizer, train_config, config.output)
+    saved.save_stage(tokenizer, train_config, config.output)
     if imported.left_out:
         print(f"Left out: {len(imported.left_out)} tensors of the losses (loss.*), which only training needs")
     model = imported.model

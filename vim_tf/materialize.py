@@ -5,7 +5,7 @@ encoded ends in `<split>/dead_letters-*.jsonl` with its key.
 """
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.errors import InputError
 
 
@@ -16,7 +16,7 @@ def run(config):
         config: MaterializeConfig.
 
     Returns:
-        vim_tf.data.token_records.Manifest.
+        vim_tf.data.records.tokens.Manifest.
 
     Raises:
         InputError: unusable images, tokenizer or flags of Beam.
@@ -28,15 +28,16 @@ def run(config):
             "vim_tf.materialize needs Apache Beam, which isn't installed: pip install vim_tf[beam]"
         ) from error
 
-    from vim_tf import workdir
     from vim_tf.beam import jobs, tokens
-    from vim_tf.data import input_shards, token_records
-    from vim_tf.data.files import check_place, check_writable
+    from vim_tf.data.records import tokens as token_records
+    from vim_tf.data.sources.shards import plan_shards
+    from vim_tf.stages import saved
+    from vim_tf.storage.files import check_place, check_writable
 
     check_place(config.output, names=(token_records.MANIFEST_NAME,))
     # Whole, so that what is wrong with it is told at once, and not by every worker.
-    tokenizer = workdir.load_tokenizer(config.tokenizer)
-    plan = input_shards.plan_shards(config.data, config.split, tokenizer.height, tokenizer.width, config.num_shards)
+    tokenizer = saved.load_tokenizer(config.tokenizer)
+    plan = plan_shards(config.data, config.split, tokenizer.height, tokenizer.width, config.num_shards)
     options = jobs.parse_options(config.beam_args, len(plan.shards))
     folders = {split: f"{config.output}/{split}" for split in config.split}
     settings = tokens.EncodeSettings(config.views, config.view_scale, config.batch_size, config.data.max_pixels)

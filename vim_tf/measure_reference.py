@@ -7,7 +7,7 @@ ImageNet's training split. Its file is given to `vim_tf.evaluate --reference=F.n
 import os
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.errors import InputError
 
 
@@ -27,16 +27,16 @@ def run(config):
     import tensorflow as tf
 
     from vim_tf.beam import features, jobs
-    from vim_tf.data import input_shards
-    from vim_tf.data.files import check_writable
+    from vim_tf.data.sources.shards import plan_shards
     from vim_tf.evaluation import conditions
     from vim_tf.evaluation.feature_networks import load_feature_network
     from vim_tf.evaluation.image_sets import read_arrays
+    from vim_tf.storage.files import check_writable
 
     if tf.io.gfile.isdir(config.output):
         raise InputError(f"--output={config.output} is a folder: give the name of a file, such as reference.npz")
     check_writable(os.path.dirname(config.output) or ".")
-    plan = input_shards.plan_shards(config.data, (config.split,), config.height, config.width, config.num_shards)
+    plan = plan_shards(config.data, (config.split,), config.height, config.width, config.num_shards)
     options = jobs.parse_options(config.beam_args, len(plan.shards))
     section = config.evaluation
     settings = features.FeatureSettings(

@@ -1,7 +1,7 @@
 """Images beside their reconstructions: `python -m vim_tf.reconstruct --tokenizer=D --images=a.png --output=O`."""
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 
 
 def run(config):
@@ -16,13 +16,13 @@ def run(config):
     import numpy as np
     import tensorflow as tf
 
-    from vim_tf import workdir
-    from vim_tf.data import preprocessing
-    from vim_tf.data.files import check_writable, write_whole
-    from vim_tf.data.image_files import find_images, read_image, result_names
+    from vim_tf.data.images import decode as preprocessing
+    from vim_tf.data.images.single import find_images, read_image, result_names
     from vim_tf.evaluation import pictures
+    from vim_tf.stages import saved
+    from vim_tf.storage.files import check_writable, write_whole
 
-    tokenizer = workdir.load_tokenizer(config.tokenizer)
+    tokenizer = saved.load_tokenizer(config.tokenizer)
     paths = find_images(config.images)
     names = result_names(paths)
     images = np.stack([read_image(path, tokenizer.height, tokenizer.width, config.max_pixels) for path in paths])

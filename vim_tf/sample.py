@@ -5,7 +5,8 @@ import io
 import re
 
 from vim_tf import config as configs
-from vim_tf import flags, ranges
+from vim_tf import ranges
+from vim_tf.cli import flags
 
 # A class's name in a file's name is cut to so many letters.
 _MAX_NAME = 40
@@ -18,7 +19,7 @@ def run(config):
 
     PNGs that an earlier call wrote into the same folder are removed.
 
-    A large request, with `num_shards`, writes `samples-*.npz` files instead, as in `vim_tf.sample_jobs`.
+    A large request, with `num_shards`, writes `samples-*.npz` files instead, as in `vim_tf.sampling.jobs`.
 
     Args:
         config: SampleConfig.
@@ -33,12 +34,12 @@ def run(config):
     """
     import numpy as np
 
-    from vim_tf import workdir
-    from vim_tf.data.files import check_writable
     from vim_tf.sampling.requests import checked_labels
+    from vim_tf.stages import saved
+    from vim_tf.storage.files import check_writable
 
-    tokenizer = workdir.load_tokenizer(config.tokenizer)
-    language_model = workdir.load_language_model(config.language_model, tokenizer)
+    tokenizer = saved.load_tokenizer(config.tokenizer)
+    language_model = saved.load_language_model(config.language_model, tokenizer)
     labels = config.labels or tuple(range(max(language_model.num_classes, 1)))
     labels = np.repeat(checked_labels(language_model, labels), config.num_per_label)
     ranges.INT32.check(f"--seed={config.seed} for {len(labels)} images: seed", config.seed + len(labels) - 1)
@@ -62,11 +63,11 @@ def run(config):
 
 def _with_compilation(config):
     """The SamplingConfig with `jit_compile` on or off; files that are added to a large request keep to its choice."""
-    from vim_tf import sample_jobs
+    from vim_tf.sampling.jobs import recorded_settings
 
     sampling = config.sampling
     if sampling.jit_compile == "auto" and config.num_shards:
-        is_compiled = sample_jobs.recorded_settings(config.output).get("sampling", {}).get("jit_compile")
+        is_compiled = recorded_settings(config.output).get("sampling", {}).get("jit_compile")
         if is_compiled is not None:
             return dataclasses.replace(sampling, jit_compile=is_compiled)
     return settled(sampling)
@@ -82,14 +83,15 @@ def settled(sampling):
 
 
 def _run_job(config, tokenizer, language_model, labels, seeds, draw):
-    from vim_tf import sample_jobs, workdir
+    from vim_tf.sampling.jobs import SampleJob, run_job
+    from vim_tf.stages import saved
 
     settings = {
         "tokenizer": tokenizer.checksum,
-        "language_model": workdir.checksum(language_model),
+        "language_model": saved.checksum(language_model),
         "sampling": dataclasses.asdict(config.sampling) | {"jit_compile": config.sampling.jit_compile == "on"},
     }
-    job = sample_jobs.SampleJob(
+    job = SampleJob(
         config.output,
         labels,
         seeds,
@@ -98,7 +100,7 @@ def _run_job(config, tokenizer, language_model, labels, seeds, draw):
         group=config.sampling.rejection_keep,
         class_names=language_model.class_names,
     )
-    missing = sample_jobs.run_job(job, draw, config.process, config.num_processes)
+    missing = run_job(job, draw, config.process, config.num_processes)
     others = f"; {len(missing)} more are still to be written by other processes" if missing else ""
     print(f"{config.output}: {config.num_shards - len(missing)} of {config.num_shards} files are there{others}")
 
@@ -119,9 +121,9 @@ def _file_name(label, seed, class_names):
 def _write_small(config, language_model, samples, seeds):
     import numpy as np
 
-    from vim_tf.data import preprocessing
-    from vim_tf.data.files import remove_files, write_whole
+    from vim_tf.data.images import decode as preprocessing
     from vim_tf.evaluation import pictures
+    from vim_tf.storage.files import remove_files, write_whole
 
     images, labels, class_names = samples["images"], samples["labels"], language_model.class_names
     names = [_file_name(label, seed, class_names) for label, seed in zip(labels, seeds, strict=True)]
@@ -149,7 +151,7 @@ def decode(tokenizer, tokens, batch_size):
     """Pixels of tokens, `batch_size` images at a time: uint8 [n, height, width, 3]."""
     import numpy as np
 
-    from vim_tf.data import preprocessing
+    from vim_tf.data.images import decode as preprocessing
 
     return np.concatenate(
         [

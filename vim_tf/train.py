@@ -3,7 +3,7 @@
 import sys
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.errors import InputError
 
 
@@ -21,15 +21,15 @@ def run(config):
         FloatingPointError: a metric became NaN or infinite.
     """
     if isinstance(config, configs.PaletteTrainConfig):
-        from vim_tf import palette_training
+        from vim_tf.stages import palette
 
         # Clustering is no training in steps: none of what follows is about it.
-        return palette_training.run(config)
+        return palette.run(config)
     # TensorFlow takes seconds to import, and a mistyped flag should not cost them.
     import keras
     import tensorflow as tf
 
-    from vim_tf.training import memory, strategies
+    from vim_tf.devices import memory, strategies
 
     if config.training.keep_freed_memory:
         memory.keep_freed_memory()
@@ -45,24 +45,24 @@ def run(config):
 
 def _train(config, strategy, folder):
     """`run` from the data on; what it writes goes to `folder`, and it goes on from `config.workdir`."""
-    from vim_tf import stages, workdir
-    from vim_tf.training import callbacks, strategies
+    from vim_tf.devices import strategies
+    from vim_tf.stages import build as stages
+    from vim_tf.stages import saved
+    from vim_tf.training import callbacks
     from vim_tf.training.alarms import GapAlarm
     from vim_tf.training.checkpoints import Checkpoints
     from vim_tf.training.factored_adam import state_bytes_per_parameter
     from vim_tf.training.recorder import Recorder
 
-    workdir.check_start(config, folder)
+    saved.check_start(config, folder)
     # 3. Data and model; what the data say about themselves completes the config.
     stage = stages.build_stage(config, strategy)
-    config, step_model, settings = stage.config, stage.step_model, config.training
+    config, trainer, settings = stage.config, stage.trainer, config.training
     best = stages.build_best_model(stage, folder)
-    workdir.prepare(config, folder)
+    saved.prepare(config, folder)
     # 4. Restore. Precedence: the workdir's latest checkpoint, else what the stage starts from (the weights of another
     # run, statistics of the data), else the initial weights.
-    checkpoints = Checkpoints(
-        f"{folder}/checkpoints", step_model.checkpointed(), step_model.step, settings.keep_checkpoints
-    )
+    checkpoints = Checkpoints(f"{folder}/checkpoints", trainer.checkpointed(), trainer.step, settings.keep_checkpoints)
     start, is_chief = checkpoints.restore(f"{config.workdir}/checkpoints"), strategies.is_chief(strategy)
     strategies.check_same_step(strategy, start)
     _check_execution(config, start)
@@ -70,9 +70,9 @@ def _train(config, strategy, folder):
         print(f"{config.workdir}: going on from step {start} of {settings.total_steps}", file=sys.stderr, flush=True)
     elif not start:
         stage.begin()
-        step_model.copy_to_average()
+        trainer.copy_to_average()
     if is_chief:
-        bytes_per_weight = state_bytes_per_parameter(step_model.optimizer, step_model.trained.trainable_variables)
+        bytes_per_weight = state_bytes_per_parameter(trainer.optimizer, trainer.trained.trainable_variables)
         print(f"The optimizer keeps {bytes_per_weight:.2f} bytes a weight.", file=sys.stderr, flush=True)
     # 5. Train: one epoch of all remaining steps, since the data are endless and callbacks count steps.
     every, total = settings.log_every_steps, settings.total_steps
@@ -84,10 +84,10 @@ def _train(config, strategy, folder):
     if start < total:
         saver = callbacks.Saver(start, checkpoints, settings.checkpoint_every_steps, recorder, last_step=total)
         on_signal = callbacks.SaveOnSignal(start, checkpoints, recorder, any_worker, of_chief, last_step=total)
-        step_model.compile(optimizer=step_model.optimizer, steps_per_execution=settings.steps_per_execution)
+        trainer.compile(optimizer=trainer.optimizer, steps_per_execution=settings.steps_per_execution)
         shown = _shown(stage, recorder, start) if is_chief else []
         with on_signal:
-            step_model.fit(
+            trainer.fit(
                 strategies.distribute(strategy, lambda rows=None: stage.batches(start, rows), settings.batch_size),
                 steps_per_epoch=total - start,
                 shuffle=False,

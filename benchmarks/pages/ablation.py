@@ -2,7 +2,7 @@
 
 import io
 
-from benchmarks.pages import line, machine, minutes
+from benchmarks.pages.markdown import line, machine, minutes
 
 # Codebook usage of the rows that are in table 4 of https://arxiv.org/abs/2110.04627 (ImageNet 256, 8192 codes).
 PAPER_USAGE = {"dim 256": 0.04, "dim 32, no l2-norm": 0.02, "dim 32, l2-norm": 0.96, "CNN": 0.63}
@@ -27,7 +27,7 @@ def write(folder, results, seconds_of_this_call):
         results: dict from a row's name to its RowResult.
         seconds_of_this_call: float, for trainings that weren't done before, and measuring.
     """
-    from vim_tf.data.files import write_whole
+    from vim_tf.storage.files import write_whole
 
     write_whole(f"{folder}/quantizers.png", plot(results))
     write_whole(f"{folder}/quantizers.md", page(results, seconds_of_this_call))

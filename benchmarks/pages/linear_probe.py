@@ -2,7 +2,7 @@
 
 import io
 
-from benchmarks.pages import line, machine, minutes
+from benchmarks.pages.markdown import line, machine, minutes
 
 COLORS = ("#00798c", "#d1495b", "#edae49", "#6a994e", "#7b5ea7")
 # Table 7 of https://arxiv.org/abs/2110.04627, ImageNet.
@@ -21,7 +21,7 @@ def write(folder, rows, seconds_of_this_call):
         rows: dict from a row's name to its Row, VIM's first.
         seconds_of_this_call: float, for trainings that weren't done before, and measuring.
     """
-    from vim_tf.data.files import write_whole
+    from vim_tf.storage.files import write_whole
 
     write_whole(f"{folder}/linear_probe.png", plot(rows))
     write_whole(f"{folder}/linear_probe.md", page(rows, seconds_of_this_call))

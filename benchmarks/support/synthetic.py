@@ -74,8 +74,8 @@ def write_jpegs(folder, config, count):
 
 def write_tokenizer(folder, config):
     """Writes an untrained tokenizer as a trained stage."""
-    from vim_tf import workdir
     from vim_tf.models.tokenizer import build_tokenizer
+    from vim_tf.stages import saved
 
     encoder = configs.TransformerConfig(
         num_layers=config.num_layers,
@@ -91,7 +91,7 @@ def write_tokenizer(folder, config):
         decoder=dataclasses.replace(encoder, num_layers=1),
     )
     stage = configs.TokenizerTrainConfig(workdir=folder, model=model)
-    workdir.save_stage(build_tokenizer(model), stage, folder)
+    saved.save_stage(build_tokenizer(model), stage, folder)
 
 
 def bare_rate(tokenizer, paths, batch_size):
@@ -108,7 +108,7 @@ def bare_rate(tokenizer, paths, batch_size):
     import tensorflow as tf
 
     from vim_tf import encode_dataset
-    from vim_tf.data import preprocessing
+    from vim_tf.data.images import decode as preprocessing
 
     def load(path):
         image = preprocessing.decode_and_fit(tf.io.read_file(path), tokenizer.height, tokenizer.width)

@@ -9,13 +9,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import measure
-from benchmarks.tensorflow_tokenizer import device_name, large_product
+from benchmarks.support import measure
+from benchmarks.workers.tensorflow_tokenizer import device_name, large_product
 from vim_tf import config as configs
+from vim_tf.devices.memory import keep_freed_memory
 from vim_tf.models.language_model import build_language_model
 from vim_tf.sampling import generate
 from vim_tf.training.language_model_trainer import LanguageModelTrainer
-from vim_tf.training.memory import keep_freed_memory
 from vim_tf.training.optimizers import build_optimizer
 
 NUM_CLASSES = 10

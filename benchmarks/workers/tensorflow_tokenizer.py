@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import measure
+from benchmarks.support import measure
 from vim_tf import config as configs
+from vim_tf.devices.memory import keep_freed_memory
 from vim_tf.models.tokenizer import build_tokenizer
-from vim_tf.training.memory import keep_freed_memory
 from vim_tf.training.optimizers import build_optimizer
 from vim_tf.training.tokenizer_trainer import TokenizerTrainer
 
@@ -59,7 +59,7 @@ def make_trainer(settings):
 
 
 def save(path, tokenizer, images):
-    """Writes images and weights for `benchmarks.torch_tokenizer`: names are Keras' paths below the tokenizer."""
+    """Writes images and weights for `torch_tokenizer`: names are Keras' paths below the tokenizer."""
     arrays = {weight.path.split("/", 1)[1]: weight.numpy() for weight in tokenizer.weights}
     for side in ("encoder", "decoder"):
         arrays[f"{side}/positions"] = getattr(tokenizer, side).position_embedding[0]

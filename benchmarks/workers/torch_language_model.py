@@ -11,8 +11,8 @@ import json
 
 import torch
 
-from benchmarks import measure
-from benchmarks.torch_tokenizer import device_name, take_device
+from benchmarks.support import measure
+from benchmarks.workers.torch_tokenizer import device_name, take_device
 
 
 def gpt2_operations(shape, length, batch_size, device, precision):

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks import measure
+from benchmarks.support import measure
 
 
 class Block(nn.Module):
@@ -102,7 +102,7 @@ class Tokenizer(nn.Module):
 
 
 def load(tokenizer, arrays):
-    """Sets the weights to those of a file that `benchmarks.tensorflow_tokenizer` wrote.
+    """Sets the weights to those of a file that `benchmarks.workers.tensorflow_tokenizer` wrote.
 
     Names are Keras' paths; a dense kernel is [inputs, outputs] there and transposed here.
 

@@ -10,7 +10,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact_utils, standard_artifacts
 
 from pipelines import fingerprints
-from vim_tf.data import image_records
+from vim_tf.data.records import images as image_records
 from vim_tf.errors import InputError
 
 

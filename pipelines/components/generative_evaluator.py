@@ -12,12 +12,12 @@ from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
 from pipelines import fingerprints
-from pipelines.gates import missed_gates, needs_baseline
+from pipelines.components.gates import missed_gates, needs_baseline
 from vim_tf import config as configs
 from vim_tf import evaluate
-from vim_tf.data import files
 from vim_tf.errors import InputError
 from vim_tf.evaluation import results
+from vim_tf.storage import files
 
 
 @component

@@ -9,11 +9,11 @@ from tfx.types import standard_artifacts
 from tfx.utils import io_utils, path_utils
 
 from pipelines import fingerprints, settings
-from pipelines.model_card import model_card
-from vim_tf import workdir
-from vim_tf.data import files
+from pipelines.components.model_card import model_card
 from vim_tf.evaluation import results
 from vim_tf.serving import hub
+from vim_tf.stages import saved
+from vim_tf.storage import files
 
 CARD = "model_card.md"
 
@@ -99,7 +99,7 @@ def read_card(folder):
 
 
 def _facts(folder, images, input_fingerprint, code_version):
-    tokenizer, language_model = (workdir.load_config(folder, name) for name in ("tokenizer", "language_model"))
+    tokenizer, language_model = (saved.load_config(folder, name) for name in ("tokenizer", "language_model"))
     counts = ", ".join(f"{split['num_examples']} {name}" for name, split in images["splits"].items())
     stages = {"tokenizer": tokenizer, "language model": language_model}
     return {

@@ -11,8 +11,10 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from pipelines import fingerprints
 from vim_tf import config as configs
-from vim_tf.beam import ingestion, jobs
-from vim_tf.data import classes, input_shards
+from vim_tf.beam import jobs
+from vim_tf.beam.images import ingest, split_folders
+from vim_tf.data.sources import classes
+from vim_tf.data.sources.shards import plan_shards
 
 
 @component(use_beam=True)
@@ -28,7 +30,7 @@ def ImageExampleGen(
     code_version: Parameter[str],
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
-    """Writes each split as `Split-<split>/images-*.tfrecord.gz`; `vim_tf.data.image_records` says what they hold.
+    """Writes each split as `Split-<split>/images-*.tfrecord.gz`; `vim_tf.data.records.images` says what they hold.
 
     The images are kept as they came, so that training can crop and scale them at random. `manifest.json` beside the
     splits counts what was written and names what can't be read; the custom properties `num_examples_<split>` and
@@ -51,10 +53,10 @@ def ImageExampleGen(
     examples.split_names = artifact_utils.encode_split_names(list(configs.SPLITS))
     examples.span, examples.version = span, version
     examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
-    plan = input_shards.plan_shards(data, configs.SPLITS, height, width, num_shards)
+    plan = plan_shards(data, configs.SPLITS, height, width, num_shards)
     with beam_pipeline as pipeline:
-        ingestion.ingest(pipeline, plan, examples.uri, data.max_unreadable_fraction, data.max_pixels)
-    jobs.check_finished(examples.uri, ingestion.split_folders(plan, examples.uri))
+        ingest(pipeline, plan, examples.uri, data.max_unreadable_fraction, data.max_pixels)
+    jobs.check_finished(examples.uri, split_folders(plan, examples.uri))
     manifest = fingerprints.read_manifest(examples.uri)
     classes.warn_of_empty(data.source, manifest["empty_classes"])
     for split, facts in manifest["splits"].items():

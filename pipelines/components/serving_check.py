@@ -11,8 +11,8 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
-from pipelines import serving_probe
-from vim_tf import workdir
+from pipelines.components import serving_probe
+from vim_tf.stages import saved
 
 # Sampling with a large model on a CPU takes minutes; a call that hangs must not hold up the pipeline for ever.
 TIMEOUT_SECONDS = 3600
@@ -47,14 +47,14 @@ def ServingCheck(
     blessing.set_int_custom_property("blessed", int(not failure))
     blessing.set_string_custom_property("reason", reason)
     blessing.set_string_custom_property("signatures", ",".join(signatures))
-    tokens = workdir.load_config(folder, "language_model").model.tokens
+    tokens = saved.load_config(folder, "language_model").model.tokens
     blessing.set_string_custom_property("tokenizer_checksum", tokens.tokenizer_checksum)
 
 
 def facts_of(folder):
     """What the stages inside an exported model say of its outputs, as `serving_probe.probe` takes it."""
-    images = workdir.load_config(folder, "tokenizer").model
-    language_model = workdir.load_config(folder, "language_model").model
+    images = saved.load_config(folder, "tokenizer").model
+    language_model = saved.load_config(folder, "language_model").model
     tokens = language_model.tokens
     return {
         "height": images.height,

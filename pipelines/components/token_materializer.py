@@ -18,7 +18,8 @@ from tfx.utils import path_utils
 from pipelines import fingerprints
 from vim_tf.beam import jobs
 from vim_tf.beam import tokens as token_job
-from vim_tf.data import containers, input_shards
+from vim_tf.data.sources import containers
+from vim_tf.data.sources.shards import Plan, container_shards
 
 
 @component(use_beam=True)
@@ -76,11 +77,11 @@ def TokenMaterializer(
 
 
 def plan_artifact(examples, splits):
-    """input_shards.Plan of what ImageExampleGen wrote: a shard for each of its files."""
+    """sources.shards.Plan of what ImageExampleGen wrote: a shard for each of its files."""
     manifest = fingerprints.read_manifest(examples.uri)
     shards = []
     for split in splits:
         folder = artifact_utils.get_split_uri([examples], split)
         paths = [os.path.join(folder, shard["file"]) for shard in manifest["splits"][split]["shards"]]
-        shards += input_shards.container_shards(split, containers.TFRecords(), paths, len(paths))
-    return input_shards.Plan(manifest["source"], shards, manifest["class_names"], label_values=manifest["label_values"])
+        shards += container_shards(split, containers.TFRecords(), paths, len(paths))
+    return Plan(manifest["source"], shards, manifest["class_names"], label_values=manifest["label_values"])

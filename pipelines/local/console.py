@@ -17,7 +17,7 @@ def say(line):
 
 
 def quiet_tfx():
-    """Keeps away what TFX logs in every run beyond what `vim_tf.terminal` keeps away."""
+    """Keeps away what TFX logs in every run beyond what `vim_tf.cli.terminal` keeps away."""
     # Else the first record is followed by the remark that absl's own flags were not parsed.
     absl_flags.FLAGS.mark_as_parsed()
     absl_logging.get_absl_handler().python_handler.addFilter(_is_shown)

@@ -12,7 +12,7 @@ from tfx.orchestration.portable import launcher, partial_run_utils, runtime_para
 from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.types import artifact_utils
 
-from pipelines import store as stores
+from pipelines.local import store as stores
 from vim_tf.errors import InputError
 
 CACHED = metadata_store_pb2.Execution.CACHED

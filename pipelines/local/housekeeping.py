@@ -3,8 +3,8 @@
 import os
 import shutil
 
-from pipelines import publish
-from pipelines import store as stores
+from pipelines.local import publish
+from pipelines.local import store as stores
 
 # TFX's place for what a component writes beside its artifacts.
 SYSTEM_FOLDER = ".system"

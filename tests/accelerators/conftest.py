@@ -7,7 +7,8 @@ from tensorflow.python.framework import config as tensorflow_config
 from tests.accelerators import graphs
 from tests.testing import save_untrained_language_model, save_untrained_tokenizer
 from vim_tf import config as configs
-from vim_tf import encode_dataset, stages
+from vim_tf import encode_dataset
+from vim_tf.stages import build as stages
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ import tensorflow as tf
 from tests.test_shipped_configs import FLAGFILES, parsed, relative
 from tests.testing import language_model_config, linear_probe_config, replace, tokenizer_config
 from vim_tf import config as configs
-from vim_tf import stages
 from vim_tf.losses import perceptual
+from vim_tf.stages import build as stages
 
 # Files of configs/ by the graph that their training step has.
 SHIPPED = {

@@ -5,10 +5,10 @@ import tensorflow as tf
 
 from tests.accelerators import graphs
 from tests.accelerators.kernels import FILE_TYPES, problems
-from vim_tf import workdir
 from vim_tf.encode_dataset import compiled_encode
 from vim_tf.sampling import generate
 from vim_tf.serving.signatures import build_signatures
+from vim_tf.stages import saved
 
 
 def traced(function, *specs, **settings):
@@ -52,14 +52,14 @@ def test_what_decodes_files_in_a_loop_is_the_hosts():
 )
 def test_a_training_step_runs_on_a_gpu(graph, build_stage):
     stage = build_stage(graph, "on")
-    train = stage.step_model.make_train_function()
+    train = stage.trainer.make_train_function()
     assert problems(train.get_concrete_function(iter(stage.batches(0)))) == []
 
 
 @pytest.fixture(scope="module")
 def models(folders):
-    tokenizer = workdir.load_tokenizer(folders["tokenizer"])
-    return tokenizer, workdir.load_language_model(folders["language_model"], tokenizer)
+    tokenizer = saved.load_tokenizer(folders["tokenizer"])
+    return tokenizer, saved.load_language_model(folders["language_model"], tokenizer)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["plain", "XLA"])

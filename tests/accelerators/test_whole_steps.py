@@ -10,28 +10,27 @@ from tests.accelerators import graphs
 DRAWING = ("gumbel", "vim")
 
 
-def variables_of(step_model):
-    optimizers = [step_model.optimizer, getattr(step_model, "discriminator_optimizer", None)]
-    found = [*step_model.variables, *(each for optimizer in optimizers if optimizer for each in optimizer.variables)]
-    judge = getattr(step_model, "discriminator", None)
+def variables_of(trainer):
+    optimizers = [trainer.optimizer, getattr(trainer, "discriminator_optimizer", None)]
+    found = [*trainer.variables, *(each for optimizer in optimizers if optimizer for each in optimizer.variables)]
+    judge = getattr(trainer, "discriminator", None)
     return [*found, *(judge.variables if judge else ())]
 
 
-def step(step_model, train, data):
+def step(trainer, train, data):
     """Metrics of one step from the state that there is, which is put back, and whether the weights moved."""
-    variables = variables_of(step_model)
+    variables = variables_of(trainer)
     before = [np.asarray(variable) for variable in variables]
-    weights = [np.asarray(weight) for weight in step_model.trained.trainable_variables]
+    weights = [np.asarray(weight) for weight in trainer.trained.trainable_variables]
     train(data)
-    metrics = {name: float(value) for name, value in step_model.get_metrics_result().items()}
+    metrics = {name: float(value) for name, value in trainer.get_metrics_result().items()}
     moved = [
-        not np.array_equal(one, other)
-        for one, other in zip(weights, step_model.trained.trainable_variables, strict=True)
+        not np.array_equal(one, other) for one, other in zip(weights, trainer.trained.trainable_variables, strict=True)
     ]
-    assert int(step_model.step) == 1
+    assert int(trainer.step) == 1
     for variable, value in zip(variables, before, strict=True):
         variable.assign(value)
-    step_model.reset_metrics()
+    trainer.reset_metrics()
     return metrics, any(moved)
 
 
@@ -41,11 +40,11 @@ def step(step_model, train, data):
 )
 def test_a_whole_step_runs_as_one_xla_program_with_the_values_of_plain_kernels(graph, build_stage):
     stage = build_stage(graph, "off")
-    step_model, data = stage.step_model, stage.batches(0)
-    whole = tf.function(step_model.train_step, jit_compile=True, autograph=False)
+    trainer, data = stage.trainer, stage.batches(0)
+    whole = tf.function(trainer.train_step, jit_compile=True, autograph=False)
 
-    plain, _ = step(step_model, step_model.make_train_function(), iter(data))
-    found, moved = step(step_model, lambda batches: whole(next(batches)), iter(data))
+    plain, _ = step(trainer, trainer.make_train_function(), iter(data))
+    found, moved = step(trainer, lambda batches: whole(next(batches)), iter(data))
 
     assert moved
     assert found.keys() == plain.keys()

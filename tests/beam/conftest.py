@@ -7,8 +7,9 @@ from PIL import Image
 
 from tests.testing import save_untrained_tokenizer
 from vim_tf import config as configs
-from vim_tf.beam import ingestion, jobs
-from vim_tf.data import input_shards
+from vim_tf.beam import images as image_job
+from vim_tf.beam import jobs
+from vim_tf.data.sources.shards import plan_shards
 
 # In each class; of every split, image 2 of class "b" is no image.
 COUNTS = {"train": 7, "validation": 4}
@@ -60,9 +61,9 @@ def ingest():
     """Function that ingests a DataConfig into a folder, in this process."""
 
     def run(config, folder, num_shards=2, splits=configs.SPLITS):
-        plan = input_shards.plan_shards(config, splits, 8, 8, num_shards)
+        plan = plan_shards(config, splits, 8, 8, num_shards)
         with beam.Pipeline(options=jobs.parse_options([])) as pipeline:
-            ingestion.ingest(pipeline, plan, str(folder), config.max_unreadable_fraction, config.max_pixels)
-        jobs.check_finished(str(folder), ingestion.split_folders(plan, str(folder)))
+            image_job.ingest(pipeline, plan, str(folder), config.max_unreadable_fraction, config.max_pixels)
+        jobs.check_finished(str(folder), image_job.split_folders(plan, str(folder)))
 
     return run

@@ -8,8 +8,8 @@ import pytest
 from apache_beam.options import pipeline_options
 
 from vim_tf import config as configs
-from vim_tf import flags
 from vim_tf.beam import jobs
+from vim_tf.cli import flags
 from vim_tf.errors import InputError
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "beam_runners.md"

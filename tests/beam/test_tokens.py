@@ -8,10 +8,12 @@ import pytest
 import tensorflow as tf
 
 from vim_tf import config as configs
-from vim_tf import encode_dataset, materialize, workdir
+from vim_tf import encode_dataset, materialize
 from vim_tf.beam import jobs, tokens
-from vim_tf.data import input_shards, token_records
+from vim_tf.data.records import tokens as token_records
+from vim_tf.data.sources.shards import Plan, plan_shards
 from vim_tf.errors import InputError
+from vim_tf.stages import saved
 
 SETTINGS = tokens.EncodeSettings("center", 1.125, 4, configs.DataConfig.max_pixels)
 
@@ -29,7 +31,7 @@ def files(folder):
 
 
 def train_shards(images, num_shards=2):
-    return input_shards.plan_shards(images.config(), ("train",), 8, 8, num_shards).shards
+    return plan_shards(images.config(), ("train",), 8, 8, num_shards).shards
 
 
 def work(tokenizer, folder):
@@ -126,7 +128,7 @@ def test_a_try_that_dies_in_the_middle_leaves_nothing(images, tokenizer, tmp_pat
 def test_a_shard_that_the_runner_hands_over_twice_counts_once(images, tokenizer, tmp_path):
     encode = work(tokenizer, tmp_path)
     results = [result for shard in train_shards(images) for result in encode.process(shard)]
-    plan = input_shards.Plan("x", [], ["a", "b"])
+    plan = Plan("x", [], ["a", "b"])
     finish = {"folder": str(tmp_path), "plan": plan, "max_unreadable_fraction": 0.2}
     jobs._finish([*results, results[0]], str(tmp_path), lambda results: tokens._finish(results, **finish))
     assert token_records.read_manifest(str(tmp_path)).splits["train"]["num_examples"] == 13
@@ -141,8 +143,8 @@ def test_what_moves_between_workers_is_a_few_numbers(images, tokenizer, tmp_path
 
 
 def test_a_worker_loads_the_tokenizer_once_however_many_shards_it_gets(images, tokenizer, tmp_path, monkeypatch):
-    load, loaded = workdir.load_tokenizer, []
-    monkeypatch.setattr(workdir, "load_tokenizer", lambda path: loaded.append(path) or load(path))
+    load, loaded = saved.load_tokenizer, []
+    monkeypatch.setattr(saved, "load_tokenizer", lambda path: loaded.append(path) or load(path))
     materialized(images, tokenizer, tmp_path, num_shards=4)
     assert loaded == [tokenizer]
 

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from benchmarks import ablation, ablation_page
+from benchmarks import ablation
+from benchmarks.pages import ablation as ablation_page
 from vim_tf import config as configs
 
 USAGE = {"dim 256": 0.05, "dim 32, no l2-norm": 0.01, "dim 32, l2-norm": 0.5, "EMA": 0.6, "FSQ": 0.9, "CNN": 0.4}

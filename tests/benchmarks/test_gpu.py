@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import gpu
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.config import TransformerConfig
 from vim_tf.errors import InputError
 

@@ -3,13 +3,15 @@
 import pytest
 
 from benchmarks import input_pipeline
-from vim_tf.data import ingestion
+from vim_tf.data.images import examination
 from vim_tf.errors import InputError
 
 
 @pytest.mark.slow
 def test_every_row_is_printed_beside_the_decoder_and_the_training_step(capsys, monkeypatch):
-    monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", ingestion.MEMORY_LIMIT_BYTES)  # which the benchmark changes
+    monkeypatch.setattr(
+        examination, "MEMORY_LIMIT_BYTES", examination.MEMORY_LIMIT_BYTES
+    )  # which the benchmark changes
     config = input_pipeline.InputPipelineConfig(
         images=8, min_side=20, max_side=30, batch_size=4, repeats=1, step_images_per_second=2.0
     )

@@ -37,7 +37,7 @@ def test_one_different_bit_is_found(tmp_path, place):
 
 
 def test_executions_that_are_missing_or_twice_are_told(tmp_path, capsys):
-    from pipelines import store
+    from pipelines.local import store
 
     def contents(number):
         executions = {1: store.Execution(1, "run", "SchemaGen", "COMPLETE", 0.0, 1.0, (), (), (), {})}

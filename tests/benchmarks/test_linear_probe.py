@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import linear_probe, linear_probe_page
+from benchmarks import linear_probe
+from benchmarks.pages import linear_probe as linear_probe_page
 from tests.testing import language_model_config, replace, save_untrained_language_model, save_untrained_tokenizer
 from vim_tf import config as configs
-from vim_tf import workdir
 from vim_tf.errors import InputError
 from vim_tf.evaluation.linear_probe import wilson_interval
 from vim_tf.evaluation.results import EvaluationResult
+from vim_tf.stages import saved
 
 NUM_IMAGES = 359
 
@@ -44,7 +45,7 @@ def test_language_models_of_all_rows_have_one_config_without_labels(config):
 def test_given_language_model_hands_on_its_config(config, tmp_path):
     tokenizer = save_untrained_tokenizer(tmp_path / "tokenizer")
     folder = save_untrained_language_model(tmp_path / "language_model", tokenizer)
-    given = workdir.load_config(folder)
+    given = saved.load_config(folder)
     other = linear_probe.language_model_config(
         replace(config, language_model=folder), linear_probe.palette_name(4), "p"
     )

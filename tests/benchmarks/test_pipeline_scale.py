@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import materialize, pipeline_scale, synthetic
+from benchmarks import materialize, pipeline_scale
+from benchmarks.support import synthetic
 from vim_tf.errors import InputError
 
 TINY = {"images": 40, "max_side": 80, "image_size": 16, "num_layers": 1, "hidden_dim": 64, "num_shards": 2}

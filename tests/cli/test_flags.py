@@ -10,10 +10,10 @@ import textwrap
 import pytest
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.errors import InputError
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 TRAIN = configs.TokenizerTrainConfig
 SAMPLE = ["--tokenizer=t", "--language_model=l", "--output=o"]
 
@@ -370,7 +370,7 @@ import os, signal, sys, types
 sys.modules["tensorflow"] = types.ModuleType("tensorflow")
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.errors import InputError
 
 

@@ -5,13 +5,13 @@ import os
 import subprocess
 import sys
 
-from vim_tf import terminal
+from vim_tf.cli import terminal
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 WRITES_TO_FILE_DESCRIPTOR_2 = """
 import os
-from vim_tf import terminal
+from vim_tf.cli import terminal
 with terminal._without_chatter():
     os.write(2, b"Could not find cuda drivers on your machine\\n")
     os.write(2, b"GPU is on fire\\n")

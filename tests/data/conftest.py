@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from vim_tf.data import preprocessing
+from vim_tf.data.images import decode as preprocessing
 
 
 class Pictures:

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from vim_tf.data import augmentation, preprocessing
+from vim_tf.data import augmentation
+from vim_tf.data.images import decode as preprocessing
 
 
 def views(augment, image, count):

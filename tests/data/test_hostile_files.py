@@ -14,7 +14,9 @@ from PIL import Image
 
 from tests.fuzz import corpus
 from vim_tf.config import DataConfig
-from vim_tf.data import containers, image_headers, ingestion, preprocessing
+from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images import examination, headers
+from vim_tf.data.sources import containers
 from vim_tf.errors import InputError
 
 LIMIT = DataConfig.max_pixels
@@ -27,7 +29,7 @@ def decode(image_bytes, max_pixels):
 
 def read(image_bytes, max_pixels=LIMIT):
     """(pixels or None, problem or None) of a file, as every source finds them out."""
-    decoded = ingestion.decode_once(
+    decoded = examination.decode_once(
         lambda: image_bytes, lambda data: decode(tf.constant(data), max_pixels).numpy(), max_pixels
     )
     return decoded.value, decoded.problem
@@ -44,7 +46,7 @@ import io, sys
 import PIL.Image
 import numpy as np
 import tensorflow as tf
-from vim_tf.data import preprocessing
+from vim_tf.data.images import decode as preprocessing
 
 frames = [PIL.Image.new("RGB", (200, 200), (v, v, v)) for v in (40, 90, 200)]
 file = io.BytesIO()
@@ -89,7 +91,7 @@ def test_every_beginning_of_a_gif_is_named_or_its_first_frame():
 def test_a_later_frame_of_a_gif_takes_no_memory():
     image_bytes = bytearray(corpus.controls()["gif animated"].data)
     expected = corpus.seen_on_white(bytes(image_bytes))
-    end = int(image_headers.gif_first_frame(image_headers.to_vector(bytes(image_bytes)))["end"])
+    end = int(headers.gif_first_frame(headers.to_vector(bytes(image_bytes)))["end"])
     second = image_bytes.index(b"\x2c", end)
     assert image_bytes[end] == 0x21 and second == end + 8  # behind its control block
     image_bytes[second + 5 : second + 9] = b"\xff" * 4
@@ -116,11 +118,11 @@ def test_the_end_of_a_gifs_blocks_is_found_as_by_following_them():
             data = random.integers(1, largest + 1, length).clip(0, 255).astype(np.uint8)
             if length:
                 data[random.integers(0, length, 3)] = 0
-            vector = image_headers.to_vector(tf.constant(data.tobytes()))
+            vector = headers.to_vector(tf.constant(data.tobytes()))
             position = 0
             while position < length and data[position]:
                 position += 1 + int(data[position])
-            assert int(image_headers._end_of_blocks(vector, tf.constant(0, tf.int64))) == position
+            assert int(headers._end_of_blocks(vector, tf.constant(0, tf.int64))) == position
 
 
 def png_of(width, height):
@@ -171,13 +173,13 @@ def claiming(name, width, height):
 
 @pytest.mark.parametrize("name", SIZE_FIELDS)
 def test_the_header_of_every_format_says_how_many_pixels_there_are(name):
-    data = image_headers.to_vector(tf.constant(claiming(name, 12_345, 9_876)))
+    data = headers.to_vector(tf.constant(claiming(name, 12_345, 9_876)))
     header = {
-        "jpeg": lambda: image_headers.jpeg_header(tf.constant(claiming(name, 12_345, 9_876))),
-        "png": lambda: image_headers.png_header(data),
-        "gif": lambda: image_headers.gif_first_frame(data)["header"],
-        "webp": lambda: image_headers.webp_header(data),
-        "bmp": lambda: image_headers.bmp_layout(data)[0],
+        "jpeg": lambda: headers.jpeg_header(tf.constant(claiming(name, 12_345, 9_876))),
+        "png": lambda: headers.png_header(data),
+        "gif": lambda: headers.gif_first_frame(data)["header"],
+        "webp": lambda: headers.webp_header(data),
+        "bmp": lambda: headers.bmp_layout(data)[0],
     }[name.split()[0]]()
     assert (header.problem.numpy(), int(header.width), int(header.height)) == (b"", 12_345, 9_876)
 
@@ -243,7 +245,7 @@ def test_a_jpeg_2000_whose_codestream_is_larger_than_its_box_is_refused():
 
 
 def test_no_decoder_of_pillows_sees_a_file_that_its_header_condemns(monkeypatch):
-    monkeypatch.setattr(ingestion, "convert_to_png", None)
+    monkeypatch.setattr(examination, "convert_to_png", None)
     for name in SIZE_FIELDS:
         assert "more than" in read(claiming(name, 10_000, 9_000))[1]
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vim_tf.data import preprocessing, views
+from vim_tf.data import views
+from vim_tf.data.images import decode as preprocessing
 
 
 def picture(height, width):

@@ -8,7 +8,7 @@ import pytest
 # Takes and frees 64 MB ten times; prints the page faults of that.
 _SCRIPT = """
 import ctypes, resource, sys
-from vim_tf.training.memory import keep_freed_memory
+from vim_tf.devices.memory import keep_freed_memory
 assert sys.argv[1] == "plain" or keep_freed_memory()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]

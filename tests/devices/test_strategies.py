@@ -5,9 +5,9 @@ import json
 import pytest
 import tensorflow as tf
 
+from vim_tf.devices import strategies
+from vim_tf.devices.strategies import build_strategy, check_cluster
 from vim_tf.errors import InputError
-from vim_tf.training import strategies
-from vim_tf.training.strategies import build_strategy, check_cluster
 
 
 def test_mirrored_takes_every_logical_cpu_where_there_is_no_gpu():

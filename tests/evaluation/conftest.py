@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vim_tf.data.image_source import ImageSource
+from vim_tf.data.sources.base import ImageSource
 from vim_tf.evaluation.feature_networks import FeatureNetwork
 from vim_tf.evaluation.image_sets import ReferenceSets
 

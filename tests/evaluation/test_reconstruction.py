@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vim_tf.data import preprocessing
+from vim_tf.data.images import decode as preprocessing
+from vim_tf.devices.strategies import build_strategy
 from vim_tf.errors import InputError
 from vim_tf.evaluation.reconstruction import ReconstructionEvaluator
 from vim_tf.evaluation.results import METRICS
 from vim_tf.models.tokenizer import TokenizerOutputs
-from vim_tf.training.strategies import build_strategy
 
 
 @pytest.fixture

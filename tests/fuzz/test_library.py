@@ -6,15 +6,15 @@ import tensorflow as tf
 
 from tests.fuzz import corpus, harness
 from vim_tf.config import DataConfig
-from vim_tf.data import ingestion
+from vim_tf.data.images import examination
 
 
 @pytest.mark.parametrize("name", corpus.controls())
 def test_a_sound_file_is_what_pillow_shows_of_its_first_frame(name):
     data = corpus.controls()[name].data
     limit = DataConfig.max_pixels
-    decode = ingestion.original_decoder(limit)
-    decoded = ingestion.decode_once(lambda: data, lambda each: decode(tf.constant(each)).numpy(), limit)
+    decode = examination.original_decoder(limit)
+    decoded = examination.decode_once(lambda: data, lambda each: decode(tf.constant(each)).numpy(), limit)
     assert decoded.problem is None
     np.testing.assert_array_equal(decoded.value, corpus.seen_on_white(data))
 

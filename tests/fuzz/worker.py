@@ -48,12 +48,12 @@ def _library():
     """Reader of a file through what image sources use."""
     import tensorflow as tf
 
-    from vim_tf.data import ingestion
+    from vim_tf.data.images import examination
 
-    decode = ingestion.compiled_decoder(HEIGHT, WIDTH, MAX_PIXELS)
+    decode = examination.compiled_decoder(HEIGHT, WIDTH, MAX_PIXELS)
 
     def read(data):
-        decoded = ingestion.decode_once(lambda: data, lambda each: decode(tf.constant(each)).numpy(), MAX_PIXELS)
+        decoded = examination.decode_once(lambda: data, lambda each: decode(tf.constant(each)).numpy(), MAX_PIXELS)
         if decoded.problem is not None:
             return {"problem": decoded.problem}
         return outcome_of(decoded.value, decoded.is_converted)

@@ -7,7 +7,7 @@ import sys
 import pytest
 import tensorflow as tf
 
-from vim_tf import tf_gan
+from vim_tf.losses import tf_gan
 
 
 def test_losses_compute_inside_a_graph():

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from vim_tf.devices.precision import precision
 from vim_tf.models.discriminators import StyleGAN2Discriminator
 from vim_tf.models.language_model import LanguageModel
 from vim_tf.models.linear_probe import LinearProbe
 from vim_tf.models.palette import PaletteTokenizer
 from vim_tf.models.tokenizer import VQGAN, ViTVQGAN
-from vim_tf.training.precision import precision
 
 TRANSFORMER = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
 QUANTIZER = {"kind": "vq", "codebook_size": 16, "codebook_dim": 4, "l2_normalize": False}

@@ -10,7 +10,7 @@ import PIL.Image
 
 from pipelines import local_runner
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 
 # In the order in which they run.
 COMPONENTS = [

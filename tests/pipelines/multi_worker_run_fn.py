@@ -38,7 +38,7 @@ def fn_args(examples, folder, strategy, artifacts, base_model=None):
 
 def main():
     sys.path.insert(0, str(ROOT))
-    from vim_tf import terminal
+    from vim_tf.cli import terminal
 
     terminal.quiet_libraries()
     examples, folder = sys.argv[1:]

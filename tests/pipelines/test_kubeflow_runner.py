@@ -10,7 +10,7 @@ import yaml
 from pipelines import kubeflow_runner
 from tests.pipelines import chain
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

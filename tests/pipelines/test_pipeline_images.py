@@ -80,8 +80,8 @@ def test_a_later_span_is_ingested_under_its_number_and_its_views_are_learned_fro
     from ml_metadata.metadata_store import metadata_store
     from ml_metadata.proto import metadata_store_pb2
 
-    from vim_tf import workdir
-    from vim_tf.data import token_records
+    from vim_tf.data.records import tokens as token_records
+    from vim_tf.stages import saved
 
     chains.write_images(f"{tmp_path}/span-07/version-1/train", 4, seed=0)
     shutil.copytree(f"{chain.folder}/images", f"{tmp_path}/span-12/version-3")
@@ -97,6 +97,6 @@ def test_a_later_span_is_ingested_under_its_number_and_its_views_are_learned_fro
     ]
     output = chain.output("spans")
     resolved = f"folder:{tmp_path}/span-12/version-3/{{split}}"
-    assert workdir.load_config(f"{output}/tokenizer").data.source == resolved
+    assert saved.load_config(f"{output}/tokenizer").data.source == resolved
     tokens = token_records.load_tokens(f"{output}/tokens", "train")
     assert (tokens.tokens.shape, tokens.manifest.source) == ((24, 2, 4), resolved)

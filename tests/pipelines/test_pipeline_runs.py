@@ -59,13 +59,13 @@ def test_a_run_executes_every_component_and_ends_with_the_paths(chain):
 
 
 def test_the_published_stages_are_taken_by_the_library(chain):
-    from vim_tf import workdir
-    from vim_tf.data import token_records
+    from vim_tf.data.records import tokens as token_records
+    from vim_tf.stages import saved
 
     output = chain.output("pushed")
-    tokenizer = workdir.load_tokenizer(f"{output}/tokenizer")
-    workdir.load_language_model(f"{output}/language_model", tokenizer)
-    assert workdir.load_config(f"{output}/tokenizer").data.source == chain.source
+    tokenizer = saved.load_tokenizer(f"{output}/tokenizer")
+    saved.load_language_model(f"{output}/language_model", tokenizer)
+    assert saved.load_config(f"{output}/tokenizer").data.source == chain.source
     tokens = token_records.load_tokens(f"{output}/tokens", "train")
     assert tokens.manifest.tokenizer_checksum == tokenizer.checksum
     assert tokens.manifest.class_names == ["dark", "light"]
@@ -80,23 +80,23 @@ def test_published_links_are_relative_so_that_the_output_can_be_moved(chain):
 def test_the_pushed_model_has_both_stages_and_every_signature(chain):
     import tensorflow as tf
 
-    from vim_tf import workdir
+    from vim_tf.stages import saved
 
     output = chain.output("pushed")
     pushed = f"{output}/serving/{versions(output)[0]}"
     signatures = tf.saved_model.load(pushed).signatures
     assert {"encode", "decode", "reconstruct", "generate", "complete", "features"} <= set(signatures)
-    tokenizer = workdir.load_tokenizer(pushed)
-    assert tokenizer.checksum == workdir.load_tokenizer(f"{output}/tokenizer").checksum
+    tokenizer = saved.load_tokenizer(pushed)
+    assert tokenizer.checksum == saved.load_tokenizer(f"{output}/tokenizer").checksum
     assert_same_weights(
-        workdir.load_language_model(pushed, tokenizer), workdir.load_language_model(f"{output}/language_model")
+        saved.load_language_model(pushed, tokenizer), saved.load_language_model(f"{output}/language_model")
     )
 
 
 def test_tokens_of_the_pipeline_equal_those_of_the_command(chain, tmp_path):
     from vim_tf import encode_dataset
     from vim_tf.config import DataConfig, EncodeConfig
-    from vim_tf.data import token_records
+    from vim_tf.data.records import tokens as token_records
 
     encode_dataset.run(
         EncodeConfig(
@@ -167,7 +167,7 @@ def test_a_model_that_misses_a_gate_is_not_pushed(chain):
 
 
 def test_a_killed_training_goes_on_and_gives_the_same_models(chain, monkeypatch):
-    from vim_tf import workdir
+    from vim_tf.stages import saved
     from vim_tf.training import callbacks
 
     class Killed(BaseException):
@@ -192,9 +192,9 @@ def test_a_killed_training_goes_on_and_gives_the_same_models(chain, monkeypatch)
     assert states["TokenizerTrainer"] == ["FAILED", "COMPLETE", "CACHED"]
     assert states["LanguageModelTrainer"] == ["FAILED", "COMPLETE"]
     one, other = chain.output("pushed"), chain.output("killed")
-    assert_same_weights(workdir.load_tokenizer(f"{one}/tokenizer"), workdir.load_tokenizer(f"{other}/tokenizer"))
+    assert_same_weights(saved.load_tokenizer(f"{one}/tokenizer"), saved.load_tokenizer(f"{other}/tokenizer"))
     assert_same_weights(
-        workdir.load_language_model(f"{one}/language_model"), workdir.load_language_model(f"{other}/language_model")
+        saved.load_language_model(f"{one}/language_model"), saved.load_language_model(f"{other}/language_model")
     )
 
 
@@ -235,7 +235,8 @@ def test_the_hub_module_is_the_pushed_model_with_its_card(chain):
 
 
 def test_status_says_what_made_the_pushed_model(chain):
-    from pipelines import status, store
+    from pipelines import status
+    from pipelines.local import store
 
     output = chain.output("pushed")
     contents = store.read(store.open_store(output))
@@ -251,7 +252,7 @@ def test_status_says_what_made_the_pushed_model(chain):
 
 
 def test_metrics_are_in_the_metadata_store(chain):
-    from pipelines import store
+    from pipelines.local import store
 
     contents = store.read(store.open_store(chain.output("pushed")))
     with open(f"{chain.output('pushed')}/metrics.json") as file:
@@ -294,7 +295,7 @@ def test_a_part_that_ends_before_the_push_publishes_nothing(chain):
 
 
 def test_a_name_with_a_dot_is_a_name_like_others(chain):
-    from pipelines import store
+    from pipelines.local import store
 
     name = "--name=tiny.v2"
     chain.run("dotted", name, "--to_node=SchemaGen")
@@ -317,7 +318,7 @@ def test_a_part_that_no_run_prepared_or_that_is_unknown_is_refused(chain):
 
 
 def test_a_second_run_at_once_is_refused_and_the_first_is_not_disturbed(chain):
-    from pipelines import lock
+    from pipelines.local import lock
     from vim_tf.errors import InputError
 
     output = chain.output("pushed")
@@ -354,7 +355,7 @@ def test_a_pusher_that_is_killed_after_pushing_pushes_once(chain, monkeypatch):
 
 
 def test_a_model_that_another_was_pushed_after_is_pushed_again(chain, monkeypatch):
-    from pipelines import store
+    from pipelines.local import store
 
     output = chain.output("killed")
     before = versions(output)
@@ -369,7 +370,7 @@ def test_a_model_that_another_was_pushed_after_is_pushed_again(chain, monkeypatc
 
 def test_a_run_without_an_evaluation_publishes_nothing_and_says_so(chain, monkeypatch):
     """As a part of the probe's components makes it, if no earlier run came to the evaluation."""
-    from pipelines import execution
+    from pipelines.local import execution
 
     monkeypatch.setattr(execution.ReportingRunner, "run", lambda self, created, run_options: {})
     ended = chain.run("pushed", "--from_node=ServingCheck")
@@ -386,12 +387,13 @@ def warm(chain):
 
 
 def test_a_warm_start_begins_with_the_last_blessed_tokenizer(chain, warm):
-    from pipelines import status, store
-    from vim_tf import workdir
+    from pipelines import status
+    from pipelines.local import store
+    from vim_tf.stages import saved
 
     output = chain.output("pushed")
     assert [run.status for run in warm] == [0, 0]
-    config = workdir.load_config(f"{output}/tokenizer")
+    config = saved.load_config(f"{output}/tokenizer")
     assert config.training.total_steps == 12
     contents = store.read(store.open_store(output))
     pushed = [each for each in contents.artifacts.values() if each.key == "pushed_model"]
@@ -403,7 +405,7 @@ def test_a_warm_start_begins_with_the_last_blessed_tokenizer(chain, warm):
 
 
 def test_the_evaluation_gets_the_last_blessed_model_to_compare_with(chain, warm):
-    from pipelines import store
+    from pipelines.local import store
 
     contents = store.read(store.open_store(chain.output("pushed")))
     blessings = [each for each in contents.artifacts.values() if each.type == "ModelBlessing"]
@@ -422,7 +424,7 @@ def test_with_earlier_models_about_a_second_run_is_still_served_from_the_cache(c
 
 
 def test_old_artifacts_are_removed_and_what_the_pushed_model_is_made_of_stays(chain, warm):
-    from pipelines import store
+    from pipelines.local import store
 
     output = chain.output("pushed")
     assert "as --keep_runs asks." in warm[1].output

@@ -56,21 +56,21 @@ def one(folder, examples):
 
 
 def test_the_trainer_s_steps_are_those_that_are_trained(one):
-    from vim_tf import workdir
+    from vim_tf.stages import saved
 
-    assert workdir.load_config(str(one / "model_run")).training.total_steps == multi_worker_run_fn.STEPS
+    assert saved.load_config(str(one / "model_run")).training.total_steps == multi_worker_run_fn.STEPS
 
 
 def test_of_two_workers_the_chief_alone_writes_the_artifacts_and_they_train_like_one(folder, examples, one):
-    from vim_tf import workdir
+    from vim_tf.stages import saved
 
     statuses, errors = workers.run_two(multi_worker_run_fn.__file__, folder, examples, folder / "together")
     assert statuses == [0, 0], errors
     together = folder / "together"
     assert sorted(path.name for path in together.iterdir()) == ["training", "worker0"]
     assert_equal_weights(
-        workdir.load_tokenizer(str(one / "model_run")),
-        workdir.load_tokenizer(str(together / "worker0" / "model_run")),
+        saved.load_tokenizer(str(one / "model_run")),
+        saved.load_tokenizer(str(together / "worker0" / "model_run")),
         tolerance=1e-5,
     )
 

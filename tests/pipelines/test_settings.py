@@ -7,7 +7,7 @@ import pytest
 
 from pipelines import settings
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

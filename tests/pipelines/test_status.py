@@ -47,7 +47,7 @@ def test_columns_are_aligned():
 
 
 def test_a_version_that_was_not_pushed_is_refused_with_those_that_were():
-    from pipelines import store
+    from pipelines.local import store
 
     pushed = {"pushed": 1, "pushed_version": "1700000000"}
     artifact = store.Artifact(1, "PushedModel", "/out", "LIVE", pushed, None, "pushed_model")
@@ -63,7 +63,7 @@ def test_a_version_that_was_not_pushed_is_refused_with_those_that_were():
     ],
 )
 def test_a_run_that_did_not_end_names_the_component(state, said):
-    from pipelines import store
+    from pipelines.local import store
 
     execution = store.Execution(1, "monday", "SchemaGen", state, 0.0, 1.5, (), (), (), {})
     lines = status.overview(store.Contents(["monday"], {1: execution}, {}))
@@ -72,7 +72,7 @@ def test_a_run_that_did_not_end_names_the_component(state, said):
 
 
 def test_only_the_last_runs_are_shown():
-    from pipelines import store
+    from pipelines.local import store
 
     executions = {
         number: store.Execution(number, f"run{number}", "SchemaGen", "COMPLETE", 0.0, 1.0, (), (), (), {})

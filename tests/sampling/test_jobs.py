@@ -9,7 +9,7 @@ from tests.testing import save_untrained_language_model, save_untrained_tokenize
 from vim_tf import config as configs
 from vim_tf import sample
 from vim_tf.errors import InputError
-from vim_tf.sample_jobs import SampleJob, run_job
+from vim_tf.sampling.jobs import SampleJob, run_job
 from vim_tf.training import compilation
 
 

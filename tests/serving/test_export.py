@@ -18,14 +18,15 @@ import tensorflow_hub as hub
 
 from tests.testing import language_model_config, replace, tokenizer_config
 from vim_tf import config as configs
-from vim_tf import export, workdir
-from vim_tf.data import preprocessing
+from vim_tf import export
+from vim_tf.data.images import decode as preprocessing
 from vim_tf.errors import InputError
 from vim_tf.models.language_model import build_language_model
 from vim_tf.models.tokenizer import build_tokenizer
 from vim_tf.sampling.generate import Sampler
 from vim_tf.serving.hub import write_archive
 from vim_tf.serving.signatures import build_signatures
+from vim_tf.stages import saved
 
 pytestmark = pytest.mark.slow
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
@@ -46,12 +47,12 @@ def stages(tmp_path_factory):
     keras.utils.set_random_seed(0)
     tokenizer = build_tokenizer(config.model)
     randomize(tokenizer, 1)
-    workdir.save_stage(tokenizer, config, config.workdir)
-    facts = configs.TokenFacts(workdir.checksum(tokenizer), 2, 2, 1, 32, 10)
+    saved.save_stage(tokenizer, config, config.workdir)
+    facts = configs.TokenFacts(saved.checksum(tokenizer), 2, 2, 1, 32, 10)
     config = replace(language_model_config(root / "language_model", "unused"), model={"tokens": facts})
     language_model = build_language_model(config.model)
     randomize(language_model, 2)
-    workdir.save_stage(language_model, config, config.workdir)
+    saved.save_stage(language_model, config, config.workdir)
     return str(root / "tokenizer"), str(root / "language_model")
 
 
@@ -122,8 +123,8 @@ def test_every_signature_works_in_a_process_with_tensorflow_alone(exported, stag
     assert done.returncode == 0, done.stderr
     out = json.loads(done.stdout)
 
-    tokenizer = workdir.load_tokenizer(stages[0])
-    language_model = workdir.load_language_model(stages[1], tokenizer)
+    tokenizer = saved.load_tokenizer(stages[0])
+    language_model = saved.load_language_model(stages[1], tokenizer)
     tokens = tokenizer.encode(preprocessing.to_float(IMAGES)).numpy()
     images = preprocessing.to_uint8(tokenizer.decode(tokens)).numpy()
     assert out["signatures"] == [
@@ -301,9 +302,9 @@ def test_an_unguided_model_takes_a_guidance_of_one_alone(tmp_path):
 
 
 def test_commands_take_the_exported_model_in_place_of_workdirs(exported, stages):
-    from_export = workdir.load_tokenizer(exported[1])
-    assert from_export.checksum == workdir.load_tokenizer(stages[0]).checksum
-    assert workdir.load_language_model(exported[1], from_export).num_classes == 10
+    from_export = saved.load_tokenizer(exported[1])
+    assert from_export.checksum == saved.load_tokenizer(stages[0]).checksum
+    assert saved.load_language_model(exported[1], from_export).num_classes == 10
 
 
 def test_next_export_gets_the_next_version_and_leaves_the_first(exported, stages):
@@ -318,7 +319,7 @@ def test_next_export_gets_the_next_version_and_leaves_the_first(exported, stages
 def test_stages_that_do_not_belong_together_are_not_exported(stages, tmp_path):
     config = tokenizer_config(tmp_path / "other")
     other = build_tokenizer(config.model)
-    workdir.save_stage(other, config, config.workdir)
+    saved.save_stage(other, config, config.workdir)
     with pytest.raises(InputError, match="belongs to the tokenizer with checksum"):
         export.run(
             configs.ExportConfig(tokenizer=config.workdir, language_model=stages[1], output=str(tmp_path / "out"))
@@ -336,7 +337,7 @@ def test_tokenizer_alone_is_exported_with_its_latents_as_features(stages, tmp_pa
     folder = export.run(configs.ExportConfig(tokenizer=stages[0], output=str(tmp_path)))
     model = tf.saved_model.load(folder)
     assert sorted(model.signatures) == ["decode", "encode", "reconstruct", "serving_default"]
-    tokenizer = workdir.load_tokenizer(stages[0])
+    tokenizer = saved.load_tokenizer(stages[0])
     images = preprocessing.to_float(IMAGES)
     np.testing.assert_allclose(model(images), tokenizer.quantized_latents(images), atol=1e-6)
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.fuzz import corpus
-from vim_tf.data import preprocessing
+from vim_tf.data.images import decode as preprocessing
 from vim_tf.serving.request_images import read_images
 
 MAX_PIXELS = 40 * 30  # the largest sound file has so many

@@ -12,10 +12,10 @@ from tests.testing import (
     save_untrained_tokenizer,
     tokenizer_config,
 )
-from vim_tf import stages
-from vim_tf.data import pipeline
-from vim_tf.training import strategies
-from vim_tf.training.strategies import build_strategy
+from vim_tf.data import batches
+from vim_tf.devices import strategies
+from vim_tf.devices.strategies import build_strategy
+from vim_tf.stages import build as stages
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def validated(task, tokenizer, microbatches=1, strategy=None):
     keras.utils.set_random_seed(0)
     stage = stages.build_stage(config_of(task, tokenizer, microbatches), strategy or tf.distribute.get_strategy())
     if task == "linear_probe":
-        for head in stage.step_model.trained.heads:
+        for head in stage.trainer.trained.heads:
             head.kernel.assign(tf.random.stateless_normal(head.kernel.shape, (0, 1)))
     return stage.validate().metrics
 
@@ -47,7 +47,7 @@ def validated(task, tokenizer, microbatches=1, strategy=None):
 def rows_seen(monkeypatch):
     """Number of rows of each batch that a validation reads, and that it gives to the replicas of a process."""
     seen = {"read": [], "shared": []}
-    replicated, eval_batches = strategies.replicated, pipeline.eval_batches
+    replicated, eval_batches = strategies.replicated, batches.eval_batches
 
     def recording(strategy, function):
         shared = replicated(strategy, function)
@@ -63,7 +63,7 @@ def rows_seen(monkeypatch):
         return eval_batches(source, batch_size, views)
 
     monkeypatch.setattr(strategies, "replicated", recording)
-    monkeypatch.setattr(pipeline, "eval_batches", reading)
+    monkeypatch.setattr(batches, "eval_batches", reading)
     return seen
 
 

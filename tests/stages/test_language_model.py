@@ -11,9 +11,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.testing import language_model_config, on_the_fly, replace, save_untrained_tokenizer
 from vim_tf import config as configs
-from vim_tf import encode_dataset, stages, token_inputs, train, workdir
-from vim_tf.data import augmentation, pipeline, preprocessing, sources
+from vim_tf import encode_dataset, train
+from vim_tf.data import augmentation, sources
+from vim_tf.data.batches import train_batches
+from vim_tf.data.images import decode as preprocessing
 from vim_tf.errors import InputError
+from vim_tf.stages import build as stages
+from vim_tf.stages import language_model as token_inputs
+from vim_tf.stages import saved
 from vim_tf.training.recorder import read_records
 
 
@@ -46,7 +51,7 @@ def test_training_on_the_fly_is_training_on_cached_tokens(parts, tokens, tokeniz
     cached, images = lines_of(tmp_path / "cached"), lines_of(tmp_path / "images")
     assert {"language_model/loss", "language_model/validation_bits_per_token"} <= set().union(*cached)
     assert cached == images
-    models = [workdir.load_language_model(str(tmp_path / name)) for name in ("cached", "images")]
+    models = [saved.load_language_model(str(tmp_path / name)) for name in ("cached", "images")]
     for one, other in zip(*(model.weights for model in models), strict=True):
         np.testing.assert_array_equal(one, other, err_msg=one.path)
 
@@ -72,7 +77,7 @@ def test_a_model_that_is_conditioned_on_labels_refuses_images_without(tokenizer,
             train.run(config)
         assert str(caught.value).startswith(f"{place} has no labels, on which the model is to be conditioned")
     train.run(replace(cached, model={"class_conditional": False}))
-    assert workdir.load_language_model(f"{tmp_path}/run").num_classes == 0
+    assert saved.load_language_model(f"{tmp_path}/run").num_classes == 0
 
 
 def test_augmentation_beside_tokens_is_said_to_do_nothing(tokens, tmp_path, caplog):
@@ -96,18 +101,18 @@ def test_a_checkpoint_holds_nothing_of_the_tokenizer_and_the_config_its_facts(to
         json.loads((tmp_path / run / "config.json").read_text())["model"]["tokens"] for run in ("images", "cached")
     ]
     assert facts[0] == facts[1]
-    assert facts[0]["tokenizer_checksum"] == workdir.load_tokenizer(tokenizer).checksum
+    assert facts[0]["tokenizer_checksum"] == saved.load_tokenizer(tokenizer).checksum
     assert facts[0]["num_classes"] == 10
     assert facts[0]["class_names"] == [str(label) for label in range(10)]
 
 
 def test_training_images_are_augmented_and_validation_images_are_not(tokenizer):
-    loaded = workdir.load_tokenizer(tokenizer)
+    loaded = saved.load_tokenizer(tokenizer)
     config = on_the_fly(language_model_config("unused", "unused"), tokenizer, flip=True)
     inputs = token_inputs.open_inputs(config, loaded)
     train_split, validation = (sources.open_source("digits", split, 8, 8) for split in configs.SPLITS)
     batch = next(iter(inputs.batches(3)))
-    expected = next(iter(pipeline.train_batches(train_split, 8, 0, 3, augment=augmentation.Flip())))
+    expected = next(iter(train_batches(train_split, 8, 0, 3, augment=augmentation.Flip())))
     np.testing.assert_array_equal(batch["image"], expected["image"])
     images = np.stack([each["image"] for each in itertools.islice(validation.ordered(), 1000)])
     np.testing.assert_array_equal(inputs.tokens[:, 0], loaded.encode(preprocessing.to_float(images)))
@@ -118,7 +123,7 @@ def test_tokens_of_another_tokenizer_are_refused(tokens, tmp_path):
     other = save_untrained_tokenizer(tmp_path / "other")
     config = configs.LanguageModelTrainConfig(workdir=str(tmp_path / "run"), tokens=tokens, tokenizer=other)
     with pytest.raises(InputError, match=f"--tokens={tokens} belongs to the tokenizer with checksum"):
-        token_inputs.open_inputs(config, workdir.load_tokenizer(other))
+        token_inputs.open_inputs(config, saved.load_tokenizer(other))
 
 
 @pytest.mark.slow

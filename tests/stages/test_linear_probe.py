@@ -18,12 +18,14 @@ from tests.testing import (
     save_untrained_tokenizer,
 )
 from vim_tf import config as configs
-from vim_tf import evaluate, flags, probe, train, workdir
+from vim_tf import evaluate, train
+from vim_tf.cli import flags
 from vim_tf.data import sources
 from vim_tf.errors import InputError
 from vim_tf.evaluation.linear_probe import wilson_interval
 from vim_tf.evaluation.results import read_metrics
-from vim_tf.probe_inputs import open_probe_inputs
+from vim_tf.stages import probing, saved
+from vim_tf.stages.linear_probe import open_probe_inputs
 from vim_tf.training.recorder import read_records
 
 SIZES = {"pixels": 192, "latents": 16, "block_00": 16, "block_01": 16}
@@ -65,7 +67,7 @@ def test_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, stages):
 def test_run_under_mirrored_strategy_is_the_run_on_one_device(tmp_path, stages):
     train.run(linear_probe_config(tmp_path / "one", *stages))
     train.run(replace(linear_probe_config(tmp_path / "two", *stages), strategy="mirrored"))
-    one, two = (workdir.load_linear_probe(str(tmp_path / name), SIZES) for name in ("one", "two"))
+    one, two = (saved.load_linear_probe(str(tmp_path / name), SIZES) for name in ("one", "two"))
     assert_equal_weights(one, two, tolerance=1e-5)
 
 
@@ -75,7 +77,7 @@ def test_precision_is_that_of_the_language_model_alone(tmp_path, stages, precisi
     train.run(linear_probe_config(tmp_path / "float32", *stages))
     train.run(linear_probe_config(tmp_path / "half", *stages, precision=precision))
     one, other = (
-        {head.name: head for head in workdir.load_linear_probe(str(tmp_path / name), SIZES).heads}
+        {head.name: head for head in saved.load_linear_probe(str(tmp_path / name), SIZES).heads}
         for name in ("float32", "half")
     )
     for name in ("pixels", "latents"):
@@ -106,7 +108,7 @@ def pair(example):
 @pytest.mark.slow
 def test_measuring_gives_what_the_training_measured_last_with_intervals(tmp_path, stages):
     config = linear_probe_config(tmp_path / "run", *stages)
-    result = probe.measure(config)
+    result = probing.measure(config)
     recorded = read_records(tmp_path / "run" / "metrics.jsonl")[-1]
     assert result.metrics == {name: value for name, value in recorded.items() if name != "step"}
     condition = result.conditions["linear_probe/pixels_top1"]
@@ -117,9 +119,9 @@ def test_measuring_gives_what_the_training_measured_last_with_intervals(tmp_path
 
 
 def test_a_conditional_model_without_label_dropout_is_said_to_lack_a_start(tmp_path, stages):
-    before = workdir.load_config(stages[1])
+    before = saved.load_config(stages[1])
     altered = replace(before, model={"label_dropout": 0.0}, workdir=str(tmp_path / "language_model"))
-    workdir.save_stage(workdir.load_language_model(stages[1]), altered, altered.workdir)
+    saved.save_stage(saved.load_language_model(stages[1]), altered, altered.workdir)
     inputs = open_probe_inputs(linear_probe_config(tmp_path / "run", stages[0], altered.workdir))
     assert inputs.evaluator.conditions["model"]["language_model"]["start_was_trained"] is False
 
@@ -138,7 +140,7 @@ def test_without_a_language_model_pixels_and_latents_are_probed(tmp_path, stages
 def test_features_are_standardized_by_the_first_batches(tmp_path, stages):
     config = linear_probe_config(tmp_path / "run", *stages)
     train.run(config)
-    heads = {head.name: head for head in workdir.load_linear_probe(config.workdir, SIZES).heads}
+    heads = {head.name: head for head in saved.load_linear_probe(config.workdir, SIZES).heads}
     inputs = open_probe_inputs(config)
     images = np.concatenate([batch["image"] for batch in inputs.batches(0).take(4)])
     values = inputs.features.of(tf.constant(images), inputs.features.encode(tf.constant(images)))

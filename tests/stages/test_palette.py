@@ -10,10 +10,11 @@ from sklearn.cluster import KMeans
 
 from tests.testing import assert_equal_weights, language_model_config, tokenizer_config
 from vim_tf import config as configs
-from vim_tf import palette_training, train, workdir
+from vim_tf import train
 from vim_tf.data import sources
 from vim_tf.errors import InputError
 from vim_tf.models.palette import build_palette_tokenizer
+from vim_tf.stages import palette, saved
 from vim_tf.training.recorder import read_records
 
 
@@ -38,7 +39,7 @@ def color_folder(folder, colors, copies=3):
 def test_two_clouds_have_their_means_as_colours():
     """0.1 and 0.2 of one pixel each, 0.9 of two: the means are 0.15 and 0.9."""
     pixels = np.float32([[0.9] * 3, [0.1] * 3, [0.9] * 3, [0.2] * 3])
-    colors, facts = palette_training.find_palette(pixels, 2, max_iterations=10, seed=0)
+    colors, facts = palette.find_palette(pixels, 2, max_iterations=10, seed=0)
     np.testing.assert_allclose(colors, [[0.15] * 3, [0.9] * 3], rtol=1e-6)
     # Two of four pixels are 0.05 away in each channel.
     assert facts["mse"] == pytest.approx(0.05**2 / 2)
@@ -48,14 +49,14 @@ def test_two_clouds_have_their_means_as_colours():
 def test_a_colour_weighs_as_many_times_as_it_occurs():
     """Between 0 (three times) and 0.4 the mean is 0.1."""
     pixels = np.float32([[0.0] * 3] * 3 + [[0.4] * 3] + [[1.0] * 3])
-    colors, _ = palette_training.find_palette(pixels, 2, max_iterations=10, seed=0)
+    colors, _ = palette.find_palette(pixels, 2, max_iterations=10, seed=0)
     np.testing.assert_allclose(colors, [[0.1] * 3, [1.0] * 3], atol=1e-6)
 
 
 def test_it_is_as_good_as_scikit_learns_own_clustering_of_all_pixels():
     """Both end in local optima, which differ by their first centres; ours is in the range of theirs."""
     pixels = np.random.default_rng(0).random([2000, 3]).astype(np.float32)
-    colors, facts = palette_training.find_palette(pixels, 16, max_iterations=100, seed=3)
+    colors, facts = palette.find_palette(pixels, 16, max_iterations=100, seed=3)
     theirs = [KMeans(16, n_init=1, random_state=seed, tol=0).fit(pixels).inertia_ / 6000 for seed in range(8)]
     assert min(theirs) * 0.97 < facts["mse"] < max(theirs) * 1.03
     distances = ((pixels[:, None] - colors) ** 2).sum(axis=-1)
@@ -68,14 +69,14 @@ def test_it_is_as_good_as_scikit_learns_own_clustering_of_all_pixels():
 
 def test_the_same_seed_gives_the_same_colours_in_any_order_of_the_pixels():
     pixels = np.random.default_rng(0).random([500, 3]).astype(np.float32)
-    one, _ = palette_training.find_palette(pixels, 8, 20, seed=1)
-    other, _ = palette_training.find_palette(pixels[::-1], 8, 20, seed=1)
+    one, _ = palette.find_palette(pixels, 8, 20, seed=1)
+    other, _ = palette.find_palette(pixels[::-1], 8, 20, seed=1)
     np.testing.assert_array_equal(one, other)
 
 
 def test_colours_go_from_dark_to_bright():
     pixels = np.float32([[1, 1, 1], [0, 1, 0], [0, 0, 0], [1, 1, 0]])
-    colors, facts = palette_training.find_palette(pixels, 4, 10, seed=0)
+    colors, facts = palette.find_palette(pixels, 4, 10, seed=0)
     np.testing.assert_array_equal(colors, [[0, 0, 0], [0, 1, 0], [1, 1, 0], [1, 1, 1]])
     assert (facts["mse"], facts["iterations"]) == (0.0, 0)
 
@@ -83,7 +84,7 @@ def test_colours_go_from_dark_to_bright():
 def test_where_there_are_fewer_colours_each_has_a_token_and_the_rest_is_never_used(tmp_path):
     config = palette_config(tmp_path / "run", color_folder(tmp_path / "images", ["black", "red", "white"], copies=20))
     metrics = train.run(config)
-    tokenizer = workdir.load_tokenizer(config.workdir)
+    tokenizer = saved.load_tokenizer(config.workdir)
     assert tokenizer.codebook_size == 8
     images = np.float32([[0, 0, 0], [1, 0, 0], [1, 1, 1]])[:, None, None].repeat(8, axis=1).repeat(8, axis=2)
     np.testing.assert_array_equal(tokenizer.encode(images)[:, 0], [0, 1, 2])
@@ -95,8 +96,8 @@ def test_where_there_are_fewer_colours_each_has_a_token_and_the_rest_is_never_us
 def test_pixels_are_those_of_whole_images_and_each_image_comes_once():
     tokenizer = build_palette_tokenizer(palette_config("unused").model)
     source = sources.open_source("digits", "train", 8, 8)
-    assert palette_training.small_pixels(source, tokenizer, 33, seed=0).shape == (48, 3)
-    everything = palette_training.small_pixels(source, tokenizer, 10**9, seed=0)
+    assert palette.small_pixels(source, tokenizer, 33, seed=0).shape == (48, 3)
+    everything = palette.small_pixels(source, tokenizer, 10**9, seed=0)
     assert everything.shape == (16 * source.num_examples, 3)
     images = np.stack([example["image"] for example in source.ordered()])
     expected = images.reshape(-1, 4, 2, 4, 2, 3).mean(axis=(0, 1, 2, 3, 4)) / 255
@@ -110,12 +111,12 @@ def test_the_stage_is_whole_and_is_not_trained_twice(tmp_path):
     assert {"config.json", "checkpoints", "metrics.jsonl"} == set(os.listdir(tmp_path / "run"))
     (record,) = read_records(f"{tmp_path}/run/metrics.jsonl")
     assert record.pop("step") > 0
-    before = workdir.load_tokenizer(config.workdir)
+    before = saved.load_tokenizer(config.workdir)
     stamp = os.stat(tmp_path / "run" / "config.json").st_mtime_ns
     assert train.run(config) == first == record
     assert os.stat(tmp_path / "run" / "config.json").st_mtime_ns == stamp
     train.run(palette_config(tmp_path / "again"))
-    again = workdir.load_tokenizer(str(tmp_path / "again"))
+    again = saved.load_tokenizer(str(tmp_path / "again"))
     assert_equal_weights(before, again)
     assert before.checksum == again.checksum
 
@@ -125,7 +126,7 @@ def test_an_empty_folder_and_what_a_kill_left_are_no_hindrance(tmp_path):
     (tmp_path / "run.tmp").mkdir()
     (tmp_path / "run.tmp" / "half").write_text("written")
     train.run(palette_config(tmp_path / "run"))
-    assert workdir.load_tokenizer(str(tmp_path / "run")).codebook_size == 8
+    assert saved.load_tokenizer(str(tmp_path / "run")).codebook_size == 8
 
 
 def test_a_workdir_of_another_palette_is_refused_by_field(tmp_path):
@@ -155,7 +156,7 @@ def test_a_palette_is_no_workdir_of_an_image_tokenizers_training(tmp_path):
     with pytest.raises(InputError, match="holds a palette, not a tokenizer"):
         train.run(tokenizer_config(tmp_path / "run"))
     with pytest.raises(InputError, match="holds a palette, where a language_model is needed"):
-        workdir.load_language_model(str(tmp_path / "run"))
+        saved.load_language_model(str(tmp_path / "run"))
 
 
 @pytest.mark.slow
@@ -163,9 +164,9 @@ def test_an_export_of_a_palette_gives_its_tokens_and_is_taken_as_a_tokenizer(tmp
     from vim_tf.serving import saved_model
 
     train.run(palette_config(tmp_path / "run"))
-    tokenizer = workdir.load_tokenizer(str(tmp_path / "run"))
+    tokenizer = saved.load_tokenizer(str(tmp_path / "run"))
     saved_model.export(str(tmp_path / "export"), str(tmp_path / "run"), max_pixels=10_000)
-    again = workdir.load_tokenizer(str(tmp_path / "export"))
+    again = saved.load_tokenizer(str(tmp_path / "export"))
     assert again.checksum == tokenizer.checksum
     images = tf.random.stateless_uniform([2, 8, 8, 3], [0, 1])
     served = tf.saved_model.load(str(tmp_path / "export"))
@@ -180,7 +181,7 @@ def test_the_same_language_model_trains_and_samples_on_a_palettes_tokens(tmp_pat
     train.run(palette)
     encode_dataset.run(configs.EncodeConfig(tokenizer=palette.workdir, output=f"{tmp_path}/tokens"))
     train.run(language_model_config(tmp_path / "language_model", tmp_path / "tokens"))
-    facts = workdir.load_config(f"{tmp_path}/language_model").model.tokens
+    facts = saved.load_config(f"{tmp_path}/language_model").model.tokens
     assert (facts.grid_height, facts.grid_width, facts.depth, facts.codebook_size) == (4, 4, 1, 8)
     drawn = sample.run(
         configs.SampleConfig(
@@ -192,6 +193,6 @@ def test_the_same_language_model_trains_and_samples_on_a_palettes_tokens(tmp_pat
             output=f"{tmp_path}/samples",
         )
     )
-    tokenizer = workdir.load_tokenizer(palette.workdir)
+    tokenizer = saved.load_tokenizer(palette.workdir)
     expected = np.round(tokenizer.decode(drawn["tokens"]) * 255).astype(np.uint8)
     np.testing.assert_array_equal(drawn["images"], expected)

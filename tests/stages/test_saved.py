@@ -8,10 +8,10 @@ import pytest
 
 from tests.testing import assert_equal_weights, language_model_config, replace, tokenizer_config
 from vim_tf import config as configs
-from vim_tf import workdir
 from vim_tf.errors import InputError
 from vim_tf.models.language_model import build_language_model
 from vim_tf.models.tokenizer import build_tokenizer
+from vim_tf.stages import saved as saved_stages
 
 IMAGES = np.random.default_rng(0).uniform(size=(2, 8, 8, 3)).astype("float32")
 
@@ -25,7 +25,7 @@ def saved(tmp_path_factory):
     tokenizer = build_tokenizer(config.model)
     for weight in tokenizer.weights:
         weight.assign(np.random.default_rng(2).normal(size=weight.shape))
-    workdir.save_stage(tokenizer, config, str(folder))
+    saved_stages.save_stage(tokenizer, config, str(folder))
     return tokenizer, str(folder)
 
 
@@ -33,36 +33,36 @@ def save_language_model(folder, tokenizer_checksum):
     facts = configs.TokenFacts(tokenizer_checksum, 2, 2, 1, 32, 10)
     config = language_model_config(folder, "unused")
     config = replace(config, model={"tokens": facts})
-    workdir.save_stage(build_language_model(config.model), config, str(folder))
+    saved_stages.save_stage(build_language_model(config.model), config, str(folder))
     return str(folder)
 
 
 def test_every_weight_comes_back(saved):
     tokenizer, folder = saved
     keras.utils.set_random_seed(99)
-    assert_equal_weights(workdir.load_tokenizer(folder), tokenizer)
+    assert_equal_weights(saved_stages.load_tokenizer(folder), tokenizer)
 
 
 def test_reconstruction_of_a_loaded_tokenizer_is_the_same(saved):
     tokenizer, folder = saved
-    np.testing.assert_array_equal(workdir.load_tokenizer(folder)(IMAGES).images, tokenizer(IMAGES).images)
+    np.testing.assert_array_equal(saved_stages.load_tokenizer(folder)(IMAGES).images, tokenizer(IMAGES).images)
 
 
 def test_checksum_is_the_same_at_every_load_and_of_any_name(saved):
     tokenizer, folder = saved
-    again = workdir.load_tokenizer(folder)
-    assert again.checksum == workdir.checksum(tokenizer)
+    again = saved_stages.load_tokenizer(folder)
+    assert again.checksum == saved_stages.checksum(tokenizer)
     assert len(again.checksum) == 64
 
 
 def test_checksum_sees_a_changed_bit_of_a_weight(saved):
     _, folder = saved
-    tokenizer = workdir.load_tokenizer(folder)
-    before = workdir.checksum(tokenizer)
+    tokenizer = saved_stages.load_tokenizer(folder)
+    before = saved_stages.checksum(tokenizer)
     codebook = tokenizer.quantizer.codebook.numpy()
     codebook[3, 1] = np.nextafter(codebook[3, 1], np.float32(10))
     tokenizer.quantizer.codebook.assign(codebook)
-    assert workdir.checksum(tokenizer) != before
+    assert saved_stages.checksum(tokenizer) != before
 
 
 def test_checksum_sees_a_config_of_equal_weights(saved):
@@ -72,75 +72,75 @@ def test_checksum_sees_a_config_of_equal_weights(saved):
         dataclasses.replace(section, quantizer=dataclasses.replace(section.quantizer, l2_normalize=False))
     )
     other.set_weights(tokenizer.get_weights())
-    assert workdir.checksum(other) != workdir.checksum(tokenizer)
+    assert saved_stages.checksum(other) != saved_stages.checksum(tokenizer)
 
 
 def test_language_model_of_another_tokenizer_is_refused_with_both_checksums(saved, tmp_path):
     _, folder = saved
-    tokenizer = workdir.load_tokenizer(folder)
+    tokenizer = saved_stages.load_tokenizer(folder)
     path = save_language_model(tmp_path, "feedbeef")
     with pytest.raises(InputError, match=f"feedbeef.*{tokenizer.checksum}"):
-        workdir.load_language_model(path, tokenizer)
+        saved_stages.load_language_model(path, tokenizer)
 
 
 def test_language_model_of_this_tokenizer_is_taken(saved, tmp_path):
-    tokenizer = workdir.load_tokenizer(saved[1])
-    loaded = workdir.load_language_model(save_language_model(tmp_path, tokenizer.checksum), tokenizer)
+    tokenizer = saved_stages.load_tokenizer(saved[1])
+    loaded = saved_stages.load_language_model(save_language_model(tmp_path, tokenizer.checksum), tokenizer)
     assert (loaded.codebook_size, loaded.num_classes, loaded.num_tokens) == (32, 10, 4)
 
 
 def test_stage_of_another_task_is_refused(saved, tmp_path):
     with pytest.raises(InputError, match="holds a tokenizer, where a language_model is needed"):
-        workdir.load_language_model(saved[1])
+        saved_stages.load_language_model(saved[1])
 
 
 def test_folder_that_is_no_stage_is_refused(tmp_path):
     with pytest.raises(InputError, match="there is no folder"):
-        workdir.load_tokenizer(str(tmp_path / "missing"))
+        saved_stages.load_tokenizer(str(tmp_path / "missing"))
     with pytest.raises(InputError, match="holds no trained tokenizer"):
-        workdir.load_tokenizer(str(tmp_path))
+        saved_stages.load_tokenizer(str(tmp_path))
 
 
 def test_broken_config_file_is_one_clear_error(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match="config.json is no config"):
-        workdir.load_tokenizer(str(tmp_path))
+        saved_stages.load_tokenizer(str(tmp_path))
 
 
 def test_stage_without_checkpoint_is_refused(tmp_path):
-    workdir.prepare(tokenizer_config(tmp_path / "new"))
+    saved_stages.prepare(tokenizer_config(tmp_path / "new"))
     with pytest.raises(InputError, match="no checkpoint: train the stage first"):
-        workdir.load_tokenizer(str(tmp_path / "new"))
+        saved_stages.load_tokenizer(str(tmp_path / "new"))
 
 
 def test_resume_with_another_config_is_refused_and_names_the_fields(tmp_path):
     config = tokenizer_config(tmp_path / "run")
-    workdir.prepare(config)
+    saved_stages.prepare(config)
     other = replace(config, losses={"l2_weight": 3.0}, training={"batch_size": 16})
     with pytest.raises(InputError, match=r"losses.l2_weight was 1.0, now 3.0; training.batch_size was 8, now 16"):
-        workdir.prepare(other)
+        saved_stages.prepare(other)
 
 
 def test_resume_may_change_total_steps_logging_checkpoints_and_strategy(tmp_path):
     config = tokenizer_config(tmp_path / "run")
-    workdir.prepare(config)
+    saved_stages.prepare(config)
     changed = replace(
         config, strategy="one", training={"total_steps": 9, "log_every_steps": 3, "checkpoint_every_steps": 1}
     )
-    workdir.prepare(changed)
-    assert workdir.load_config(str(tmp_path / "run")) == changed
+    saved_stages.prepare(changed)
+    assert saved_stages.load_config(str(tmp_path / "run")) == changed
 
 
 def test_folder_with_foreign_files_is_not_trained_into(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(InputError, match="not empty and holds no config.json"):
-        workdir.prepare(tokenizer_config(tmp_path))
+        saved_stages.prepare(tokenizer_config(tmp_path))
 
 
 def test_new_model_starts_from_the_weights_of_a_trained_one(saved):
     tokenizer, folder = saved
     fresh = build_tokenizer(tokenizer_config("unused").model)
-    workdir.initialize(fresh, folder, "tokenizer")
+    saved_stages.initialize(fresh, folder, "tokenizer")
     assert_equal_weights(fresh, tokenizer)
 
 
@@ -149,4 +149,4 @@ def test_start_from_a_stage_of_another_form_is_refused_by_what_differs(saved):
     quantizer = dataclasses.replace(section.quantizer, codebook_size=64)
     fresh = build_tokenizer(dataclasses.replace(section, quantizer=quantizer))
     with pytest.raises(InputError, match="another form: quantizer is .*'codebook_size': 32.* there and .*64.* here"):
-        workdir.initialize(fresh, saved[1], "tokenizer")
+        saved_stages.initialize(fresh, saved[1], "tokenizer")

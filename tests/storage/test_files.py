@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from vim_tf.data import files
 from vim_tf.errors import InputError
+from vim_tf.storage import files
 
 
 def write(folder, *names):

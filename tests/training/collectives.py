@@ -5,17 +5,17 @@ import contextlib
 
 from tensorflow.python.distribute import cross_device_ops
 
-from vim_tf.training import strategies
+from vim_tf.devices import strategies
 
 # The hint of the kinds of ops that move a tensor between replicas, on any device.
 _PREFIXES = ("Collective", "Nccl")
 
 
-def of_step(step_model, batches):
+def of_step(trainer, batches):
     """Collectives of one step of training on one replica.
 
     Args:
-        step_model: StepModel.
+        trainer: Trainer.
         batches: what its `fit` takes.
 
     Returns:
@@ -23,8 +23,8 @@ def of_step(step_model, batches):
         `reductions` how often values of several replicas are brought together by any means.
     """
     with _counted_reductions() as reductions:
-        concrete = step_model.make_train_function().get_concrete_function(iter(batches))
-    local = strategies.num_local_replicas(step_model.distribute_strategy)
+        concrete = trainer.make_train_function().get_concrete_function(iter(batches))
+    local = strategies.num_local_replicas(trainer.distribute_strategy)
     counts = {name: count / local for name, count in _ops(concrete.graph).items()}
     return counts | {"reductions": len(reductions)}
 

@@ -40,7 +40,8 @@ def terminate_last_worker(step):
 
 def main():
     sys.path.insert(0, str(ROOT))
-    from vim_tf import terminal, train
+    from vim_tf import train
+    from vim_tf.cli import terminal
 
     terminal.quiet_libraries()
     workdir, *step = sys.argv[1:]

@@ -25,7 +25,7 @@ def cases():
 
 
 def build(strategy, stage, optimizer, jit_compile, microbatches):
-    """The StepModel of a case, with weights that are wide enough for both optimizers' ways of storing moments."""
+    """The Trainer of a case, with weights that are wide enough for both optimizers' ways of storing moments."""
     import keras
     import numpy as np
 
@@ -74,9 +74,9 @@ def train(strategy, *case):
     import tensorflow as tf
 
     from tests.training import collectives
-    from vim_tf.training import strategies
+    from vim_tf.devices import strategies
 
-    step_model, batch = build(strategy, *case)
+    trainer, batch = build(strategy, *case)
 
     def make_batches(rows=None):
         first, count = rows or (0, NUM_ROWS)
@@ -84,9 +84,9 @@ def train(strategy, *case):
         return tf.data.Dataset.from_tensors(share).repeat()
 
     batches = strategies.distribute(strategy, make_batches, NUM_ROWS)
-    found = collectives.of_step(step_model, batches)
-    history = step_model.fit(batches, steps_per_epoch=NUM_STEPS, shuffle=False, verbose=0).history
-    weights = [np.asarray(weight) for weight in step_model.trained.weights]
+    found = collectives.of_step(trainer, batches)
+    history = trainer.fit(batches, steps_per_epoch=NUM_STEPS, shuffle=False, verbose=0).history
+    weights = [np.asarray(weight) for weight in trainer.trained.weights]
     return weights, {name: values[-1] for name, values in history.items()}, found
 
 
@@ -95,8 +95,8 @@ def main():
     import numpy as np
     import tensorflow as tf
 
-    from vim_tf import terminal
-    from vim_tf.training import strategies
+    from vim_tf.cli import terminal
+    from vim_tf.devices import strategies
 
     terminal.quiet_libraries()
     output, replicas = sys.argv[1:]

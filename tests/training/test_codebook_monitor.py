@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from vim_tf.devices.strategies import build_strategy
 from vim_tf.models.quantizers import VectorQuantizer
 from vim_tf.training.codebook_monitor import CodebookMonitor
-from vim_tf.training.step_model import StepModel
-from vim_tf.training.strategies import build_strategy
+from vim_tf.training.trainer import Trainer
 
 SIZE = 4
 
@@ -27,8 +27,8 @@ def tokenizer():
 
 
 def monitor_of(tokenizer, restart_unused_steps=0, window_steps=2, num_microbatches=1):
-    step_model = StepModel(keras.layers.Identity(), 0, (), num_microbatches=num_microbatches)
-    return CodebookMonitor(step_model, tokenizer, restart_unused_steps, window_steps)
+    trainer = Trainer(keras.layers.Identity(), 0, (), num_microbatches=num_microbatches)
+    return CodebookMonitor(trainer, tokenizer, restart_unused_steps, window_steps)
 
 
 def step(monitor, *tokens, candidates=()):

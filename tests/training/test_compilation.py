@@ -7,8 +7,10 @@ import pytest
 
 from tests.testing import tokenizer_config
 from vim_tf import config as configs
-from vim_tf import flags, train, workdir
+from vim_tf import train
+from vim_tf.cli import flags
 from vim_tf.errors import InputError
+from vim_tf.stages import saved
 from vim_tf.training import compilation
 
 
@@ -85,8 +87,8 @@ def test_a_workdir_from_when_it_was_a_boolean_is_read(value, choice, tmp_path):
     values = configs.to_dict(tokenizer_config(tmp_path))
     values["training"]["jit_compile"] = value
     (tmp_path / "config.json").write_text(json.dumps(values))
-    assert workdir.load_config(str(tmp_path)).training.jit_compile == choice
-    assert workdir.recorded(tokenizer_config(tmp_path, jit_compile="auto"), "training.jit_compile") == choice
+    assert saved.load_config(str(tmp_path)).training.jit_compile == choice
+    assert saved.recorded(tokenizer_config(tmp_path, jit_compile="auto"), "training.jit_compile") == choice
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from vim_tf.devices.strategies import build_strategy
 from vim_tf.training.factored_adam import FactoredAdam
 from vim_tf.training.schedules import WarmupThenDecay
-from vim_tf.training.strategies import build_strategy
 
 REFERENCE = pathlib.Path(__file__).parents[1] / "references" / "factored_adam.npz"
 # Those of the reference's script.

@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from tests.testing import assert_equal_weights, language_model_config
 from vim_tf import config as configs
+from vim_tf.devices.strategies import build_strategy
 from vim_tf.models.language_model import build_language_model
 from vim_tf.training.language_model_trainer import LanguageModelTrainer
 from vim_tf.training.optimizers import build_optimizer
-from vim_tf.training.strategies import build_strategy
 
 FACTS = configs.TokenFacts("checksum", 2, 2, 1, 16, 3)
 BATCH = {

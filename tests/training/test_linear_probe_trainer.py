@@ -7,10 +7,10 @@ import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 
 from tests.testing import OPTIMIZER, assert_equal_weights, replace
+from vim_tf.devices.strategies import build_strategy
 from vim_tf.models.linear_probe import build_linear_probe
 from vim_tf.training.linear_probe_trainer import LinearProbeTrainer
 from vim_tf.training.optimizers import build_optimizer
-from vim_tf.training.strategies import build_strategy
 
 NUM_CLASSES = 3
 

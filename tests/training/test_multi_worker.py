@@ -4,7 +4,8 @@ import pytest
 
 from tests.testing import assert_equal_weights
 from tests.training import multi_worker_training, workers
-from vim_tf import train, workdir
+from vim_tf import train
+from vim_tf.stages import saved
 from vim_tf.training.recorder import read_records
 
 
@@ -37,7 +38,7 @@ def test_sigterm_on_one_worker_stops_all_of_them_at_the_same_step_with_143(folde
 def test_two_workers_train_like_one_process_with_the_whole_batch(folder, finished):
     assert finished[0] == [0, 0], finished[1]
     train.run(multi_worker_training.config(folder / "one", "one"))
-    one, two = (workdir.load_tokenizer(str(folder / name)) for name in ("one", "two"))
+    one, two = (saved.load_tokenizer(str(folder / name)) for name in ("one", "two"))
     assert_equal_weights(one, two, tolerance=1e-5)
     lines_of_one, lines_of_two = (read_records(folder / name / "metrics.jsonl") for name in ("one", "two"))
     assert [line["step"] for line in lines_of_two] == [line["step"] for line in lines_of_one]

@@ -17,10 +17,10 @@ from tests.training.tokenizer_training import (
     simple_config,
     without_restart,
 )
+from vim_tf.devices.strategies import build_strategy
 from vim_tf.losses.adversarial import discriminator_loss, generator_loss, r1_penalty
 from vim_tf.losses.reconstruction import l2_loss, logit_laplace_loss
 from vim_tf.training.optimizers import build_optimizer
-from vim_tf.training.strategies import build_strategy
 
 
 @pytest.fixture

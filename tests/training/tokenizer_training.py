@@ -6,9 +6,9 @@ import keras
 import tensorflow as tf
 
 from tests.testing import replace, tokenizer_config
+from vim_tf.devices.precision import precision
 from vim_tf.models.discriminators import build_discriminator
 from vim_tf.models.tokenizer import build_tokenizer
-from vim_tf.training.precision import precision
 from vim_tf.training.tokenizer_trainer import TokenizerTrainer
 
 LEARNING_RATE = 0.1

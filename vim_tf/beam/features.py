@@ -8,10 +8,12 @@ import tensorflow as tf
 from apache_beam.utils import shared
 
 from vim_tf.beam import jobs
-from vim_tf.data import files, ingestion, preprocessing
+from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images import examination
 from vim_tf.errors import InputError
 from vim_tf.evaluation import image_sets
 from vim_tf.evaluation.feature_networks import load_feature_network
+from vim_tf.storage import files
 
 
 class FeatureSettings(NamedTuple):
@@ -21,7 +23,7 @@ class FeatureSettings(NamedTuple):
         kind, place: the feature network, as `load_feature_network` takes it.
         height, width: int, pixels that images are fitted to.
         batch_size, kept_features, seed: as in `image_sets.ReferenceSets`.
-        max_pixels: int, as in `preprocessing.decode_image`.
+        max_pixels: int, as in `decode_image`.
     """
 
     kind: str
@@ -41,7 +43,7 @@ def measure(pipeline, plan, settings, output, facts, max_unreadable_fraction):
 
     Args:
         pipeline: apache_beam.Pipeline.
-        plan: input_shards.Plan of one split.
+        plan: sources.shards.Plan of one split.
         settings: FeatureSettings.
         output: str, the .npz file, as `image_sets.write_set` writes it.
         facts: dict of JSON values that says which images they are.
@@ -88,7 +90,7 @@ class MeasureShard(jobs.ShardWork):
         unreadable, images, labels = [], [], []
         entries = ((entry, entry.load) for entry in shard.entries())
         fit = _fit(settings.height, settings.width, settings.max_pixels)
-        for entry, decoded in ingestion.decode_in_threads(entries, fit, settings.max_pixels):
+        for entry, decoded in examination.decode_in_threads(entries, fit, settings.max_pixels):
             if decoded.problem is not None:
                 unreadable.append(f"{entry.place}: {decoded.problem}")
                 continue
@@ -124,7 +126,7 @@ def _finish(results, settings, folder, output, source, facts, max_unreadable_fra
     count = sum(result["count"] for result in results)
     if not count:
         raise InputError(f"{source} has no images that can be read: there is nothing to measure")
-    ingestion.check_unreadable(source, unreadable, count + len(unreadable), max_unreadable_fraction)
+    examination.check_unreadable(source, unreadable, count + len(unreadable), max_unreadable_fraction)
     network = load_feature_network(settings.kind, settings.place)
     merged = image_sets.MeasuredImages(network, settings.kept_features, settings.seed)
     for result in results:

@@ -1,4 +1,4 @@
-"""An image source to sharded files of examples, as a Beam job: `image_records` says what they hold."""
+"""An image source to sharded files of examples, as a Beam job: `records.images` says what they hold."""
 
 import collections
 import dataclasses
@@ -8,8 +8,11 @@ import json
 import numpy as np
 
 from vim_tf.beam import jobs
-from vim_tf.data import classes, files, image_records, ingestion
+from vim_tf.data.images import examination
+from vim_tf.data.records import images as image_records
+from vim_tf.data.sources import classes
 from vim_tf.errors import InputError
+from vim_tf.storage import files
 
 _PAIRS_NAMED = 5
 
@@ -24,10 +27,10 @@ def ingest(pipeline, plan, folder, max_unreadable_fraction, max_pixels):
 
     Args:
         pipeline: apache_beam.Pipeline.
-        plan: input_shards.Plan.
+        plan: sources.shards.Plan.
         folder: str, emptied of what an earlier job left there.
         max_unreadable_fraction: share of a split's images that may fail to decode.
-        max_pixels: int, as in `preprocessing.decode_image`.
+        max_pixels: int, as in `decode_image`.
     """
     jobs.prepare(folder, split_folders(plan, folder), ["images-*"])
     facts = dataclasses.replace(plan, shards=[])
@@ -45,7 +48,7 @@ class WriteShard(jobs.ShardWork):
 
     Args:
         folder: str, the root of the examples.
-        max_pixels: int, as in `preprocessing.decode_image`.
+        max_pixels: int, as in `decode_image`.
     """
 
     def __init__(self, folder, max_pixels):
@@ -60,7 +63,7 @@ class WriteShard(jobs.ShardWork):
         entries = ((entry, entry.load) for entry in shard.entries())
         facts = functools.partial(image_records.picture_facts, max_pixels=self._max_pixels)
         with image_records.ImageShardWriter(f"{split_folder(self.folder, shard.split)}/{name}") as writer:
-            for entry, decoded in ingestion.decode_in_threads(entries, facts, self._max_pixels):
+            for entry, decoded in examination.decode_in_threads(entries, facts, self._max_pixels):
                 seen.add(entry)
                 if decoded.problem is not None:
                     unreadable.append(f"{entry.place}: {decoded.problem}")
@@ -98,7 +101,7 @@ def found_classes(plan, results):
     """Names of the classes: those that the plan knows, else what the shards of all splits tell.
 
     Args:
-        plan: input_shards.Plan.
+        plan: sources.shards.Plan.
         results: list of dicts with `seen`, as SeenClasses gives it.
 
     Returns:
@@ -150,7 +153,7 @@ def check_splits(plan, counts, unreadable, max_unreadable_fraction):
     """Refuses splits without images, or with too many that can't be read; divided ones are judged together.
 
     Args:
-        plan: input_shards.Plan.
+        plan: sources.shards.Plan.
         counts: {split: int}, images that could be read.
         unreadable: {split: list of "<place>: <reason>"} of the others.
         max_unreadable_fraction: share that may be unreadable.
@@ -162,7 +165,7 @@ def check_splits(plan, counts, unreadable, max_unreadable_fraction):
         lines = [line for split in group for line in unreadable[split]]
         total = sum(counts[split] for split in group) + len(lines)
         if total:
-            ingestion.check_unreadable(plan.source, lines, total, max_unreadable_fraction)
+            examination.check_unreadable(plan.source, lines, total, max_unreadable_fraction)
     for split, count in counts.items():
         if not count:
             raise InputError(

@@ -11,8 +11,8 @@ import tensorflow as tf
 from apache_beam.options import pipeline_options
 from apache_beam.runners.portability import flink_runner, spark_runner
 
-from vim_tf.data import files
 from vim_tf.errors import InputError
+from vim_tf.storage import files
 
 # DirectRunner itself would first try to download another runner.
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"

@@ -1,4 +1,4 @@
-"""Images to token records as a Beam job: `token_records` says what they hold."""
+"""Images to token records as a Beam job: `records.tokens` says what they hold."""
 
 import collections
 import dataclasses
@@ -9,11 +9,16 @@ import numpy as np
 import tensorflow as tf
 from apache_beam.utils import shared
 
-from vim_tf import encode_dataset, workdir
+from vim_tf import encode_dataset
 from vim_tf.beam import jobs
-from vim_tf.beam.ingestion import SeenClasses, check_splits, found_classes
-from vim_tf.data import classes, files, ingestion, preprocessing, token_records
+from vim_tf.beam.images import SeenClasses, check_splits, found_classes
+from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images import examination
+from vim_tf.data.records import tokens as token_records
+from vim_tf.data.sources import classes
 from vim_tf.data.views import make_views
+from vim_tf.stages import saved
+from vim_tf.storage import files
 
 
 def encode(pipeline, plan, tokenizer, folder, split_folders, settings, max_unreadable_fraction):
@@ -21,7 +26,7 @@ def encode(pipeline, plan, tokenizer, folder, split_folders, settings, max_unrea
 
     Args:
         pipeline: apache_beam.Pipeline.
-        plan: input_shards.Plan.
+        plan: sources.shards.Plan.
         tokenizer: folder of the trained tokenizer, a workdir or an exported model.
         folder: str, that gets the manifest; what an earlier job wrote is removed first.
         split_folders: dict from split to the folder of its token records.
@@ -41,7 +46,7 @@ class EncodeSettings(collections.namedtuple("EncodeSettings", "views view_scale 
     Attributes:
         views, view_scale: as `views.make_views` takes them.
         batch_size: int, images, or views of them, a step.
-        max_pixels: int, as in `preprocessing.decode_image`.
+        max_pixels: int, as in `decode_image`.
     """
 
 
@@ -91,7 +96,7 @@ class EncodeShard(jobs.ShardWork):
         size = max(1, self._settings.batch_size // num_views(self._settings))
         entries = ((entry, entry.load) for entry in shard.entries())
         rows = []
-        for entry, decoded in ingestion.decode_in_threads(entries, decode, self._settings.max_pixels):
+        for entry, decoded in examination.decode_in_threads(entries, decode, self._settings.max_pixels):
             seen.add(entry)
             if decoded.problem is not None:
                 key = entry.key.decode("utf-8", "replace")
@@ -118,7 +123,7 @@ class Encoder:
     """
 
     def __init__(self, folder, settings):
-        tokenizer = workdir.load_tokenizer(folder)
+        tokenizer = saved.load_tokenizer(folder)
         views = make_views(settings.views, tokenizer.height, tokenizer.width, settings.view_scale)
 
         @functools.partial(tf.function, input_signature=[tf.TensorSpec([], tf.string)])

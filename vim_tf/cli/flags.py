@@ -12,7 +12,7 @@ import typing
 
 from absl import flags
 
-from vim_tf import flagfiles, terminal
+from vim_tf.cli import flagfiles, terminal
 from vim_tf.config.fields import Switch
 from vim_tf.errors import InputError
 

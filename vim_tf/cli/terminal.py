@@ -12,7 +12,7 @@ from absl import flags as absl_flags
 from absl import logging as absl_logging
 
 _OWN_FOLDERS = tuple(
-    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), package, "")
+    os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), package, "")
     for package in ("vim_tf", "pipelines")
 )
 # Lines that TensorFlow's native code writes at every start, whatever the log level, on machines that lack a GPU.

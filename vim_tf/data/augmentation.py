@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from vim_tf.data import preprocessing
+from vim_tf.data.images import decode as preprocessing
 
 _ALGORITHM = "philox"
 
@@ -56,7 +56,7 @@ class RandomSquare:
     2. Resized by area, which averages what falls into each pixel, to a random scale of the model's size: its height is
        uniform over the whole numbers from min_scale to max_scale times the model's height. Both limits are lowered to
        the height of the crop, which therefore isn't enlarged; but not below the model's height: a crop smaller than
-       that is enlarged to the model's size by bicubic interpolation, as in `preprocessing.fit_image`.
+       that is enlarged to the model's size by bicubic interpolation, as in `fit_image`.
     3. A crop of the model's size at a random place, rounded to uint8.
     4. Mirrored with probability 1/2 if `flip`.
 

@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from vim_tf.data import order, preprocessing
+from vim_tf.data import order
+from vim_tf.data.images import decode as preprocessing
 
 
 def train_batches(source, batch_size, seed, start_step=0, augment=None, rows=None):

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from vim_tf.data import preprocessing
+from vim_tf.data.images import decode as preprocessing
 
 
 def make_views(kind, height, width, scale):

@@ -3,7 +3,7 @@
 import importlib.metadata
 
 import vim_tf
-from vim_tf.data import preprocessing
+from vim_tf.data.images import decode as preprocessing
 
 # Which model is measured, and what it is asked for, is what a comparison is about; what is said of the value's spread
 # goes with the value. Everything else must agree.

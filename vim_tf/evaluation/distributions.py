@@ -1,7 +1,7 @@
 """The distribution metrics of one set of images against another, by name and with their conditions."""
 
 from vim_tf.evaluation import conditions
-from vim_tf.evaluation.distribution_metrics import (
+from vim_tf.evaluation.metrics.distribution import (
     BLOCK_SIZE,
     NUM_NEIGHBORS,
     classifier_score,

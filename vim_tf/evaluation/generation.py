@@ -3,12 +3,12 @@
 import numpy as np
 import tensorflow as tf
 
-from vim_tf.data import preprocessing
+from vim_tf.data.images import decode as preprocessing
+from vim_tf.devices import strategies
 from vim_tf.errors import InputError
 from vim_tf.evaluation import conditions, distributions, pictures
 from vim_tf.evaluation.neighbours import NearestImages
 from vim_tf.evaluation.results import EvaluationResult
-from vim_tf.training import strategies
 
 _UNCONDITIONAL_FACTOR = 10
 _SHOWN_LABELS = 10

@@ -7,12 +7,12 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from vim_tf.data import pipeline
-from vim_tf.data.files import write_whole
-from vim_tf.data.fingerprints import digest, source_fingerprint
+from vim_tf.data.batches import eval_batches
+from vim_tf.data.sources.fingerprints import digest, source_fingerprint
 from vim_tf.errors import BROKEN_NPZ, InputError
 from vim_tf.evaluation import conditions
-from vim_tf.evaluation.feature_statistics import FeatureStatistics
+from vim_tf.evaluation.metrics.statistics import FeatureStatistics
+from vim_tf.storage.files import write_whole
 
 _FORMAT = 1
 
@@ -147,7 +147,7 @@ class ReferenceSets:
 
     def _measured(self, source, key):
         measured = self.empty()
-        for batch in pipeline.eval_batches(source, self.batch_size):
+        for batch in eval_batches(source, self.batch_size):
             measured.update(np.asarray(batch["image"]), np.asarray(batch["label"]))
         if not measured.statistics.count:
             raise InputError(f"{source.name} has no images in its {source.split} split: there is nothing to measure")

@@ -5,11 +5,12 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from vim_tf.data import pipeline, preprocessing
+from vim_tf.data.batches import eval_batches
+from vim_tf.data.images import decode as preprocessing
+from vim_tf.devices import strategies
 from vim_tf.errors import InputError
 from vim_tf.evaluation.conditions import image_set, library_versions
 from vim_tf.evaluation.results import EvaluationResult
-from vim_tf.training import strategies
 
 # Two-sided 95 % of a normal distribution.
 _Z = 1.959963984540054
@@ -68,7 +69,7 @@ class LinearProbeEvaluator:
             InputError: there are no labelled images.
         """
         num_right, num_images = dict.fromkeys(self.features.sizes, 0), 0
-        for batch in pipeline.eval_batches(self.source, self.batch_size):
+        for batch in eval_batches(self.source, self.batch_size):
             labels = np.asarray(batch["label"])
             num_images += int(np.sum(labels >= 0))
             for name, predicted in self._predict(probe, batch["image"]).items():

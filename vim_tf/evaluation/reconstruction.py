@@ -3,13 +3,14 @@
 import numpy as np
 import tensorflow as tf
 
-from vim_tf.data import pipeline, preprocessing
+from vim_tf.data.batches import eval_batches
+from vim_tf.data.images import decode as preprocessing
+from vim_tf.devices import strategies
 from vim_tf.evaluation import conditions, distributions, pictures
-from vim_tf.evaluation.codebook import CodebookUsage, UsageInBatches
-from vim_tf.evaluation.image_metrics import ImageMetrics
+from vim_tf.evaluation.metrics.codebook import CodebookUsage, UsageInBatches
+from vim_tf.evaluation.metrics.image import ImageMetrics
 from vim_tf.evaluation.results import EvaluationResult
 from vim_tf.losses.reconstruction import logit_laplace_loss
-from vim_tf.training import strategies
 
 
 class ReconstructionEvaluator:
@@ -59,7 +60,7 @@ class ReconstructionEvaluator:
         shown = pictures.ReconstructionRows(self.max_pictures)
         measured = self.references.empty() if self.references else None
         likelihood = _Likelihood(tokenizer, self.laplace) if self.laplace else None
-        for batch in pipeline.eval_batches(self.source, self.batch_size):
+        for batch in eval_batches(self.source, self.batch_size):
             images = batch["image"]
             tokens, reconstructions = self._reconstruct(tokenizer, images)
             image_metrics.update(images, reconstructions)

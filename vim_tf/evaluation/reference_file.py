@@ -7,10 +7,10 @@ import zipfile
 import numpy as np
 import tensorflow as tf
 
-from vim_tf.data.files import sha256_of
 from vim_tf.errors import BROKEN_NPZ, InputError
-from vim_tf.evaluation.feature_statistics import FeatureStatistics
 from vim_tf.evaluation.image_sets import MeasuredImages, read_arrays
+from vim_tf.evaluation.metrics.statistics import FeatureStatistics
+from vim_tf.storage.files import sha256_of
 
 # What files of other projects that don't say their number of images are taken to be of.
 _ASSUMED_IMAGES = 50_000

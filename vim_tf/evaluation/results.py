@@ -7,8 +7,8 @@ import re
 
 import tensorflow as tf
 
-from vim_tf.data.files import write_whole
 from vim_tf.errors import InputError
+from vim_tf.storage.files import write_whole
 
 
 @dataclasses.dataclass(frozen=True)

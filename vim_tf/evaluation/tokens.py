@@ -5,10 +5,10 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from vim_tf.devices import strategies
 from vim_tf.errors import InputError
 from vim_tf.evaluation.results import EvaluationResult
 from vim_tf.losses.token import cross_entropy_losses
-from vim_tf.training import strategies
 
 
 class TokenEvaluator:

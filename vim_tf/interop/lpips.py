@@ -9,10 +9,10 @@ import io
 import numpy as np
 import tensorflow as tf
 
-from vim_tf.data.files import write_whole
 from vim_tf.errors import InputError
 from vim_tf.interop import conversion, torch_files
 from vim_tf.losses.perceptual import CHECKSUM, VGG16_CHANNELS, check_shapes, checksum, lpips_shapes
+from vim_tf.storage.files import write_whole
 
 # Places of the convolutions in torchvision's chain, between activations and poolings.
 TORCHVISION_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)

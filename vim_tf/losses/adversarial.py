@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from vim_tf import tf_gan
+from vim_tf.losses import tf_gan
 
 _KINDS = {"non_saturating": "modified", "hinge": "wasserstein_hinge", "least_squares": "least_squares"}
 

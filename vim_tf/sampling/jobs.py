@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from vim_tf.data.files import write_whole
 from vim_tf.errors import InputError
+from vim_tf.storage.files import write_whole
 from vim_tf.training.callbacks import duration
 
 SETTINGS_NAME = "job.json"

@@ -18,10 +18,10 @@ def export_classifier(folder, inputs, probe, feature, max_pixels):
 
     Args:
         folder: str; what is there already is replaced.
-        inputs: probe_inputs.ProbeInputs, the stages under the probe.
+        inputs: stages.linear_probe.ProbeInputs, the stages under the probe.
         probe: LinearProbe.
         feature: name of the feature whose head classifies, such as block_03.
-        max_pixels: int, limit of an image, as in `preprocessing.decode_image`.
+        max_pixels: int, limit of an image, as in `decode_image`.
     """
     features, (height, width) = inputs.features, inputs.image_size
     spec = {"image": tf.io.FixedLenFeature([], tf.string)}

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from vim_tf.data import preprocessing
+from vim_tf.data.images import decode as preprocessing
 
 # Files that are decoded at the same time: each may take the memory of `max_pixels`.
 _AT_ONCE = 4
@@ -14,7 +14,7 @@ def read_images(image_bytes, height, width, max_pixels):
     Args:
         image_bytes: string [batch], encoded files.
         height, width: int, pixels.
-        max_pixels: int, limit of a file, as in `preprocessing.decode_image`.
+        max_pixels: int, limit of a file, as in `decode_image`.
 
     Returns:
         float32 [batch, height, width, 3] in [0, 1].

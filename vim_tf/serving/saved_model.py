@@ -6,9 +6,9 @@ import re
 
 import tensorflow as tf
 
-from vim_tf import workdir
-from vim_tf.data.files import check_writable, write_whole
 from vim_tf.serving.signatures import build_signatures
+from vim_tf.stages import saved
+from vim_tf.storage.files import check_writable, write_whole
 
 
 def export(folder, tokenizer, language_model="", sampling_batch_size=16, *, max_pixels):
@@ -21,14 +21,14 @@ def export(folder, tokenizer, language_model="", sampling_batch_size=16, *, max_
         tokenizer: str, path of a trained tokenizer.
         language_model: str, path of a language model trained on its tokens; empty = the tokenizer alone.
         sampling_batch_size: int, samples that `generate` draws at once.
-        max_pixels: int, limit of an image that a request may hold, as in `preprocessing.decode_image`.
+        max_pixels: int, limit of an image that a request may hold, as in `decode_image`.
 
     Raises:
         InputError: a stage is missing, the two don't belong together, or the folder can't be written.
     """
-    stages = {"tokenizer": (tokenizer, workdir.load_tokenizer(tokenizer))}
+    stages = {"tokenizer": (tokenizer, saved.load_tokenizer(tokenizer))}
     if language_model:
-        loaded = workdir.load_language_model(language_model, stages["tokenizer"][1])
+        loaded = saved.load_language_model(language_model, stages["tokenizer"][1])
         stages["language_model"] = (language_model, loaded)
     check_writable(os.path.dirname(folder.rstrip("/")) or ".")
     module, signatures = build_signatures(
@@ -38,9 +38,9 @@ def export(folder, tokenizer, language_model="", sampling_batch_size=16, *, max_
     def add_stages(written):
         # The served functions are TensorFlow's own kernels: a server may lack XLA.
         serving = {"jit_compile": "off"} | ({"sampling_batch_size": sampling_batch_size} if language_model else {})
-        write_whole(f"{written}/{workdir.EXPORTED_STAGES}/serving.json", json.dumps(serving, indent=2) + "\n")
+        write_whole(f"{written}/{saved.EXPORTED_STAGES}/serving.json", json.dumps(serving, indent=2) + "\n")
         for name, (path, model) in stages.items():
-            workdir.save_stage(model, workdir.load_config(path, name), f"{written}/{workdir.EXPORTED_STAGES}/{name}")
+            saved.save_stage(model, saved.load_config(path, name), f"{written}/{saved.EXPORTED_STAGES}/{name}")
 
     write(folder, module, signatures, add_stages)
 

@@ -7,7 +7,7 @@ graph before anything is computed of it, so that a wrong one never gets an image
 import tensorflow as tf
 
 from vim_tf import ranges
-from vim_tf.data import preprocessing
+from vim_tf.data.images import decode as preprocessing
 from vim_tf.sampling.generate import generate_tokens
 from vim_tf.serving.request_images import read_images
 
@@ -28,7 +28,7 @@ def build_signatures(tokenizer, language_model=None, sampling_batch_size=16, *, 
         tokenizer: ViTVQGAN.
         language_model: LanguageModel of this tokenizer's tokens; None = the tokenizer alone.
         sampling_batch_size: int, samples drawn at once.
-        max_pixels: int, limit of an image file, as in `preprocessing.decode_image`; it can't be changed afterwards.
+        max_pixels: int, limit of an image file, as in `decode_image`; it can't be changed afterwards.
 
     Returns:
         tf.Module, callable as a TF Hub module: images float32 [batch, height, width, 3] in [0, 1] to the language

@@ -7,8 +7,10 @@ from typing import Any
 import keras
 
 from vim_tf import config as configs
-from vim_tf import workdir
-from vim_tf.data import augmentation, pipeline, sources
+from vim_tf.data import augmentation, sources
+from vim_tf.data.batches import train_batches
+from vim_tf.devices import strategies
+from vim_tf.devices.precision import precision
 from vim_tf.errors import InputError
 from vim_tf.evaluation.generation import SampleEvaluator
 from vim_tf.evaluation.reconstruction import ReconstructionEvaluator
@@ -19,16 +21,16 @@ from vim_tf.models.discriminators import build_discriminator
 from vim_tf.models.language_model import build_language_model
 from vim_tf.models.linear_probe import build_linear_probe
 from vim_tf.models.tokenizer import build_tokenizer
-from vim_tf.probe_inputs import open_probe_inputs
 from vim_tf.sampling.generate import Sampler
-from vim_tf.token_inputs import open_inputs
-from vim_tf.training import compilation, strategies
+from vim_tf.stages import saved
+from vim_tf.stages.language_model import open_inputs
+from vim_tf.stages.linear_probe import open_probe_inputs
+from vim_tf.training import compilation
 from vim_tf.training.alarms import Gap, LowMetric
 from vim_tf.training.best_model import BestModel
 from vim_tf.training.language_model_trainer import LanguageModelTrainer
 from vim_tf.training.linear_probe_trainer import LinearProbeTrainer
 from vim_tf.training.optimizers import build_optimizer
-from vim_tf.training.precision import precision
 from vim_tf.training.tokenizer_trainer import TokenizerTrainer
 
 
@@ -38,8 +40,8 @@ class Stage:
 
     Attributes:
         config: the config, completed by what the data say.
-        step_model: StepModel.
-        batches: function of the first step and the rows of each batch that are wanted, as in `pipeline`, that returns
+        trainer: Trainer.
+        batches: function of the first step and the rows of each batch that are wanted, as in `batches`, that returns
             the endless training data.
         validate: function without arguments that returns an EvaluationResult.
         validated: names of the metrics that it measures.
@@ -52,7 +54,7 @@ class Stage:
     """
 
     config: Any
-    step_model: Any
+    trainer: Any
     batches: Callable
     validate: Callable
     validated: tuple[str, ...]
@@ -89,7 +91,7 @@ def _with_compilation(config, strategy):
     settings = config.training
     choice = settings.jit_compile
     if choice == "auto":
-        choice = workdir.recorded(config, "training.jit_compile") or choice
+        choice = saved.recorded(config, "training.jit_compile") or choice
     with strategy.scope():
         choice = compilation.choose(choice, settings.precision)
     return dataclasses.replace(config, training=dataclasses.replace(settings, jit_compile=choice))
@@ -109,7 +111,7 @@ def build_best_model(stage, folder):
         f"{folder}/best",
         metric,
         higher_is_better=metric_info(metric).better == "higher",
-        save=lambda folder: workdir.save_stage(stage.step_model.inference_model, stage.config, folder),
+        save=lambda folder: saved.save_stage(stage.trainer.inference_model, stage.config, folder),
     )
 
 
@@ -141,7 +143,7 @@ def _tokenizer_stage(config, strategy):
         if losses.adversarial_weight:
             discriminator = build_discriminator(model)
             discriminator_optimizer = _optimizer(config.optimizer, settings, discriminator)
-        step_model = TokenizerTrainer(
+        trainer = TokenizerTrainer(
             tokenizer,
             discriminator,
             perceptual,
@@ -154,19 +156,19 @@ def _tokenizer_stage(config, strategy):
         evaluator = ReconstructionEvaluator(validation, _rows_at_once(settings))
     return Stage(
         config=config,
-        step_model=step_model,
-        batches=lambda start, rows=None: pipeline.train_batches(
+        trainer=trainer,
+        batches=lambda start, rows=None: train_batches(
             train, settings.batch_size, settings.seed, start, augment=augment, rows=rows
         ),
-        validate=lambda: evaluator.run(step_model.inference_model),
+        validate=lambda: evaluator.run(trainer.inference_model),
         validated=tuple(f"reconstruction/{name}" for name in ("psnr", "ssim", "l1", "l2"))
         + ("codebook/usage", "codebook/perplexity"),
-        begin=lambda: _initialize(config, step_model),
+        begin=lambda: _initialize(config, trainer),
         shown=("tokenizer/l2_loss", "codebook/window_usage", "tokenizer/discriminator_loss"),
         unit="images",
         rates={"tokenizer/steps_per_second": 1, "tokenizer/images_per_second": settings.batch_size},
-        readings=_learning_rates("tokenizer", step_model, discriminator_optimizer),
-        histograms={"codebook/counts": lambda: step_model.codebook_monitor.frequencies.numpy()},
+        readings=_learning_rates("tokenizer", trainer, discriminator_optimizer),
+        histograms={"codebook/counts": lambda: trainer.codebook_monitor.frequencies.numpy()},
         low_metrics=_tokenizer_alarms(config.alarms),
     )
 
@@ -190,9 +192,9 @@ def _tokenizer_alarms(section):
     )
 
 
-def _learning_rates(task, step_model, discriminator_optimizer=None):
+def _learning_rates(task, trainer, discriminator_optimizer=None):
     """Functions that read the learning rates, by metric name."""
-    readings = {f"{task}/learning_rate": lambda: step_model.optimizer.learning_rate}
+    readings = {f"{task}/learning_rate": lambda: trainer.optimizer.learning_rate}
     if discriminator_optimizer:
         readings[f"{task}/discriminator_learning_rate"] = lambda: discriminator_optimizer.learning_rate
     return readings
@@ -206,7 +208,7 @@ def _language_model_stage(config, strategy):
     if config.tokenizer:
         # Before the precision is set: its tokens are the same everywhere.
         with strategy.scope():
-            tokenizer = workdir.load_tokenizer(config.tokenizer)
+            tokenizer = saved.load_tokenizer(config.tokenizer)
         # Building it drew numbers, on which the language model's first weights must not depend.
         keras.utils.set_random_seed(settings.seed)
     with strategy.scope():
@@ -216,21 +218,21 @@ def _language_model_stage(config, strategy):
         language_model, shared = _trained(
             lambda: build_language_model(config.model, settings.rematerialize), config.optimizer, settings
         )
-        step_model = LanguageModelTrainer(language_model, encode=inputs.encode, **shared)
+        trainer = LanguageModelTrainer(language_model, encode=inputs.encode, **shared)
     return Stage(
         config=config,
-        step_model=step_model,
+        trainer=trainer,
         batches=inputs.batches,
-        validate=_language_model_validation(config, strategy, step_model.inference_model, tokenizer, inputs),
+        validate=_language_model_validation(config, strategy, trainer.inference_model, tokenizer, inputs),
         validated=validated,
-        begin=lambda: _initialize(config, step_model),
+        begin=lambda: _initialize(config, trainer),
         shown=("language_model/bits_per_token",),
         unit="images",
         rates={
             "language_model/steps_per_second": 1,
             "language_model/tokens_per_second": settings.batch_size * language_model.num_tokens,
         },
-        readings=_learning_rates("language_model", step_model),
+        readings=_learning_rates("language_model", trainer),
         gap=Gap(
             name="language_model/generalization_gap",
             training="language_model/bits_per_token",
@@ -268,25 +270,25 @@ def _linear_probe_stage(config, strategy):
             settings,
             is_float32=True,
         )
-        step_model = LinearProbeTrainer(probe, inputs.features, **shared)
+        trainer = LinearProbeTrainer(probe, inputs.features, **shared)
 
     def begin():
         parts = settings.gradient_accumulation_steps * strategy.num_replicas_in_sync
         batches = strategies.split_batches(inputs.batches(0).take(config.probe.statistics_steps), parts)
-        step_model.standardize(batches, config.probe.min_deviation)
+        trainer.standardize(batches, config.probe.min_deviation)
 
     features, summary = tuple(inputs.features.sizes), ("top1",) if inputs.features.block_names else ()
     return Stage(
         config=inputs.config,
-        step_model=step_model,
+        trainer=trainer,
         batches=inputs.batches,
-        validate=lambda: inputs.evaluator.run(step_model.inference_model),
+        validate=lambda: inputs.evaluator.run(trainer.inference_model),
         validated=tuple(f"linear_probe/{name}" for name in (*summary, *(f"{feature}_top1" for feature in features))),
         begin=begin,
         shown=("linear_probe/loss",),
         unit="images",
         rates={"linear_probe/steps_per_second": 1, "linear_probe/images_per_second": settings.batch_size},
-        readings=_learning_rates("linear_probe", step_model),
+        readings=_learning_rates("linear_probe", trainer),
     )
 
 
@@ -294,13 +296,13 @@ def _rows_at_once(settings):
     return strategies.rows_at_once(settings.batch_size, settings.gradient_accumulation_steps)
 
 
-def _initialize(config, step_model):
+def _initialize(config, trainer):
     if config.initialize_from:
-        workdir.initialize(step_model.trained, config.initialize_from, config.task)
+        saved.initialize(trainer.trained, config.initialize_from, config.task)
 
 
 def _trained(build, optimizer_section, settings, is_float32=False):
-    """The model to train, and the arguments that its step model shares with those of the other stages.
+    """The model to train, and the arguments that its trainer shares with those of the other stages.
 
     Args:
         build: function without arguments that returns the built model.

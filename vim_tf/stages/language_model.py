@@ -8,11 +8,13 @@ import numpy as np
 from absl import logging
 
 from vim_tf import config as configs
-from vim_tf import workdir
-from vim_tf.data import augmentation, pipeline, sources, token_records
+from vim_tf.data import augmentation, sources
+from vim_tf.data.batches import eval_batches, token_batches, train_batches
+from vim_tf.data.records import tokens as token_records
+from vim_tf.devices import strategies
 from vim_tf.encode_dataset import encoded_examples, tokenizer_facts
 from vim_tf.errors import InputError
-from vim_tf.training import strategies
+from vim_tf.stages import saved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +24,7 @@ class TokenInputs:
     Attributes:
         facts: TokenFacts.
         class_names: list of str [num_classes].
-        batches: function of the first step and the rows of each batch that are wanted, as in `pipeline`, that returns
+        batches: function of the first step and the rows of each batch that are wanted, as in `batches`, that returns
             the endless training data: `tokens` or `image`, and `label`.
         encode: function from such images to tokens, as `LanguageModelTrainer` takes it; None = batches hold tokens.
         tokens: int32 [examples, views, num_tokens] of the validation split.
@@ -67,12 +69,12 @@ def _cached(config, tokenizer):
     train, validation = (token_records.load_tokens(config.tokens, split) for split in configs.SPLITS)
     manifest = train.manifest
     if tokenizer:
-        workdir.check_same_tokenizer(f"--tokens={config.tokens}", manifest.tokenizer_checksum, tokenizer.checksum)
+        saved.check_same_tokenizer(f"--tokens={config.tokens}", manifest.tokenizer_checksum, tokenizer.checksum)
     facts = {field.name: getattr(manifest, field.name) for field in dataclasses.fields(configs.TokenFacts)}
     return TokenInputs(
         facts=configs.TokenFacts(**facts | {"class_names": tuple(manifest.class_names)}),
         class_names=manifest.class_names,
-        batches=lambda start, rows=None: pipeline.token_batches(
+        batches=lambda start, rows=None: token_batches(
             train.tokens, train.labels, settings.batch_size, settings.seed, start, rows=rows
         ),
         encode=None,
@@ -88,14 +90,14 @@ def _on_the_fly(config, tokenizer):
     augment = augmentation.build_augment(config.augmentation, *size)
     # Once: the tokenizer doesn't change, and validation sees the images as they are.
     rows = strategies.rows_at_once(settings.batch_size, settings.gradient_accumulation_steps)
-    examples = encoded_examples(tokenizer, pipeline.eval_batches(validation, rows))
+    examples = encoded_examples(tokenizer, eval_batches(validation, rows))
     tokens, labels, _ = zip(*examples, strict=True)
     return TokenInputs(
         facts=configs.TokenFacts(
             **tokenizer_facts(tokenizer), num_classes=train.num_classes, class_names=tuple(train.class_names)
         ),
         class_names=train.class_names,
-        batches=lambda start, rows=None: pipeline.train_batches(
+        batches=lambda start, rows=None: train_batches(
             train, settings.batch_size, settings.seed, start, augment=augment, rows=rows
         ),
         encode=tokenizer.encode,

@@ -4,13 +4,14 @@ import dataclasses
 from collections.abc import Callable
 
 from vim_tf import config as configs
-from vim_tf import workdir
-from vim_tf.data import augmentation, pipeline, sources
+from vim_tf.data import augmentation, sources
+from vim_tf.data.batches import train_batches
+from vim_tf.devices import strategies
+from vim_tf.devices.precision import precision
 from vim_tf.errors import InputError
 from vim_tf.evaluation.linear_probe import LinearProbeEvaluator
 from vim_tf.models.linear_probe import ImageFeatures
-from vim_tf.training import strategies
-from vim_tf.training.precision import precision
+from vim_tf.stages import saved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +22,7 @@ class ProbeInputs:
         config: the LinearProbeTrainConfig, completed by the facts of stages and images.
         features: ImageFeatures.
         image_size: (height, width) in pixels.
-        batches: function of the first step and the rows of each batch that are wanted, as in `pipeline`, that returns
+        batches: function of the first step and the rows of each batch that are wanted, as in `batches`, that returns
             the endless training data: `image` and `label`.
         evaluator: LinearProbeEvaluator of the validation split.
     """
@@ -41,11 +42,11 @@ def open_probe_inputs(config):
     """
     settings = config.training
     # Before the precision is set: its tokens are the same everywhere.
-    tokenizer = workdir.load_tokenizer(config.tokenizer)
+    tokenizer = saved.load_tokenizer(config.tokenizer)
     language_model = None
     if config.language_model and "blocks" in config.probe.features:
         with precision(settings.precision):
-            language_model = workdir.load_language_model(config.language_model, tokenizer)
+            language_model = saved.load_language_model(config.language_model, tokenizer)
     size = tokenizer.height, tokenizer.width
     train, validation = (sources.build_source(config.data, split, *size) for split in configs.SPLITS)
     config = with_facts(config, tokenizer, language_model, train)
@@ -55,7 +56,7 @@ def open_probe_inputs(config):
         config=config,
         features=features,
         image_size=size,
-        batches=lambda start, rows=None: pipeline.train_batches(
+        batches=lambda start, rows=None: train_batches(
             train, settings.batch_size, settings.seed, start, augment=augment, rows=rows
         ),
         evaluator=LinearProbeEvaluator(
@@ -80,7 +81,7 @@ def with_facts(config, tokenizer, language_model, train):
         )
     facts = configs.ProbeFacts(
         tokenizer_checksum=tokenizer.checksum,
-        language_model_checksum=workdir.checksum(language_model) if language_model else "",
+        language_model_checksum=saved.checksum(language_model) if language_model else "",
         num_classes=train.num_classes,
     )
     return dataclasses.replace(config, facts=facts)

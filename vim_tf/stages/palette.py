@@ -10,11 +10,12 @@ import threadpoolctl
 from sklearn.cluster import KMeans
 
 from vim_tf import config as configs
-from vim_tf import workdir
-from vim_tf.data import preprocessing, sources
-from vim_tf.data.files import check_place, check_writable, write_whole
+from vim_tf.data import sources
+from vim_tf.data.images import decode as preprocessing
 from vim_tf.evaluation.reconstruction import ReconstructionEvaluator
 from vim_tf.models.palette import build_palette_tokenizer
+from vim_tf.stages import saved
+from vim_tf.storage.files import check_place, check_writable, write_whole
 from vim_tf.training.recorder import read_records
 
 _BATCH_SIZE = 64
@@ -32,10 +33,10 @@ def run(config):
     Raises:
         InputError: unusable images, or a workdir of something else.
     """
-    if workdir.check_workdir(config):
+    if saved.check_workdir(config):
         (record,) = read_records(f"{config.workdir}/metrics.jsonl")
         return _metrics(record)
-    workdir.check_empty(config.workdir)
+    saved.check_empty(config.workdir)
     check_place(config.workdir, "workdir")
     model, clustering = config.model, config.clustering
     train, validation = (
@@ -117,11 +118,11 @@ def fill_up(colors, num_colors):
 
 def _write(config, tokenizer, record):
     staging = f"{config.workdir.rstrip('/')}.tmp"
-    workdir.check_empty(config.workdir)
+    saved.check_empty(config.workdir)
     for leftover in (staging, config.workdir):
         if tf.io.gfile.isdir(leftover):
             tf.io.gfile.rmtree(leftover)
-    workdir.save_stage(tokenizer, config, staging)
+    saved.save_stage(tokenizer, config, staging)
     write_whole(f"{staging}/metrics.jsonl", json.dumps(record) + "\n")
     tf.io.gfile.rename(staging, config.workdir.rstrip("/"))
 

@@ -3,7 +3,7 @@
 import dataclasses
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 
 
 def measure(config):
@@ -18,12 +18,13 @@ def measure(config):
     Raises:
         InputError: unusable stages, images or workdir.
     """
-    from vim_tf import train, workdir
-    from vim_tf.probe_inputs import open_probe_inputs
+    from vim_tf import train
+    from vim_tf.stages import saved
+    from vim_tf.stages.linear_probe import open_probe_inputs
 
     train.run(config)
     inputs = open_probe_inputs(config)
-    return inputs.evaluator.run(workdir.load_linear_probe(config.workdir, inputs.features.sizes))
+    return inputs.evaluator.run(saved.load_linear_probe(config.workdir, inputs.features.sizes))
 
 
 def check(config, tokenizer, language_model, train):
@@ -38,13 +39,13 @@ def check(config, tokenizer, language_model, train):
     Raises:
         InputError: images without labels, or a workdir of something else.
     """
-    from vim_tf import workdir
-    from vim_tf.probe_inputs import with_facts
+    from vim_tf.stages import saved
+    from vim_tf.stages.linear_probe import with_facts
 
     if "blocks" not in config.probe.features:
         language_model = None
-    if not workdir.check_workdir(with_facts(config, tokenizer, language_model, train)):
-        workdir.check_empty(config.workdir)
+    if not saved.check_workdir(with_facts(config, tokenizer, language_model, train)):
+        saved.check_empty(config.workdir)
 
 
 def train_config(config):

@@ -7,12 +7,12 @@ import numpy as np
 import tensorflow as tf
 
 from vim_tf import config as configs
-from vim_tf.data import files
 from vim_tf.errors import InputError
 from vim_tf.models.language_model import build_language_model
 from vim_tf.models.linear_probe import build_linear_probe
 from vim_tf.models.palette import build_palette_tokenizer
 from vim_tf.models.tokenizer import build_tokenizer
+from vim_tf.storage import files
 from vim_tf.training.checkpoints import restore_model, save_model
 
 # Where an exported model keeps the stages that it was made of; TF Serving passes this folder over.

@@ -1,1 +1,1 @@
-"""Training: step models, optimizers, strategies, checkpoints, callbacks."""
+"""Training: trainers, optimizers, strategies, checkpoints, callbacks."""

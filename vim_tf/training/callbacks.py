@@ -6,7 +6,7 @@ import time
 
 import keras
 
-from vim_tf import terminal
+from vim_tf.cli import terminal
 
 _RATE_SECONDS = 60
 # How long a SIGTERM may wait for the workers to agree on it; systems that send one wait 30 s or more for the exit.

@@ -11,7 +11,7 @@ class CodebookMonitor:
     about 0.7 windows; codebook/dead_codes, number of codes that the window didn't use.
 
     Args:
-        step_model: StepModel that holds the state.
+        trainer: Trainer that holds the state.
         tokenizer: ImageTokenizer.
         restart_unused_steps: int, steps without use after which a code is set to a latent of the batch; 0 = never.
         window_steps: int.
@@ -19,14 +19,14 @@ class CodebookMonitor:
 
     METRICS = ("codebook/window_usage", "codebook/window_perplexity", "codebook/dead_codes")
 
-    def __init__(self, step_model, tokenizer, restart_unused_steps, window_steps):
+    def __init__(self, trainer, tokenizer, restart_unused_steps, window_steps):
         self.quantizer = tokenizer.quantizer
         self.restart_unused_steps = restart_unused_steps
         self.window_steps = window_steps
-        self._step_model = step_model
+        self._trainer = trainer
         size = self.quantizer.codebook_size
-        self.unused_steps = step_model.state("unused_steps", (size,), "int32")
-        self.frequencies = step_model.state("code_frequencies", (size,))
+        self.unused_steps = trainer.state("unused_steps", (size,), "int32")
+        self.frequencies = trainer.state("code_frequencies", (size,))
 
     def counts(self, tokens):
         """How often each code was chosen: float32 [codebook_size]; integers would be reduced by another collective."""
@@ -48,8 +48,8 @@ class CodebookMonitor:
         if not self.restart_unused_steps:
             return []
         replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
-        num_parts = self._step_model.num_replicas * self._step_model.num_microbatches
-        place = tf.one_hot(replica * self._step_model.num_microbatches + microbatch, num_parts)
+        num_parts = self._trainer.num_replicas * self._trainer.num_microbatches
+        place = tf.one_hot(replica * self._trainer.num_microbatches + microbatch, num_parts)
         return [place[:, None, None] * self.quantizer.restart_candidates(latents)]
 
     def update(self, counts, candidates):
@@ -67,7 +67,7 @@ class CodebookMonitor:
         if self.restart_unused_steps:
             is_due = (unused_steps > 0) & (unused_steps % self.restart_unused_steps == 0)
             pool = tf.reshape(candidates[0], [-1, self.quantizer.codebook_dim])
-            seed = tf.stack([self._step_model.seed, tf.cast(self._step_model.step.value, tf.int32)])
+            seed = tf.stack([self._trainer.seed, tf.cast(self._trainer.step.value, tf.int32)])
             chosen = tf.random.stateless_uniform(
                 [self.quantizer.codebook_size], seed, maxval=tf.shape(pool)[0], dtype=tf.int32
             )

@@ -5,10 +5,10 @@ import math
 import tensorflow as tf
 
 from vim_tf.losses.token import cross_entropy_loss
-from vim_tf.training.step_model import StepModel, loss_scale
+from vim_tf.training.trainer import Trainer, loss_scale
 
 
-class LanguageModelTrainer(StepModel):
+class LanguageModelTrainer(Trainer):
     """Next-token prediction.
 
     Args:
@@ -18,7 +18,7 @@ class LanguageModelTrainer(StepModel):
         seed: int.
         encode: function of a frozen tokenizer from images, float32 [batch, height, width, 3] in [0, 1], to tokens,
             int32 [batch, num_tokens]; batches then hold `image` instead of `tokens`. None = they hold tokens. The
-            other arguments are those of `StepModel`.
+            other arguments are those of `Trainer`.
     """
 
     def __init__(self, language_model, optimizer, jit_compile, seed, encode=None, **kwargs):

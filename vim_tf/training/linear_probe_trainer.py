@@ -4,10 +4,10 @@ import numpy as np
 import tensorflow as tf
 
 from vim_tf.losses.token import classification_loss
-from vim_tf.training.step_model import StepModel
+from vim_tf.training.trainer import Trainer
 
 
-class LinearProbeTrainer(StepModel):
+class LinearProbeTrainer(Trainer):
     """Softmax regression on frozen features, all heads at once.
 
     The loss is the sum of the heads' losses, so that a head's gradient is that which it would have alone; with an
@@ -18,7 +18,7 @@ class LinearProbeTrainer(StepModel):
         features: ImageFeatures, which is no layer: the frozen weights belong to no checkpoint of the probe.
         optimizer: built optimizer, which doesn't scale its loss: heads compute in float32.
         jit_compile: whether XLA compiles everything behind the tokens.
-        seed: int. The other arguments are those of `StepModel`.
+        seed: int. The other arguments are those of `Trainer`.
     """
 
     def __init__(self, probe, features, optimizer, jit_compile, seed, **kwargs):

@@ -14,10 +14,10 @@ from vim_tf.losses.adversarial import (
 )
 from vim_tf.losses.reconstruction import l1_loss, l2_loss, logit_laplace_loss
 from vim_tf.training.codebook_monitor import CodebookMonitor
-from vim_tf.training.step_model import StepModel, is_loss_scaled, loss_scale
+from vim_tf.training.trainer import Trainer, is_loss_scaled, loss_scale
 
 
-class TokenizerTrainer(StepModel):
+class TokenizerTrainer(Trainer):
     """Generator and discriminator, both updated from one forward pass.
 
     Args:
@@ -31,7 +31,7 @@ class TokenizerTrainer(StepModel):
         window_steps: int, steps over which the codebook's usage is watched.
         jit_compile: whether XLA compiles the tokenizer's part and the updates. Convolutions that judge stay out of it:
             XLA's are slower than TensorFlow's on CPUs.
-        seed: int; the other arguments are those of `StepModel`.
+        seed: int; the other arguments are those of `Trainer`.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 
-class StepModel(keras.Model):
+class Trainer(keras.Model):
     """Base of a model whose `train_step` updates weights and metrics and returns nothing.
 
     Build it, its optimizers and its metrics inside the strategy's scope. Losses are means over a microbatch;

@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 from tensorflow.python.framework import op_def_registry
 
-from vim_tf.data import preprocessing
+from vim_tf.data.images import decode as preprocessing
 
 
 def seen_on_white(image_bytes):

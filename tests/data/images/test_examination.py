@@ -6,7 +6,8 @@ import tensorflow as tf
 from PIL import Image
 
 from vim_tf.config import DataConfig
-from vim_tf.data import ingestion, preprocessing
+from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images import examination
 from vim_tf.errors import InputError
 
 LIMIT = DataConfig.max_pixels
@@ -15,7 +16,7 @@ LIMIT = DataConfig.max_pixels
 def through_pillow(image_bytes, decode):
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode(image_bytes)
-    return decode(ingestion.convert_to_png(image_bytes, LIMIT))
+    return decode(examination.convert_to_png(image_bytes, LIMIT))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "CMYK"])
@@ -57,12 +58,12 @@ def test_a_truncated_file_stays_unreadable(form, pictures):
     image_bytes = pictures.encode(image, form)
     for share in (0.3, 0.6, 0.9):
         with pytest.raises(ValueError):
-            ingestion.convert_to_png(image_bytes[: int(len(image_bytes) * share)], LIMIT)
+            examination.convert_to_png(image_bytes[: int(len(image_bytes) * share)], LIMIT)
 
 
 def test_a_png_without_its_end_stays_unreadable_though_pillow_shows_it(pictures):
     with pytest.raises(ValueError, match="damaged PNG"):
-        ingestion.convert_to_png(pictures.encode(pictures.rgb, "PNG")[:-12], LIMIT)
+        examination.convert_to_png(pictures.encode(pictures.rgb, "PNG")[:-12], LIMIT)
 
 
 @pytest.mark.parametrize(
@@ -71,14 +72,14 @@ def test_a_png_without_its_end_stays_unreadable_though_pillow_shows_it(pictures)
 )
 def test_the_reason_is_one_line(image_bytes, reason):
     with pytest.raises(ValueError, match=reason) as caught:
-        ingestion.convert_to_png(image_bytes, LIMIT)
+        examination.convert_to_png(image_bytes, LIMIT)
     assert "\n" not in str(caught.value)
 
 
 def test_float_pixels_are_refused_since_they_have_no_range(pictures):
     image = Image.fromarray(np.linspace(0, 3000, 12, dtype=np.float32).reshape(3, 4))
     with pytest.raises(ValueError, match="range"):
-        ingestion.convert_to_png(pictures.encode(image, "TIFF"), LIMIT)
+        examination.convert_to_png(pictures.encode(image, "TIFF"), LIMIT)
 
 
 def test_convert_if_converts_inside_a_graph(pictures):
@@ -86,7 +87,7 @@ def test_convert_if_converts_inside_a_graph(pictures):
     png = pictures.encode(pictures.flat(7), "PNG")
     data = tf.data.Dataset.from_tensor_slices(([True, False], [tiff, png]))
     data = data.map(
-        lambda needed, encoded: preprocessing.decode_and_fit(ingestion.convert_if(needed, encoded, LIMIT), 40, 50)
+        lambda needed, encoded: preprocessing.decode_and_fit(examination.convert_if(needed, encoded, LIMIT), 40, 50)
     )
     converted, plain = data.as_numpy_iterator()
     np.testing.assert_array_equal(converted, np.asarray(pictures.rgb))
@@ -107,11 +108,11 @@ def mixed_examples(pictures):
 def kept_files(pictures):
     """What is kept of them: the TIFF as PNG."""
     images = dict(mixed_examples(pictures))
-    return [images["a.png"](), ingestion.convert_to_png(images["c.tif"](), LIMIT), images["e.gif"]()]
+    return [images["a.png"](), examination.convert_to_png(images["c.tif"](), LIMIT), images["e.gif"]()]
 
 
 def test_examine_finds_what_can_be_read(pictures, warnings_logged):
-    examined = ingestion.examine("mixed", mixed_examples(pictures), 4, 4, LIMIT)
+    examined = examination.examine("mixed", mixed_examples(pictures), 4, 4, LIMIT)
     assert examined.readable.tolist() == [True, False, True, False, True]
     assert examined.converted.tolist() == [False, False, True, False, False]
     np.testing.assert_array_equal(examined.images[:, 0, 0, 0], [1, 3, 5])
@@ -122,10 +123,10 @@ def test_examine_finds_what_can_be_read(pictures, warnings_logged):
 
 
 def test_examine_keeps_files_that_tensorflow_reads_where_asked(pictures, decode):
-    examined = ingestion.examine("mixed", mixed_examples(pictures), 4, 4, LIMIT, keep_encoded=True)
+    examined = examination.examine("mixed", mixed_examples(pictures), 4, 4, LIMIT, keep_encoded=True)
     images = [decode(image_bytes) for image_bytes in examined.encoded.numpy()]
     np.testing.assert_array_equal(images, [np.full((8, 8, 3), level) for level in (1, 3, 5)])
-    assert ingestion.examine("mixed", mixed_examples(pictures), 4, 4, LIMIT).encoded is None
+    assert examination.examine("mixed", mixed_examples(pictures), 4, 4, LIMIT).encoded is None
 
 
 @pytest.mark.parametrize("keep_encoded", [False, True])
@@ -135,8 +136,8 @@ def test_examine_keeps_no_images_beyond_the_limit(keep_encoded, pictures, monkey
     if keep_encoded:
         size += sum(len(image_bytes) for image_bytes in kept_files(pictures))
     for limit, is_kept in ((size, True), (size - 1, False)):
-        monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", limit)
-        examined = ingestion.examine("mixed", examples, 4, 4, LIMIT, keep_encoded=keep_encoded)
+        monkeypatch.setattr(examination, "MEMORY_LIMIT_BYTES", limit)
+        examined = examination.examine("mixed", examples, 4, 4, LIMIT, keep_encoded=keep_encoded)
         assert (examined.images is not None) is is_kept
         assert (examined.encoded is not None) is (is_kept and keep_encoded)
     assert examined.readable.tolist() == [True, False, True, False, True]
@@ -144,21 +145,21 @@ def test_examine_keeps_no_images_beyond_the_limit(keep_encoded, pictures, monkey
 
 def test_examine_keeps_the_order_of_many_examples(pictures):
     examples = [(str(i), lambda i=i: pictures.encode(pictures.flat(i), "PNG")) for i in range(200)]
-    np.testing.assert_array_equal(ingestion.examine("many", examples, 2, 2, LIMIT).images[:, 0, 0, 0], range(200))
+    np.testing.assert_array_equal(examination.examine("many", examples, 2, 2, LIMIT).images[:, 0, 0, 0], range(200))
 
 
 def test_a_file_that_cant_be_opened_is_unreadable():
     def load():
         raise tf.errors.NotFoundError(None, None, "gone;\n no such file")
 
-    examined = ingestion.examine("lost", [("a.png", load)], 4, 4, LIMIT)
+    examined = examination.examine("lost", [("a.png", load)], 4, 4, LIMIT)
     assert examined.unreadable == ["a.png: gone; no such file"]
 
 
 def test_too_many_unreadable_files_are_named():
     unreadable = [f"{name}.png: not an image" for name in "abcdefg"]
     with pytest.raises(InputError) as caught:
-        ingestion.check_unreadable("folder:/x", unreadable, 100, 0.05)
+        examination.check_unreadable("folder:/x", unreadable, 100, 0.05)
     message = str(caught.value)
     assert "7 of 100" in message
     assert "0.05" in message
@@ -169,9 +170,9 @@ def test_too_many_unreadable_files_are_named():
 
 
 def test_the_limit_itself_is_allowed():
-    ingestion.check_unreadable("folder:/x", ["a", "b"], 100, 0.02)
+    examination.check_unreadable("folder:/x", ["a", "b"], 100, 0.02)
 
 
 def test_nothing_left_is_refused_whatever_the_limit():
     with pytest.raises(InputError, match="nothing is left"):
-        ingestion.check_unreadable("folder:/x", ["a", "b"], 2, 1.0)
+        examination.check_unreadable("folder:/x", ["a", "b"], 2, 1.0)

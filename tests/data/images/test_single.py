@@ -2,7 +2,7 @@
 
 import pytest
 
-from vim_tf.data.image_files import find_images
+from vim_tf.data.images.single import find_images
 from vim_tf.errors import InputError
 
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from vim_tf.config import DataConfig
-from vim_tf.data import image_records
+from vim_tf.data.records import images as image_records
 
 facts_of = functools.partial(image_records.picture_facts, max_pixels=DataConfig.max_pixels)
 
@@ -94,7 +94,7 @@ def test_duplicates_are_a_problem_beyond_their_limit():
 
 
 def test_duplicates_are_found_among_hashes_that_end_in_zeros(tmp_path):
-    from vim_tf.beam import ingestion
+    from vim_tf.beam import images as image_job
 
     hashes = {"train": [b"a" * 15 + b"\0", b"b" * 16], "validation": [b"c" * 16, b"a" * 15 + b"\0", b"a" * 15 + b"b"]}
     results = []
@@ -104,6 +104,6 @@ def test_duplicates_are_found_among_hashes_that_end_in_zeros(tmp_path):
             for number, digest in enumerate(each):
                 writer.write(b"", 0, f"{split}-{number}".encode(), (1, 1, digest))
         results.append({"split": split, "index": 0, "entry": writer.entry(), "hashes": b"".join(each)})
-    found = ingestion._duplicates(results, str(tmp_path))
+    found = image_job._duplicates(results, str(tmp_path))
     assert found == {"count": 1, "pairs": [["train-0", "validation-1"]]}
     assert np.frombuffer(results[0]["hashes"], "S16").tolist()[0] == b"a" * 15

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vim_tf.data import token_records
+from vim_tf.data.records import tokens as token_records
 from vim_tf.errors import InputError
 
 MANIFEST = token_records.Manifest(

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vim_tf.data import augmentation, ingestion, order, preprocessing, sources
-from vim_tf.data.image_source import IndexedSource
+from vim_tf.data import augmentation, order, sources
+from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images import examination
+from vim_tf.data.sources.base import IndexedSource
 from vim_tf.data.views import make_views
 
 SIZE = 6
@@ -53,7 +55,7 @@ def source(request, files, pictures, tmp_path_factory):
         pictures.examples(f"{place}/x.tfrecord", list(files.values()), keys=[key.encode() for key in files])
     with pytest.MonkeyPatch.context() as patch:
         if request.param != "tfrecord in memory":
-            patch.setattr(ingestion, "MEMORY_LIMIT_BYTES", 0)
+            patch.setattr(examination, "MEMORY_LIMIT_BYTES", 0)
         return sources.open_source(name, "train", SIZE, SIZE, validation_fraction=0.0, shuffle_buffer=10)
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from vim_tf.data import classes
-from vim_tf.data.classes import Classes, find_classes
+from vim_tf.data.sources import classes
+from vim_tf.data.sources.classes import Classes, find_classes
 from vim_tf.errors import InputError
 
 

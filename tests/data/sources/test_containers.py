@@ -8,8 +8,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from tests.data.container_files import write_parquet, write_shards, write_tar
-from vim_tf.data import containers, ingestion, parquet_files, sources, tar_files
+from tests.data.sources.container_files import write_parquet, write_shards, write_tar
+from vim_tf.data import sources
+from vim_tf.data.images import examination
+from vim_tf.data.sources import containers
+from vim_tf.data.sources import parquet as parquet_files
+from vim_tf.data.sources import tar as tar_files
 from vim_tf.errors import InputError
 
 KINDS = ("parquet", "webdataset")
@@ -37,10 +41,10 @@ def refusal(name, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("memory", [ingestion.MEMORY_LIMIT_BYTES, 0], ids=["in memory", "streamed"])
+@pytest.mark.parametrize("memory", [examination.MEMORY_LIMIT_BYTES, 0], ids=["in memory", "streamed"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_images_are_read_in_order_with_label_and_key(kind, memory, encoded, tmp_path, monkeypatch):
-    monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", memory)
+    monkeypatch.setattr(examination, "MEMORY_LIMIT_BYTES", memory)
     labels = [i % 3 for i in range(12)]
     source = open_source(write_shards(kind, tmp_path, encoded, labels), validation_fraction=0.0)
     found = elements(source.ordered())
@@ -55,7 +59,7 @@ def test_images_are_read_in_order_with_label_and_key(kind, memory, encoded, tmp_
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_streamed_epoch_holds_every_image_once_and_goes_on_bitwise(kind, encoded, tmp_path, monkeypatch):
-    monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", 0)
+    monkeypatch.setattr(examination, "MEMORY_LIMIT_BYTES", 0)
     source = open_source(write_shards(kind, tmp_path, encoded, [0] * 12), validation_fraction=0.0)
     whole = [int(e["image"][0, 0, 0]) for e in elements(source.shuffled(3), 24)]
     assert sorted(whole[:12]) == sorted(whole[12:]) == list(range(12))

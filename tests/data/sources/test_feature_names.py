@@ -2,8 +2,8 @@
 
 import pytest
 
-from vim_tf.data import feature_names
-from vim_tf.data.feature_names import FeatureNames
+from vim_tf.data.sources import feature_names
+from vim_tf.data.sources.feature_names import FeatureNames
 from vim_tf.errors import InputError
 
 

@@ -6,8 +6,9 @@ import os
 import numpy as np
 import pytest
 
-from vim_tf.data import ingestion, sources
-from vim_tf.data.image_source import MemorySource
+from vim_tf.data import sources
+from vim_tf.data.images import examination
+from vim_tf.data.sources.base import MemorySource
 from vim_tf.errors import InputError
 
 
@@ -226,8 +227,8 @@ def test_unreadable_files_are_left_out_below_the_limit(mixed, warnings_logged):
 
 def test_one_examination_serves_both_splits_while_it_lives(numbered, monkeypatch):
     calls = []
-    examine = ingestion.examine
-    monkeypatch.setattr(ingestion, "examine", lambda *arguments: calls.append(1) or examine(*arguments))
+    examine = examination.examine
+    monkeypatch.setattr(examination, "examine", lambda *arguments: calls.append(1) or examine(*arguments))
     train = open_folder(numbered)
     validation = open_folder(numbered, "validation")
     assert len(calls) == 1
@@ -242,7 +243,7 @@ def test_images_in_memory_and_images_decoded_each_time_are_the_same(mixed, monke
     assert isinstance(in_memory, MemorySource)
     expected = elements(in_memory.ordered()), elements(in_memory.shuffled(3), 20)
     del in_memory
-    monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", 0)
+    monkeypatch.setattr(examination, "MEMORY_LIMIT_BYTES", 0)
     from_files = open_folder(mixed, max_unreadable_fraction=0.2)
     assert not isinstance(from_files, MemorySource)
     assert_same(elements(from_files.ordered()), expected[0])
@@ -253,7 +254,7 @@ def test_images_in_memory_and_images_decoded_each_time_are_the_same(mixed, monke
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [0, 1 << 30])
 def test_shuffled_goes_on_from_start_bitwise(limit, numbered, monkeypatch):
-    monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", limit)
+    monkeypatch.setattr(examination, "MEMORY_LIMIT_BYTES", limit)
     source = open_folder(numbered)
     count = source.num_examples
     whole = elements(source.shuffled(3), 2 * count)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vim_tf.data import containers, record_layouts, sources
-from vim_tf.data.feature_names import FeatureNames
+from vim_tf.data import sources
+from vim_tf.data.sources import containers
+from vim_tf.data.sources import layouts as record_layouts
+from vim_tf.data.sources.feature_names import FeatureNames
 from vim_tf.errors import InputError
 
 
@@ -50,7 +52,7 @@ def open_source(name, **options):
 def test_the_records_of_tf_slim_are_read_with_labels_and_the_names_of_their_classes(
     memory, encoded, tmp_path, monkeypatch, warnings_logged
 ):
-    monkeypatch.setattr("vim_tf.data.ingestion.MEMORY_LIMIT_BYTES", memory)
+    monkeypatch.setattr("vim_tf.data.images.examination.MEMORY_LIMIT_BYTES", memory)
     write(tmp_path / "x.tfrecord", [slim(encoded, number) for number in range(8)])
     source = open_source(f"tfrecord:{tmp_path}/x.tfrecord")
     found = list(source.ordered().as_numpy_iterator())

@@ -7,8 +7,9 @@ import pytest
 from pyarrow import parquet
 
 from vim_tf.config import DataConfig
-from vim_tf.data import parquet_files, sources
-from vim_tf.data.feature_names import RECOGNISED, FeatureNames
+from vim_tf.data import sources
+from vim_tf.data.sources import parquet as parquet_files
+from vim_tf.data.sources.feature_names import RECOGNISED, FeatureNames
 from vim_tf.errors import InputError
 
 

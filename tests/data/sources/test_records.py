@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from vim_tf.data import ingestion, sources
-from vim_tf.data.image_source import MemorySource
+from vim_tf.data import sources
+from vim_tf.data.images import examination
+from vim_tf.data.sources.base import MemorySource
 from vim_tf.errors import InputError
 
 
@@ -54,7 +55,7 @@ def shards(pictures, encoded, tmp_path):
 @pytest.fixture(params=["in memory", "streamed"])
 def storage(request, monkeypatch):
     if request.param == "streamed":
-        monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", 0)
+        monkeypatch.setattr(examination, "MEMORY_LIMIT_BYTES", 0)
     return request.param
 
 
@@ -74,7 +75,7 @@ def test_streamed_and_remembered_examples_are_the_same_and_in_file_order(shards,
     in_memory = open_source(shards)
     expected = elements(in_memory.ordered())
     del in_memory
-    monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", 0)
+    monkeypatch.setattr(examination, "MEMORY_LIMIT_BYTES", 0)
     streamed = open_source(shards)
     assert_same(elements(streamed.ordered()), expected)
     numbers = [int(e["image"][0, 0, 0]) for e in expected]
@@ -107,7 +108,7 @@ def global_seed():
 @pytest.mark.parametrize("seed", [0, 5])
 def test_the_order_does_not_depend_on_the_global_seed(shards, monkeypatch, global_seed, seed):
     """0 is the default of `training.seed`, and TensorFlow compares seeds with it."""
-    monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", 0)
+    monkeypatch.setattr(examination, "MEMORY_LIMIT_BYTES", 0)
     source, keys = open_source(shards, shuffle_buffer=7), []
     for each in (None, seed):
         global_seed(each)
@@ -117,7 +118,7 @@ def test_the_order_does_not_depend_on_the_global_seed(shards, monkeypatch, globa
 
 @pytest.mark.slow
 def test_the_buffer_mixes_within_files(shards, monkeypatch):
-    monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", 0)
+    monkeypatch.setattr(examination, "MEMORY_LIMIT_BYTES", 0)
     source = open_source(shards)
     numbers = [int(e["image"][0, 0, 0]) for e in elements(source.shuffled(0), source.num_examples)]
     within_first = [number for number in numbers if number < 20]
@@ -241,7 +242,7 @@ def prepare(builder_class, data_dir, num_shards=2):
 
 @pytest.mark.slow
 def test_a_tfds_data_set_is_read_with_its_own_splits_and_names(data_dir, monkeypatch):
-    monkeypatch.setattr(ingestion, "MEMORY_LIMIT_BYTES", 0)
+    monkeypatch.setattr(examination, "MEMORY_LIMIT_BYTES", 0)
     prepare(TinyShapes, data_dir)
     train, validation = open_source("tfds:tiny_shapes"), open_source("tfds:tiny_shapes", "validation")
     assert train.class_names == validation.class_names == ["low", "high"]

@@ -5,15 +5,18 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from tests.data.container_files import write_shards
+from tests.data.sources.container_files import write_shards
 from vim_tf.config import SPLITS, DataConfig
-from vim_tf.data import folder_source, input_shards, order, preprocessing, sources
+from vim_tf.data import order, sources
+from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.sources import folder as folder_source
+from vim_tf.data.sources.shards import plan_shards
 from vim_tf.errors import InputError
 
 
 def entries(config, split, num_shards=3):
     """Entries of all shards of a split, and how many each has."""
-    plan = input_shards.plan_shards(config, SPLITS, 8, 8, num_shards)
+    plan = plan_shards(config, SPLITS, 8, 8, num_shards)
     shards = [shard for shard in plan.shards if shard.split == split]
     assert [(shard.index, shard.count) for shard in shards] == [(i, len(shards)) for i in range(len(shards))]
     parts = [list(shard.entries()) for shard in shards]
@@ -51,7 +54,7 @@ def test_folders_are_divided_as_the_source_divides_them(layout, pictures, tmp_pa
 
 @pytest.mark.parametrize("name", ["digits", "photos"])
 def test_sources_without_files_give_their_images(name):
-    plan = input_shards.plan_shards(DataConfig(name), ("validation",), 8, 8, 400)
+    plan = plan_shards(DataConfig(name), ("validation",), 8, 8, 400)
     shard = plan.shards[3]
     source = sources.open_source(name, "validation", 8, 8)
     element = list(source.ordered().skip(shard.start).take(shard.stop - shard.start).as_numpy_iterator())[0]
@@ -90,7 +93,7 @@ def test_a_tfds_data_set_is_read_from_its_files(tmp_path, monkeypatch):
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=2))
     config = DataConfig("tfds:tiny_pictures", validation_fraction=0.3)
     assert_same_as_source(config)
-    assert input_shards.plan_shards(config, SPLITS, 8, 8, 9).class_names == ["low", "high"]
+    assert plan_shards(config, SPLITS, 8, 8, 9).class_names == ["low", "high"]
     assert len(entries(config, "train", num_shards=9)[1]) == 2
 
 
@@ -98,9 +101,9 @@ def test_shards_differ_by_at_most_one_file_and_none_is_empty(pictures, tmp_path)
     for number in range(7):
         (tmp_path / f"{number}.png").write_bytes(pictures.encode(pictures.flat(number), "PNG"))
     config = DataConfig(f"folder:{tmp_path}", validation_fraction=0.0)
-    plan = input_shards.plan_shards(config, ("train",), 8, 8, 3)
+    plan = plan_shards(config, ("train",), 8, 8, 3)
     assert [len(shard.paths) for shard in plan.shards] == [2, 2, 3]
-    assert len(input_shards.plan_shards(config, ("train",), 8, 8, 100).shards) == 7
+    assert len(plan_shards(config, ("train",), 8, 8, 100).shards) == 7
 
 
 @pytest.mark.parametrize("kind", ["folder", "parquet", "webdataset"])
@@ -137,7 +140,7 @@ def test_the_division_of_a_large_set_is_found_without_reading_it(pictures, tmp_p
     read = []
     load = folder_source.load_file
     monkeypatch.setattr(folder_source, "load_file", lambda path: read.append(path) or load(path))
-    input_shards.plan_shards(DataConfig(f"folder:{tmp_path}", validation_fraction=0.5), ("train",), 8, 8, 2)
+    plan_shards(DataConfig(f"folder:{tmp_path}", validation_fraction=0.5), ("train",), 8, 8, 2)
     assert 2 <= len(read) < 15
 
 
@@ -147,7 +150,7 @@ def test_labels_are_mapped_as_the_source_maps_them(kind, pictures, tmp_path):
     name = write_shards(kind, tmp_path, encoded, [(7, 512, 2006656)[i % 3] for i in range(12)])
     config = DataConfig(name, validation_fraction=0.3, map_labels=True)
     assert_same_as_source(config)
-    plan = input_shards.plan_shards(config, SPLITS, 8, 8, 2)
+    plan = plan_shards(config, SPLITS, 8, 8, 2)
     assert (plan.class_names, plan.label_values) == (["7", "512", "2006656"], [7, 512, 2006656])
     assert {entry.label for entry in entries(config, "train")[0]} == {0, 1, 2}
 
@@ -170,7 +173,7 @@ def test_what_the_source_refuses_the_plan_refuses_in_the_same_words(kind, pictur
     messages = []
     for refused in (
         lambda: sources.build_source(config, "train", 8, 8),
-        lambda: input_shards.plan_shards(config, SPLITS, 8, 8, 2),
+        lambda: plan_shards(config, SPLITS, 8, 8, 2),
     ):
         with pytest.raises(InputError) as caught:
             refused()
@@ -180,4 +183,4 @@ def test_what_the_source_refuses_the_plan_refuses_in_the_same_words(kind, pictur
 
 def test_a_source_without_files_of_a_split_is_refused(tmp_path):
     with pytest.raises(InputError, match="no file matches"):
-        input_shards.plan_shards(DataConfig(f"parquet:{tmp_path}/{{split}}-*"), SPLITS, 8, 8, 2)
+        plan_shards(DataConfig(f"parquet:{tmp_path}/{{split}}-*"), SPLITS, 8, 8, 2)

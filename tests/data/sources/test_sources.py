@@ -10,7 +10,7 @@ from sklearn import datasets
 
 from vim_tf.config import DataConfig
 from vim_tf.data import sources
-from vim_tf.data.feature_names import FeatureNames
+from vim_tf.data.sources.feature_names import FeatureNames
 from vim_tf.errors import InputError
 
 

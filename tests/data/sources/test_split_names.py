@@ -2,7 +2,7 @@
 
 import pytest
 
-from vim_tf.data import split_names
+from vim_tf.data.sources import split_names
 from vim_tf.errors import InputError
 
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from tests.data.container_files import write_tar
-from vim_tf.data import sources, tar_files
-from vim_tf.data.feature_names import FeatureNames
+from tests.data.sources.container_files import write_tar
+from vim_tf.data import sources
+from vim_tf.data.sources import tar as tar_files
+from vim_tf.data.sources.feature_names import FeatureNames
 from vim_tf.errors import InputError
 
 

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from tests.inception_stand_in import InceptionStandIn
+from vim_tf.devices.strategies import build_strategy
 from vim_tf.errors import InputError
 from vim_tf.evaluation.feature_networks.inception import KerasInceptionNetwork, SavedModelNetwork
-from vim_tf.training.strategies import build_strategy
 
 
 @pytest.fixture(scope="module")

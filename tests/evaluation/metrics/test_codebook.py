@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vim_tf.evaluation.codebook import CodebookUsage, UsageInBatches
+from vim_tf.evaluation.metrics.codebook import CodebookUsage, UsageInBatches
 
 
 def measure(tokens, codebook_size=8):

@@ -7,8 +7,8 @@ from sklearn import metrics
 from sklearn.neighbors import NearestNeighbors
 
 from vim_tf.errors import InputError
-from vim_tf.evaluation import distribution_metrics
-from vim_tf.evaluation.feature_statistics import FeatureStatistics
+from vim_tf.evaluation.metrics import distribution
+from vim_tf.evaluation.metrics.statistics import FeatureStatistics
 
 
 def statistics(features, logits=None):
@@ -16,11 +16,11 @@ def statistics(features, logits=None):
 
 
 def frechet_distance(features, other_features):
-    return distribution_metrics.frechet_distance(statistics(features), statistics(other_features))
+    return distribution.frechet_distance(statistics(features), statistics(other_features))
 
 
 def classifier_score(logits):
-    return distribution_metrics.classifier_score(statistics(np.zeros([len(logits), 1]), logits))
+    return distribution.classifier_score(statistics(np.zeros([len(logits), 1]), logits))
 
 
 def independent_frechet_distance(features, other_features):
@@ -152,17 +152,17 @@ def independent_kernel_distance(features, other):
 
 def test_kernel_distance_agrees_with_numpy():
     sets = [correlated(seed, 300).astype(np.float32) for seed in (1, 2)]
-    found, error = distribution_metrics.kernel_distance(*map(statistics, sets))
+    found, error = distribution.kernel_distance(*map(statistics, sets))
     assert found == pytest.approx(independent_kernel_distance(*(array.astype(float) for array in sets)), rel=1e-6)
     assert error is None
 
 
 def test_kernel_distance_of_many_images_is_the_mean_over_blocks(monkeypatch):
-    monkeypatch.setattr(distribution_metrics, "BLOCK_SIZE", 100)
+    monkeypatch.setattr(distribution, "BLOCK_SIZE", 100)
     sets = [statistics(correlated(seed, 300)) for seed in (1, 2)]
     blocks = zip(*(np.split(each.sample.astype(float), 3) for each in sets), strict=True)
     expected = [independent_kernel_distance(*block) for block in blocks]
-    found, error = distribution_metrics.kernel_distance(*sets)
+    found, error = distribution.kernel_distance(*sets)
     assert found == pytest.approx(np.mean(expected), rel=1e-6)
     assert error == pytest.approx(np.std(expected, ddof=1) / np.sqrt(3), rel=1e-6)
 
@@ -177,10 +177,10 @@ def independent_precision(points, others, neighbors=3):
 @pytest.mark.parametrize("shift", [0.0, 2.0, 1000.0])
 def test_precision_and_recall_agree_with_scikit_learn(shift, monkeypatch):
     # In blocks that the sets don't fill.
-    monkeypatch.setattr(distribution_metrics, "_DISTANCE_ROWS", 64)
+    monkeypatch.setattr(distribution, "_DISTANCE_ROWS", 64)
     random = np.random.default_rng(0)
     images, real = random.normal(size=[150, 4]) + 1000, 1.5 * random.normal(size=[200, 4]) + 1000 + shift
-    precision, recall = distribution_metrics.precision_and_recall(statistics(images), statistics(real))
+    precision, recall = distribution.precision_and_recall(statistics(images), statistics(real))
     images, real = images.astype(np.float32).astype(float), real.astype(np.float32).astype(float)
     assert precision == independent_precision(images, real)
     assert recall == independent_precision(real, images)
@@ -188,9 +188,9 @@ def test_precision_and_recall_agree_with_scikit_learn(shift, monkeypatch):
 
 def test_a_set_covers_itself_and_so_do_its_duplicates():
     samples = correlated(0, 60)
-    assert distribution_metrics.precision_and_recall(statistics(samples), statistics(samples)) == (1.0, 1.0)
+    assert distribution.precision_and_recall(statistics(samples), statistics(samples)) == (1.0, 1.0)
     doubled = np.repeat(samples[:10], 6, axis=0)
-    assert distribution_metrics.precision_and_recall(statistics(doubled), statistics(doubled)) == (1.0, 1.0)
+    assert distribution.precision_and_recall(statistics(doubled), statistics(doubled)) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("unit", [1e-3, 1, 1e6])
@@ -198,14 +198,14 @@ def test_copies_of_real_images_are_precise_however_the_products_of_two_sizes_are
     # The balls around repeated images have radius 0, which comes out as some rounding of the numbers' squares.
     real = unit * correlated(0, 10, 64)
     images, repeated = statistics(real[:7]), statistics(np.repeat(real, 6, axis=0))
-    precision, _ = distribution_metrics.precision_and_recall(images, repeated)
+    precision, _ = distribution.precision_and_recall(images, repeated)
     assert precision == 1.0
 
 
 def test_a_model_that_repeats_few_images_has_precision_without_recall():
     real = np.random.default_rng(0).normal(size=[400, 3])
     repeated = np.repeat(real[:4], 20, axis=0)
-    precision, recall = distribution_metrics.precision_and_recall(statistics(repeated), statistics(real))
+    precision, recall = distribution.precision_and_recall(statistics(repeated), statistics(real))
     assert precision == 1.0
     # The balls around repeated images have radius 0 and reach only themselves.
     assert recall == 4 / 400
@@ -213,13 +213,13 @@ def test_a_model_that_repeats_few_images_has_precision_without_recall():
 
 def test_too_few_images_say_what_the_value_would_have_meant():
     few, many = statistics(correlated(0, 5)), statistics(correlated(1, 50))
-    assert distribution_metrics.frechet_caution(many, many) == ""
-    assert distribution_metrics.frechet_caution(few, many).startswith(
+    assert distribution.frechet_caution(many, many) == ""
+    assert distribution.frechet_caution(few, many).startswith(
         "5 images for 6 features: the covariance is singular and the value so biased upwards that it ranks models"
     )
 
 
-@pytest.mark.parametrize("measure", [distribution_metrics.kernel_distance, distribution_metrics.precision_and_recall])
+@pytest.mark.parametrize("measure", [distribution.kernel_distance, distribution.precision_and_recall])
 def test_a_reference_without_a_sample_is_refused(measure):
     moments = FeatureStatistics.of_gaussian(np.zeros(6), np.eye(6), 100)
     with pytest.raises(InputError, match="not of 0"):

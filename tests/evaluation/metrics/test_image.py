@@ -5,7 +5,7 @@ import pytest
 from scipy.signal import convolve2d
 
 from vim_tf.errors import InputError
-from vim_tf.evaluation.image_metrics import ImageMetrics, ssim_filter_size
+from vim_tf.evaluation.metrics.image import ImageMetrics, ssim_filter_size
 
 
 def measure(images, reconstructions):

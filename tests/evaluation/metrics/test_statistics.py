@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 from scipy import special, stats
 
-from vim_tf import tf_gan
 from vim_tf.errors import InputError
-from vim_tf.evaluation.feature_statistics import FeatureStatistics
+from vim_tf.evaluation.metrics.statistics import FeatureStatistics
+from vim_tf.losses import tf_gan
 
 
 def features(count=2500, size=7, seed=0):

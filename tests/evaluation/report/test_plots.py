@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 
-from vim_tf.evaluation import plots
+from vim_tf.evaluation.report import plots
 
 
 def texts(svg):

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from pipelines import gates
+from pipelines.components import gates
 from vim_tf.config import GateConfig
 from vim_tf.evaluation.results import METRICS
 

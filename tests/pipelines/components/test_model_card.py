@@ -7,7 +7,7 @@ import re
 import markdown_it
 import pytest
 
-from pipelines.model_card import LICENCE_MISSING, model_card
+from pipelines.components.model_card import LICENCE_MISSING, model_card
 
 METRICS = {"reconstruction/psnr": 24.968, "generation/frechet_distance": None}
 CONDITIONS = {

@@ -7,8 +7,7 @@ import sys
 import pytest
 import tensorflow as tf
 
-from pipelines import serving_probe
-from pipelines.components import serving_check
+from pipelines.components import serving_check, serving_probe
 
 pytestmark = pytest.mark.slow
 FACTS = {

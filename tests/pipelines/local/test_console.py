@@ -2,7 +2,7 @@
 
 import logging
 
-from pipelines import console
+from pipelines.local import console
 
 
 def test_warnings_are_shown_but_for_those_that_every_run_gives():

@@ -6,7 +6,7 @@ import time
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
-from pipelines import housekeeping, store
+from pipelines.local import housekeeping, store
 
 
 def execution(id, run, node, inputs=(), outputs=(), earlier_models=(), state="COMPLETE"):

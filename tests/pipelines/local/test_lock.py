@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from pipelines import lock
+from pipelines.local import lock
 from vim_tf.errors import InputError
 
 HOLD = """
 import sys, time
-from pipelines import lock
+from pipelines.local import lock
 with lock.sole_run(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pipelines import publish
+from pipelines.local import publish
 from vim_tf.errors import InputError
 
 

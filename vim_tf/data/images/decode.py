@@ -9,7 +9,7 @@ import functools
 import tensorflow as tf
 
 from vim_tf.config import DataConfig
-from vim_tf.data import image_headers
+from vim_tf.data.images import headers
 
 RESIZE_RULE = "largest centred crop of the wanted aspect ratio, antialiased bicubic resize, rounded to uint8"
 
@@ -62,10 +62,10 @@ def try_to_decode_image(image_bytes, max_pixels):
     Raises:
         InvalidArgumentError: the header is sound, but the decoder fails; or a JPEG has no header.
     """
-    data = image_headers.to_vector(image_bytes)
+    data = headers.to_vector(image_bytes)
     limit = tf.cast(max_pixels, tf.int64)
     image, problem = tf.cond(
-        image_headers.starts_with(data, b"\xff\xd8\xff"),
+        headers.starts_with(data, b"\xff\xd8\xff"),
         lambda: _decode_jpeg(image_bytes, data, limit),
         lambda: _decode_other(image_bytes, data, limit),
     )
@@ -180,9 +180,9 @@ def encode_png(image):
 def _decode_if_sound(header, limit, decode):
     """(What `decode` returns, "") unless the header says that the file must not get so far; then (any, the reason)."""
     return tf.cond(
-        image_headers.is_sound(header, limit),
+        headers.is_sound(header, limit),
         lambda: (decode(), tf.constant("")),
-        lambda: (tf.zeros([1, 1, 3], tf.uint8), image_headers.problem_of(header, limit)),
+        lambda: (tf.zeros([1, 1, 3], tf.uint8), headers.problem_of(header, limit)),
     )
 
 
@@ -190,23 +190,23 @@ def _decode_jpeg(image_bytes, data, limit):
     def decode():
         # The fast default of the inverse transform is off by up to 3 levels from what other programs show.
         image = tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE")
-        return tf.cond(image_headers.may_have_exif(data), lambda: _turn_jpeg(image, data), lambda: image)
+        return tf.cond(headers.may_have_exif(data), lambda: _turn_jpeg(image, data), lambda: image)
 
-    return _decode_if_sound(image_headers.jpeg_header(image_bytes), limit, decode)
+    return _decode_if_sound(headers.jpeg_header(image_bytes), limit, decode)
 
 
 @_one_op(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([None], tf.uint8)])
 def _turn_jpeg(image, data):
-    return _turn(image, image_headers.jpeg_orientation(data))
+    return _turn(image, headers.jpeg_orientation(data))
 
 
 @_one_op(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([None], tf.uint8), tf.TensorSpec([], tf.int64)])
 def _decode_other(image_bytes, data, limit):
     is_format = [
-        image_headers.starts_with(data, b"\x89PNG\r\n\x1a\n"),
-        image_headers.starts_with(data, b"GIF8"),
-        image_headers.starts_with(data, b"RIFF") & image_headers.starts_with(data, b"WEBP", 8),
-        image_headers.starts_with(data, b"BM"),
+        headers.starts_with(data, b"\x89PNG\r\n\x1a\n"),
+        headers.starts_with(data, b"GIF8"),
+        headers.starts_with(data, b"RIFF") & headers.starts_with(data, b"WEBP", 8),
+        headers.starts_with(data, b"BM"),
         True,
     ]
     decoders = [_decode_png, _decode_gif, _decode_webp, _decode_bmp]
@@ -218,18 +218,18 @@ def _decode_other(image_bytes, data, limit):
 def _decode_png(image_bytes, data, limit):
     def of_channels(channels):
         return tf.cond(
-            image_headers.png_depth(data) == 16,
+            headers.png_depth(data) == 16,
             lambda: _to_8_bits(tf.io.decode_png(image_bytes, channels, tf.uint16)),
             lambda: tf.io.decode_png(image_bytes, channels),
         )
 
     def decode():
         # Alpha must not be asked for where there is none: below 8 bits, TensorFlow then makes it 1, 3 or 15, not 255.
-        has_alpha = image_headers.png_has_alpha(data)
+        has_alpha = headers.png_has_alpha(data)
         image = tf.cond(has_alpha, lambda: _over_white(of_channels(4)), lambda: of_channels(3))
-        return _turn(image, image_headers.png_orientation(data))
+        return _turn(image, headers.png_orientation(data))
 
-    return _decode_if_sound(image_headers.png_header(data), limit, decode)
+    return _decode_if_sound(headers.png_header(data), limit, decode)
 
 
 def _decode_gif(image_bytes, data, limit):
@@ -237,7 +237,7 @@ def _decode_gif(image_bytes, data, limit):
     # whatever the canvas is, cutting off what lies outside. So the file is changed: it ends behind the first frame, the
     # transparent colour becomes white and opaque, and the frame is moved to the origin. It is put in its place
     # afterwards.
-    frame = image_headers.gif_first_frame(data)
+    frame = headers.gif_first_frame(data)
 
     def make_opaque(changed):
         flags = _byte(tf.gather(data, frame["flags"]) - 1)
@@ -255,7 +255,7 @@ def _decode_gif(image_bytes, data, limit):
 
 
 def _decode_webp(image_bytes, data, limit):
-    flags, has_flags = image_headers.webp_flags(data)
+    flags, has_flags = headers.webp_flags(data)
 
     def decode():
         # Of an animation TensorFlow always writes four channels, but into a picture of three where the flag of
@@ -267,13 +267,13 @@ def _decode_webp(image_bytes, data, limit):
         # The number of channels can't be asked for: it must be the file's own.
         image = tf.io.decode_image(changed, channels=0, expand_animations=False)
         image = tf.cond(tf.shape(image)[-1] == 4, lambda: _over_white(image), lambda: image[:, :, :3])
-        return _turn(image, image_headers.webp_orientation(data))
+        return _turn(image, headers.webp_orientation(data))
 
-    return _decode_if_sound(image_headers.webp_header(data), limit, decode)
+    return _decode_if_sound(headers.webp_header(data), limit, decode)
 
 
 def _decode_bmp(image_bytes, data, limit):
-    header, has_alpha, palette = image_headers.bmp_layout(data)
+    header, has_alpha, palette = headers.bmp_layout(data)
 
     def decode():
         image = tf.io.decode_bmp(image_bytes, channels=0)

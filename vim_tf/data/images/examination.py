@@ -18,9 +18,10 @@ import tensorflow as tf
 from absl import logging
 from PIL import Image, ImageOps
 
-from vim_tf.data import image_headers, preprocessing
-from vim_tf.data.files import FAILURES, reason_of
+from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images import headers
 from vim_tf.errors import InputError
+from vim_tf.storage.files import FAILURES, reason_of
 
 # A set that takes less once decoded and fitted, with its encoded files where these are kept too, is kept in memory.
 MEMORY_LIMIT_BYTES = 1 << 30
@@ -28,7 +29,7 @@ MEMORY_LIMIT_BYTES = 1 << 30
 # Formats that `decode_image` reads. A file of these that it refuses is damaged, whatever Pillow makes of it.
 _FORMATS_OF_TENSORFLOW = ("JPEG", "MPO", "PNG", "GIF", "WEBP")
 # What `decode_image` says of files that Pillow may know.
-_FOR_PILLOW = (preprocessing.NO_FORMAT, image_headers.UNUSUAL_BMP)
+_FOR_PILLOW = (preprocessing.NO_FORMAT, headers.UNUSUAL_BMP)
 # Formats tried for the rest. BMP, since TensorFlow reads only its commonest kinds.
 _FORMATS_OF_PILLOW = ("BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 
@@ -73,7 +74,7 @@ def examine(name, examples, height, width, max_pixels, total=None, keep_encoded=
         examples: iterable of (path str, function without arguments that returns the encoded file, or raises a
             ValueError that says in one line why there is none).
         height, width: int, pixels.
-        max_pixels: int, as in `preprocessing.decode_image`.
+        max_pixels: int, as in `decode_image`.
         total: int, number of examples if known, for the log.
         keep_encoded: bool, whether the files themselves are wanted too, as they can't be read in any order again.
 

@@ -4,10 +4,10 @@ import os
 
 import tensorflow as tf
 
-from vim_tf.data import ingestion
-from vim_tf.data.files import read_file, walk
-from vim_tf.data.folder_source import is_side_file
+from vim_tf.data.images import examination
+from vim_tf.data.sources.folder import is_side_file
 from vim_tf.errors import InputError
+from vim_tf.storage.files import read_file, walk
 
 # A name is looked for in at most so many parts: it has fewer commas.
 _MAX_PARTS = 8
@@ -68,7 +68,7 @@ def read_image(path, height, width, max_pixels):
     Args:
         path: str, one of `find_images`.
         height, width: int, pixels.
-        max_pixels: int, as in `preprocessing.decode_image`.
+        max_pixels: int, as in `decode_image`.
 
     Returns:
         uint8 numpy array [height, width, 3].
@@ -76,8 +76,10 @@ def read_image(path, height, width, max_pixels):
     Raises:
         InputError: it is no image.
     """
-    decode = ingestion.compiled_decoder(height, width, max_pixels)
-    decoded = ingestion.decode_once(lambda: read_file(path), lambda data: decode(tf.constant(data)).numpy(), max_pixels)
+    decode = examination.compiled_decoder(height, width, max_pixels)
+    decoded = examination.decode_once(
+        lambda: read_file(path), lambda data: decode(tf.constant(data)).numpy(), max_pixels
+    )
     if decoded.problem is not None:
         raise InputError(f"{path} can't be decoded as an image: {decoded.problem}")
     return decoded.value

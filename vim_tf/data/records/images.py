@@ -3,7 +3,7 @@
     <root>/manifest.json                                    dict, below
     <root>/Split-<split>/images-00000-of-00002.tfrecord.gz  tf.train.Example
 
-Features: `image` bytes, a file that `preprocessing.decode_image` reads (the original one, or a PNG without loss where
+Features: `image` bytes, a file that `decode_image` reads (the original one, or a PNG without loss where
 TensorFlow can't read that); `label` int64, -1 = none; `key` bytes; `height`, `width` int64, pixels of the picture as
 a viewer shows it; `content_hash` bytes, hexadecimal, the same for the same pixels. The source `tfrecord:` reads them.
 
@@ -21,14 +21,16 @@ import os
 
 import tensorflow as tf
 
-from vim_tf.data import files, ingestion, record_files
+from vim_tf.data.images import examination
+from vim_tf.data.records.writer import RecordFileWriter
+from vim_tf.storage import files
 
 MANIFEST_NAME = "manifest.json"
 # Bytes of a content hash: among 10^9 images two different ones have the same with a probability of 10^-21.
 HASH_BYTES = 16
 
 
-class ImageShardWriter(record_files.RecordFileWriter):
+class ImageShardWriter(RecordFileWriter):
     """Context manager that writes one shard of images, whole or not at all."""
 
     def __init__(self, path):
@@ -69,12 +71,12 @@ def picture_facts(image_bytes, max_pixels):
 
     Args:
         image_bytes: bytes.
-        max_pixels: int, as in `preprocessing.decode_image`.
+        max_pixels: int, as in `decode_image`.
 
     Raises:
         OpError: it can't be decoded.
     """
-    image = ingestion.original_decoder(max_pixels)(tf.constant(image_bytes)).numpy()
+    image = examination.original_decoder(max_pixels)(tf.constant(image_bytes)).numpy()
     height, width, _ = image.shape
     digest = hashlib.blake2b(f"{height} {width} ".encode(), digest_size=HASH_BYTES)
     digest.update(image)

@@ -13,8 +13,9 @@ import json
 import numpy as np
 import tensorflow as tf
 
-from vim_tf.data import files, record_files
+from vim_tf.data.records.writer import RecordFileWriter
 from vim_tf.errors import InputError
+from vim_tf.storage import files
 
 MANIFEST_NAME = "manifest.json"
 
@@ -92,7 +93,7 @@ class TokenData:
     keys: list[bytes]
 
 
-class ShardWriter(record_files.RecordFileWriter):
+class ShardWriter(RecordFileWriter):
     """Context manager that writes one shard, whole or not at all.
 
     Args:

@@ -4,7 +4,7 @@ import os
 
 import tensorflow as tf
 
-from vim_tf.data.files import sha256_of, temporary_path
+from vim_tf.storage.files import sha256_of, temporary_path
 
 
 class RecordFileWriter:

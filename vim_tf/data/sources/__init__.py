@@ -5,11 +5,14 @@
 import difflib
 
 from vim_tf.config import SPLITS, DataConfig
-from vim_tf.data import classes, embedded_sources, feature_names, folder_source, record_sources
+from vim_tf.data.sources import classes, feature_names
+from vim_tf.data.sources.embedded import open_digits, open_photos
+from vim_tf.data.sources.folder import open_folder
+from vim_tf.data.sources.records import open_records
 from vim_tf.errors import InputError
 
 # Kinds that need no files.
-_EMBEDDED_OPENERS = {"digits": embedded_sources.open_digits, "photos": embedded_sources.open_photos}
+_EMBEDDED_OPENERS = {"digits": open_digits, "photos": open_photos}
 EMBEDDED = tuple(_EMBEDDED_OPENERS)
 # Kinds of files that hold many images each.
 RECORDS = ("tfrecord", "parquet", "webdataset", "tfds")
@@ -38,7 +41,7 @@ def open_source(
         validation_fraction: share that becomes the validation split where the source has none of its own.
         max_unreadable_fraction: share of the files that may fail to decode.
         shuffle_buffer: examples held to shuffle what can only be read in order.
-        max_pixels: int, most pixels of a file, as in `preprocessing.decode_image`.
+        max_pixels: int, most pixels of a file, as in `decode_image`.
         features: FeatureNames, which features of records are meant.
         map_labels: bool, whether only the labels that occur become classes.
         has_split_names: bool, whether folders and files called train, val or the like are splits.
@@ -55,12 +58,12 @@ def open_source(
     limits = (max_pixels, validation_fraction, max_unreadable_fraction)
     if kind in RECORDS:
         options = (shuffle_buffer, features, map_labels, has_split_names)
-        source = record_sources.open_records(kind, place, split, height, width, *limits, *options)
+        source = open_records(kind, place, split, height, width, *limits, *options)
     else:
         check_no_features(name, features, map_labels)
         if kind in EMBEDDED:
             return _EMBEDDED_OPENERS[kind](split, height, width)
-        source = folder_source.open_folder(place, split, height, width, *limits, has_split_names)
+        source = open_folder(place, split, height, width, *limits, has_split_names)
     if split == "train":
         classes.warn_of_empty(name, classes.empty_classes(source.class_names, source.labels))
     return source

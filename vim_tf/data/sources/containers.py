@@ -11,9 +11,10 @@ from typing import NamedTuple
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from vim_tf.data import feature_names, image_records
-from vim_tf.data.files import FAILURES, reason_of
+from vim_tf.data.records import images as image_records
+from vim_tf.data.sources import feature_names
 from vim_tf.errors import InputError
+from vim_tf.storage.files import FAILURES, reason_of
 
 # Characters that are shown of an error that may quote a whole record.
 _REASON_LENGTH = 300

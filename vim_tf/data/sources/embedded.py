@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import tensorflow as tf
 
-from vim_tf.data import preprocessing
-from vim_tf.data.image_source import IndexedSource, MemorySource
+from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.sources.base import IndexedSource, MemorySource
 from vim_tf.errors import InputError
 
 # Columns of the photographs at which the training region ends and the validation region begins. Both regions hold

@@ -6,7 +6,7 @@ import os
 
 import tensorflow as tf
 
-from vim_tf.data import files
+from vim_tf.storage import files
 
 
 def source_fingerprint(name, splits):

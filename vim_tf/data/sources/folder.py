@@ -8,9 +8,12 @@ import tensorflow as tf
 from absl import logging
 
 from vim_tf.config import SPLITS
-from vim_tf.data import files, ingestion, order, split_names
-from vim_tf.data.image_source import IndexedSource, MemorySource
+from vim_tf.data import order
+from vim_tf.data.images import examination
+from vim_tf.data.sources import split_names
+from vim_tf.data.sources.base import IndexedSource, MemorySource
 from vim_tf.errors import InputError
+from vim_tf.storage import files
 
 # Files that commonly lie beside images, by their endings or by their whole names, in any case of letters. Others that
 # can't be read count as unreadable images.
@@ -57,7 +60,7 @@ def open_folder(
     name = f"folder:{place}"
     listing, class_names, is_shared = list_files(name, place, split, has_split_names)
     examined = _examine(name, listing, height, width, max_pixels)
-    ingestion.check_unreadable(name, examined.unreadable, len(listing.paths), max_unreadable_fraction)
+    examination.check_unreadable(name, examined.unreadable, len(listing.paths), max_unreadable_fraction)
     chosen = np.flatnonzero(examined.readable)
     if is_shared:
         keys = [listing.keys[index].encode() for index in chosen]
@@ -69,12 +72,12 @@ def open_folder(
         "class_names": class_names,
         "labels": [classes.get(listing.classes[index], -1) for index in chosen],
         "keys": [listing.keys[index].encode() for index in chosen],
-        "fetch_original": _reader(examined, listing, chosen, ingestion.original_decoder(max_pixels), max_pixels),
+        "fetch_original": _reader(examined, listing, chosen, examination.original_decoder(max_pixels), max_pixels),
         "examined": examined,
     }
     if examined.images is not None:
         return MemorySource(**facts, images=examined.images, rows=examined.rows(chosen))
-    fitted = _reader(examined, listing, chosen, ingestion.compiled_decoder(height, width, max_pixels), max_pixels)
+    fitted = _reader(examined, listing, chosen, examination.compiled_decoder(height, width, max_pixels), max_pixels)
     return IndexedSource(**facts, fetch=fitted)
 
 
@@ -168,7 +171,7 @@ def _examine(name, listing, height, width, max_pixels):
     examined = _examined.get(place)
     if examined is None:
         examples = ((path, lambda path=path: load_file(path)) for path in listing.paths)
-        examined = ingestion.examine(name, examples, height, width, max_pixels, len(listing.paths))
+        examined = examination.examine(name, examples, height, width, max_pixels, len(listing.paths))
         _examined[place] = examined
     return examined
 
@@ -180,6 +183,6 @@ def _reader(examined, listing, chosen, decode, max_pixels):
         converted = tf.constant(examined.converted[chosen])
 
     def fetch(index):
-        return decode(ingestion.convert_if(converted[index], tf.io.read_file(paths[index]), max_pixels))
+        return decode(examination.convert_if(converted[index], tf.io.read_file(paths[index]), max_pixels))
 
     return fetch

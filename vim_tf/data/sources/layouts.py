@@ -7,8 +7,11 @@ import numpy as np
 from absl import logging
 
 from vim_tf.config import SPLITS
-from vim_tf.data import containers, feature_names, files, parquet_files, split_names, tar_files
+from vim_tf.data.sources import containers, feature_names, split_names
+from vim_tf.data.sources import parquet as parquet_files
+from vim_tf.data.sources import tar as tar_files
 from vim_tf.errors import InputError
+from vim_tf.storage import files
 
 # Of a TensorFlow Datasets data set.
 _VALIDATION_NAMES = ("validation", "valid", "val", "test")

@@ -6,9 +6,9 @@ import json
 
 import tensorflow as tf
 
-from vim_tf.data import containers, feature_names
-from vim_tf.data.files import FAILURES
+from vim_tf.data.sources import containers, feature_names
 from vim_tf.errors import InputError
+from vim_tf.storage.files import FAILURES
 
 _ROWS_AT_ONCE = 64
 

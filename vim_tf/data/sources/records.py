@@ -6,8 +6,11 @@ import weakref
 import numpy as np
 import tensorflow as tf
 
-from vim_tf.data import classes, containers, feature_names, ingestion, order, record_layouts
-from vim_tf.data.image_source import ImageSource, MemorySource
+from vim_tf.data import order
+from vim_tf.data.images import examination
+from vim_tf.data.sources import classes, containers, feature_names
+from vim_tf.data.sources import layouts as record_layouts
+from vim_tf.data.sources.base import ImageSource, MemorySource
 from vim_tf.errors import InputError
 
 # Files that are read in turns when shuffling, so that neighbours in a file don't stay neighbours.
@@ -36,7 +39,7 @@ class _Examples:
     has_problem: np.ndarray
     keys: list[bytes]
     class_texts: set
-    examined: ingestion.Examined | None
+    examined: examination.Examined | None
 
     @property
     def unreadable(self):
@@ -93,7 +96,7 @@ def open_records(
         container.class_names,
         map_labels,
     )
-    ingestion.check_unreadable(name, examples.unreadable, len(examples.keys), max_unreadable_fraction)
+    examination.check_unreadable(name, examples.unreadable, len(examples.keys), max_unreadable_fraction)
     chosen = np.flatnonzero(examples.examined.readable)
     if "all" in found.paths:
         chosen = chosen[order.choose_split(name, [examples.keys[each] for each in chosen], split, validation_fraction)]
@@ -181,7 +184,7 @@ class _StreamedSource(ImageSource):
         return numbered.filter(lambda number, record: self._is_chosen[number])
 
     def _decode(self, records):
-        decode = ingestion.compiled_decoder(*self._size, self._max_pixels)
+        decode = examination.compiled_decoder(*self._size, self._max_pixels)
         return records.map(
             lambda number, record: self._element(number, record, decode),
             num_parallel_calls=tf.data.AUTOTUNE,
@@ -202,11 +205,11 @@ class _StreamedSource(ImageSource):
 
     def _decoder_for(self, change):
         if change.takes_original:
-            return ingestion.original_decoder(self._max_pixels)
-        return ingestion.compiled_decoder(*self._size, self._max_pixels)
+            return examination.original_decoder(self._max_pixels)
+        return examination.compiled_decoder(*self._size, self._max_pixels)
 
     def _element(self, number, image_bytes, decode):
-        image = decode(ingestion.convert_if(self._is_converted[number], image_bytes, self._max_pixels))
+        image = decode(examination.convert_if(self._is_converted[number], image_bytes, self._max_pixels))
         return {"image": image, **{name: values[number] for name, values in self._of_examples.items()}}
 
 
@@ -220,7 +223,7 @@ def _source(name, split, examples, chosen, of_source, container, height, width, 
         encoded_rows = tf.constant(rows, tf.int64)
 
     def fetch_original(index):
-        decode = ingestion.original_decoder(max_pixels)
+        decode = examination.original_decoder(max_pixels)
         return decode(tf.gather(examples.examined.encoded, tf.gather(encoded_rows, index)))
 
     return MemorySource(
@@ -267,7 +270,7 @@ def _read_examples(name, paths, container, height, width, max_pixels, decode=Tru
                 raise InputError(f"--data.source={name}: {error}") from error
 
     if decode:
-        examined = ingestion.examine(name, walk(), height, width, max_pixels, keep_encoded=True)
+        examined = examination.examine(name, walk(), height, width, max_pixels, keep_encoded=True)
     else:
         examined = None
         for _ in walk():

@@ -10,18 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vim_tf.data import (
-    classes,
-    containers,
-    folder_source,
-    image_records,
-    ingestion,
-    order,
-    preprocessing,
-    record_layouts,
-    record_sources,
-    sources,
-)
+from vim_tf.data import order, sources
+from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images import examination
+from vim_tf.data.records import images as image_records
+from vim_tf.data.sources import classes, containers
+from vim_tf.data.sources import layouts as record_layouts
+from vim_tf.data.sources.folder import list_files, load_file
+from vim_tf.data.sources.records import read_labels
 
 
 class Entry(NamedTuple):
@@ -64,7 +60,7 @@ class FileShard:
     def entries(self):
         """Yields the Entries in order."""
         for path, key, label in zip(self.paths, self.keys, self.labels, strict=True):
-            yield Entry(path, key, label, lambda path=path: folder_source.load_file(path))
+            yield Entry(path, key, label, lambda path=path: load_file(path))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +201,7 @@ def _plan_embedded(kind, splits, height, width, num_shards):
 def _plan_folder(config, place, splits, num_shards):
     shards = []
     for split in splits:
-        listing, class_names, is_divided = folder_source.list_files(config.source, place, split, config.split_names)
+        listing, class_names, is_divided = list_files(config.source, place, split, config.split_names)
         numbers = {class_name: label for label, class_name in enumerate(class_names)}
         keys = [key.encode() for key in listing.keys]
         labels = [numbers.get(name, -1) for name in listing.classes]
@@ -230,7 +226,7 @@ def _plan_records(config, kind, place, splits, num_shards):
         limit = _validation_limit(whole, config.validation_fraction, config.max_pixels)
     if config.map_labels:
         paths = [paths for paths in found.paths.values() if paths]
-        told = [record_sources.read_labels(found.name, each, found.container) for each in paths]
+        told = [read_labels(found.name, each, found.container) for each in paths]
         labels = np.concatenate([labels for labels, _ in told])
         texts = [text for _, texts in told for text in texts]
         of_source = classes.find_classes(found.name, labels, texts, names, map_labels=True)
@@ -271,7 +267,7 @@ def _validation_limit(whole, fraction, max_pixels):
     Args:
         whole: shard of all images.
         fraction: share that becomes the validation split.
-        max_pixels: int, as in `preprocessing.decode_image`.
+        max_pixels: int, as in `decode_image`.
     """
     hashes = []
     facts = functools.partial(image_records.picture_facts, max_pixels=max_pixels)
@@ -280,7 +276,7 @@ def _validation_limit(whole, fraction, max_pixels):
     for entry in whole.entries():
         if hashes and min(hashes) < fraction <= max(hashes):
             break
-        if ingestion.decode_once(entry.load, facts, max_pixels).problem is None:
+        if examination.decode_once(entry.load, facts, max_pixels).problem is None:
             hashes.append(order.hash_of(entry.key))
     return order.validation_limit(np.array(hashes), fraction)
 

@@ -6,10 +6,10 @@ import tarfile
 
 import tensorflow as tf
 
-from vim_tf.data import containers
-from vim_tf.data.feature_names import NONE
-from vim_tf.data.files import FAILURES
+from vim_tf.data.sources import containers
+from vim_tf.data.sources.feature_names import NONE
 from vim_tf.errors import InputError
+from vim_tf.storage.files import FAILURES
 
 # Extensions of the members of a tar that are images; the first one that a sample has is taken.
 _IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "jp2", "avif")

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from vim_tf.devices import strategies
 from vim_tf.errors import InputError
-from vim_tf.training import strategies
 
 
 class Activations(NamedTuple):

@@ -7,9 +7,9 @@ import os
 import keras
 import tensorflow as tf
 
+from vim_tf.devices import strategies
 from vim_tf.errors import InputError
 from vim_tf.evaluation.feature_networks.base import FeatureNetwork
-from vim_tf.training import strategies
 
 # TF-GAN's own constant lies in a module that loads estimators: tensorflow_gan.python.eval.inception_metrics.
 TFGAN_HANDLE = "https://tfhub.dev/tensorflow/tfgan/eval/inception/1"

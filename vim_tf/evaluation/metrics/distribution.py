@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from vim_tf import tf_gan
 from vim_tf.errors import InputError
+from vim_tf.losses import tf_gan
 
 NUM_NEIGHBORS = 3
 BLOCK_SIZE = 1000

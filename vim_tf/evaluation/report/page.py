@@ -9,7 +9,7 @@ import jinja2
 import markupsafe
 
 import vim_tf
-from vim_tf.data.files import write_whole
+from vim_tf.storage.files import write_whole
 
 _FOLDER = pathlib.Path(__file__).parent
 

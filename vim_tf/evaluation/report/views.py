@@ -4,9 +4,9 @@ import base64
 
 import tensorflow as tf
 
-from vim_tf.evaluation import plots
 from vim_tf.evaluation.linear_probe import depth_curve
 from vim_tf.evaluation.pictures import enlargement
+from vim_tf.evaluation.report import plots
 from vim_tf.evaluation.report.page import format_value, words
 from vim_tf.evaluation.results import METRICS, metric_info
 

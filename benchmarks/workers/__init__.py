@@ -1,0 +1,1 @@
+"""One side of a comparison each, in a process of its own."""

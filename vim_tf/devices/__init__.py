@@ -1,0 +1,1 @@
+"""Where a computation runs: strategies, precision and memory."""

@@ -1,0 +1,1 @@
+"""The metrics themselves: arrays in, numbers out."""

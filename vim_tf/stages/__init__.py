@@ -1,0 +1,1 @@
+"""The training stages: building, training, saving and loading each of them."""
