@@ -176,9 +176,9 @@ def encoding_rates(tokenizers, images, rounds):
     """
     import tensorflow as tf
 
-    from vim_tf.data.images import decode as preprocessing
+    from vim_tf.data.images.pixels import to_float
 
-    images = preprocessing.to_float(images)
+    images = to_float(images)
     # One call before the clock starts, since it compiles.
     encoders = {name: tf.function(tokenizer.encode) for name, tokenizer in tokenizers.items()}
     for encode in encoders.values():

@@ -70,8 +70,8 @@ def make_rows(folder, batch_size):
 
     from vim_tf.data import augmentation, sources
     from vim_tf.data.batches import train_batches
-    from vim_tf.data.images import decode as preprocessing
     from vim_tf.data.images import examination
+    from vim_tf.data.images.decode import decode_image
 
     def decoded(decode):
         def shape(path):
@@ -82,7 +82,7 @@ def make_rows(folder, batch_size):
 
     rows = {
         _YARDSTICK: decoded(lambda file: tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE")),
-        "any format, upright": decoded(preprocessing.decode_image),
+        "any format, upright": decoded(decode_image),
     }
     examination.MEMORY_LIMIT_BYTES = 0  # as if there were too many images for memory
     for size in SIZES:

@@ -40,11 +40,11 @@ def encode_rate(tokenizer, count, batch_size):
     """Images a second of the encoder alone, on one batch in memory again and again."""
     import numpy as np
 
-    from vim_tf import encode_dataset
+    from vim_tf.data.records.encode import compiled_encode
 
     shape = (batch_size, tokenizer.height, tokenizer.width, 3)
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    encode = encode_dataset.compiled_encode(tokenizer)
+    encode = compiled_encode(tokenizer)
     encode(pixels).numpy()
     steps = -(-count // batch_size)
     begin = time.perf_counter()

@@ -55,9 +55,9 @@ def run(config):
     from vim_tf.evaluation.feature_networks import trained_classifier
     from vim_tf.evaluation.generation import GenerationEvaluator
     from vim_tf.evaluation.image_sets import ReferenceSets
-    from vim_tf.sample import decode
     from vim_tf.sampling.generate import Sampler
     from vim_tf.sampling.rejection import RejectionSampler
+    from vim_tf.sampling.samplers import decode
     from vim_tf.stages import saved
 
     tokenizer = saved.load_tokenizer(config.tokenizer)

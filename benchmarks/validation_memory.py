@@ -34,9 +34,9 @@ def run(config):
     """
     import tensorflow as tf
 
-    from vim_tf.stages import build as stages
+    from vim_tf.stages.build import build_stage
 
-    stage = stages.build_stage(_train_config(config), tf.distribute.get_strategy())
+    stage = build_stage(_train_config(config), tf.distribute.get_strategy())
     stage.trainer.fit(stage.batches(0), steps_per_epoch=1, shuffle=False, verbose=0)
     trained = _peak()
     stage.validate()

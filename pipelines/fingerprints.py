@@ -7,7 +7,8 @@ import pathlib
 import tensorflow as tf
 
 import vim_tf
-from vim_tf.data.sources.fingerprints import digest, files_fingerprint, source_fingerprint
+from vim_tf.data.sources.fingerprints import files_fingerprint, source_fingerprint
+from vim_tf.storage.digests import digest
 
 __all__ = [
     "code_version",

@@ -150,7 +150,7 @@ def _finish(output, runs):
 
 def _class_table(runs):
     from pipelines import fingerprints
-    from pipelines.class_metrics import class_table
+    from pipelines.local.console import class_table
 
     manifest = fingerprints.read_manifest(runs["ImageExampleGen"].outputs["examples"].uri)
     return class_table(runs["ClassEvaluator"].outputs["evaluation"].uri, manifest["class_names"])

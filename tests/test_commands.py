@@ -64,7 +64,7 @@ def test_training_leaves_config_checkpoints_metrics_and_tensorboard(chain):
 def test_encoded_tokens_are_those_of_the_loaded_tokenizer_in_source_order(chain):
     from vim_tf.data import sources
     from vim_tf.data.batches import eval_batches
-    from vim_tf.data.images import decode as preprocessing
+    from vim_tf.data.images.pixels import to_float
     from vim_tf.stages import saved
 
     tokenizer = saved.load_tokenizer(str(chain / "tokenizer"))
@@ -73,7 +73,7 @@ def test_encoded_tokens_are_those_of_the_loaded_tokenizer_in_source_order(chain)
     data = token_records.load_tokens(str(chain / "tokens"), "validation")
     assert data.manifest.tokenizer_checksum == tokenizer.checksum
     assert len(data.manifest.splits["validation"]["shards"]) == 3
-    np.testing.assert_array_equal(data.tokens[:, 0], tokenizer.encode(preprocessing.to_float(batch["image"])))
+    np.testing.assert_array_equal(data.tokens[:, 0], tokenizer.encode(to_float(batch["image"])))
     np.testing.assert_array_equal(data.labels, batch["label"])
     assert data.keys == list(batch["key"].numpy())
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 from tests.testing import save_untrained_tokenizer
 from vim_tf import config as configs
 from vim_tf import encode_dataset
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.fit import fit_image
+from vim_tf.data.images.pixels import to_float
 from vim_tf.data.records import tokens as token_records
 from vim_tf.errors import InputError
 from vim_tf.stages import saved
@@ -45,7 +45,7 @@ def crops(pixels):
 
 
 def centre(pixels):
-    return preprocessing.fit_image(pixels, 8, 8).numpy()[None]
+    return fit_image(pixels, 8, 8).numpy()[None]
 
 
 @pytest.mark.slow
@@ -76,7 +76,7 @@ def test_tokens_are_those_of_each_view(views, first_half, tokenizer, images, tmp
         for tokens, key in zip(data.tokens, data.keys, strict=True):
             half = first_half(np.asarray(Image.open(images / key.decode())))
             expected = np.concatenate([half, half[:, :, ::-1]])
-            np.testing.assert_array_equal(tokens, loaded.encode(preprocessing.to_float(expected)))
+            np.testing.assert_array_equal(tokens, loaded.encode(to_float(expected)))
             assert manifest.views == len(expected)
             seen += 1
     assert seen == len(SIZES)
@@ -93,14 +93,5 @@ def test_the_scale_reaches_the_crops(tokenizer, images, tmp_path):
     loaded = saved.load_tokenizer(tokenizer)
     square = next(i for i, key in enumerate(train.keys) if SIZES[int(key[:1])] == (9, 9))
     pixels = np.asarray(Image.open(images / train.keys[square].decode()))
-    expected = loaded.encode(preprocessing.to_float(np.concatenate([centre(pixels)] * 5)))
+    expected = loaded.encode(to_float(np.concatenate([centre(pixels)] * 5)))
     np.testing.assert_array_equal(train.tokens[square, :5], expected)
-
-
-def test_a_shard_of_views_is_encoded_like_one_of_images(tokenizer, tmp_path):
-    loaded = saved.load_tokenizer(tokenizer)
-    pixels = np.random.default_rng(1).integers(0, 256, (3, 2, 8, 8, 3), dtype=np.uint8)
-    batch = {"image": tf.constant(pixels), "label": tf.range(3, dtype=tf.int64), "key": tf.constant(["a", "b", "c"])}
-    for tokens, label, key in encode_dataset.encoded_examples(loaded, [batch]):
-        np.testing.assert_array_equal(tokens, loaded.encode(preprocessing.to_float(pixels[label])))
-        assert key == b"abc"[label : label + 1]

@@ -11,7 +11,7 @@ from tests.testing import language_model_config, replace, save_untrained_tokeniz
 from vim_tf import config as configs
 from vim_tf import evaluate
 from vim_tf.data import sources
-from vim_tf.encode_dataset import tokenizer_facts
+from vim_tf.data.records.encode import tokenizer_facts
 from vim_tf.models.language_model import build_language_model
 from vim_tf.stages import saved
 

@@ -78,7 +78,7 @@ def save_untrained_language_model(folder, tokenizer, class_names=()):
     Returns:
         str, the folder.
     """
-    from vim_tf.encode_dataset import tokenizer_facts
+    from vim_tf.data.records.encode import tokenizer_facts
     from vim_tf.models.language_model import build_language_model
     from vim_tf.stages import saved
 

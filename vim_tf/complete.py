@@ -22,8 +22,9 @@ def run(config):
     import numpy as np
 
     from vim_tf.data.images.single import find_images, read_image, result_names
-    from vim_tf.sample import build_sampler, label_name
+    from vim_tf.sample import label_name
     from vim_tf.sampling.canvas import decode_canvas, fill_canvas
+    from vim_tf.sampling.samplers import build_sampler
     from vim_tf.stages import saved
     from vim_tf.storage.files import check_writable
 
@@ -109,10 +110,10 @@ def _start(tokenizer, images, keep_rows, canvas, num_variants):
     """Canvases with the images' tokens at their top left, and which of them are kept."""
     import numpy as np
 
-    from vim_tf.data.images import decode as preprocessing
+    from vim_tf.data.images.pixels import to_float
 
     grid_height, grid_width = tokenizer.grid_height, tokenizer.grid_width
-    encoded = np.asarray(tokenizer.encode(preprocessing.to_float(images)))
+    encoded = np.asarray(tokenizer.encode(to_float(images)))
     tokens = np.zeros([len(images), *canvas, tokenizer.depth], np.int32)
     tokens[:, :grid_height, :grid_width] = encoded.reshape(len(images), grid_height, grid_width, tokenizer.depth)
     known = np.zeros([len(images), *canvas], bool)
@@ -124,8 +125,8 @@ def _check_request(config, sampler, labels, canvas, stride, tokenizer):
     """Refuses what the sampler would refuse, the seeds of the last window included."""
     import numpy as np
 
-    from vim_tf.sample import sampler_settings
     from vim_tf.sampling.canvas import window_starts
+    from vim_tf.sampling.samplers import sampler_settings
 
     grid = (tokenizer.grid_height, tokenizer.grid_width)
     num_windows = np.prod([len(window_starts(*sizes)) for sizes in zip(canvas, grid, stride, strict=True)])
@@ -139,7 +140,7 @@ def _draw_window(config, sampler, labels, num_samples):
     """Function as `fill_canvas` takes it; each window has seeds of its own, the first one those of `vim_tf.sample`."""
     import numpy as np
 
-    from vim_tf.sample import sampler_settings
+    from vim_tf.sampling.samplers import sampler_settings
 
     settings = sampler_settings(config.sampling)
 
@@ -153,7 +154,7 @@ def _draw_window(config, sampler, labels, num_samples):
 def _write(config, names, row_names, images, kept_height, completed):
     import numpy as np
 
-    from vim_tf.data.images import decode as preprocessing
+    from vim_tf.data.images.pixels import encode_png
     from vim_tf.evaluation import pictures
     from vim_tf.storage.files import write_whole
 
@@ -162,7 +163,7 @@ def _write(config, names, row_names, images, kept_height, completed):
     rows = []
     for name, image, variants in zip(names, images, completed, strict=True):
         for index, variant in enumerate(variants):
-            write_whole(f"{config.output}/{name}_variant{index}.png", preprocessing.encode_png(variant))
+            write_whole(f"{config.output}/{name}_variant{index}.png", encode_png(variant))
         whole = np.full([height, width, 3], pictures.GAP_COLOR, np.uint8)
         whole[: image.shape[0], : image.shape[1]] = image
         kept = np.full_like(whole, pictures.GAP_COLOR)
@@ -171,7 +172,7 @@ def _write(config, names, row_names, images, kept_height, completed):
     factor = pictures.enlargement(height, width)
     grid = pictures.grid(np.stack(rows), num_columns=config.num_variants + 2, factor=factor)
     grid = pictures.with_row_labels(grid, row_names)
-    write_whole(f"{config.output}/grid.png", preprocessing.encode_png(grid))
+    write_whole(f"{config.output}/grid.png", encode_png(grid))
     print(f"{config.output}/grid.png: image, kept part, {config.num_variants} completions of {', '.join(row_names)}")
 
 

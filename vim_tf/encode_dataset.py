@@ -1,6 +1,5 @@
 """Images to token records: `python -m vim_tf.encode_dataset --tokenizer=D --data.source=S --output=T`."""
 
-import functools
 import itertools
 
 from vim_tf import config as configs
@@ -24,6 +23,7 @@ def run(config):
     from vim_tf.data import sources
     from vim_tf.data.batches import eval_batches
     from vim_tf.data.records import tokens as token_records
+    from vim_tf.data.records.encode import encoded_examples, tokenizer_facts, write_shard
     from vim_tf.data.views import make_views
     from vim_tf.stages import saved
     from vim_tf.storage.files import check_place, check_writable
@@ -49,7 +49,7 @@ def run(config):
         for index in range(config.num_shards):
             size = (index + 1) * count // config.num_shards - index * count // config.num_shards
             path = f"{config.output}/{split}/{token_records.shard_name(index, config.num_shards)}"
-            shards.append(_write_shard(itertools.islice(examples, size), path, tokenizer.codebook_size))
+            shards.append(write_shard(itertools.islice(examples, size), path, tokenizer.codebook_size))
         splits[split] = {"num_examples": count, "shards": shards}
         each = f", {num_views} views of each," if num_views > 1 else ""
         print(f"{split}: {count} images{each} as tokens in {config.output}/{split}", flush=True)
@@ -64,65 +64,6 @@ def run(config):
     )
     token_records.write_manifest(config.output, manifest)
     return manifest
-
-
-def encode_shard(tokenizer, batches, path):
-    """Encodes one file's worth of images.
-
-    Args:
-        tokenizer: ViTVQGAN.
-        batches: iterable of {"image": uint8 [batch, height, width, 3] or [batch, views, height, width, 3], "label":
-            int64 [batch], "key": string [batch]}.
-        path: str, file of token records to write, whole or not at all.
-
-    Returns:
-        dict of the shard's file, num_examples and sha256, for the manifest.
-    """
-    return _write_shard(encoded_examples(tokenizer, batches), path, tokenizer.codebook_size)
-
-
-def encoded_examples(tokenizer, batches):
-    """Yields (tokens int32 [views, num_tokens], label int, key bytes) of each image; arguments as in `encode_shard`.
-
-    The replicas of the strategy in whose scope it is called share a batch.
-    """
-    import tensorflow as tf
-
-    from vim_tf.devices import strategies
-
-    encode = strategies.replicated(tf.distribute.get_strategy(), compiled_encode(tokenizer))
-    for batch in batches:
-        labels, keys = batch["label"].numpy(), batch["key"].numpy()
-        images = tf.reshape(batch["image"], [-1, *batch["image"].shape[-3:]])
-        tokens = encode(images).numpy().reshape(len(labels), len(images) // len(labels), -1)
-        yield from zip(tokens, map(int, labels), keys, strict=True)
-
-
-@functools.lru_cache(maxsize=1)
-def compiled_encode(tokenizer):
-    """uint8 images to tokens as one graph, traced once for all shards of a tokenizer and all sizes of a batch."""
-    import tensorflow as tf
-
-    from vim_tf.data.images import decode as preprocessing
-
-    signature = [tf.TensorSpec([None, tokenizer.height, tokenizer.width, 3], tf.uint8)]
-    return tf.function(lambda images: tokenizer.encode(preprocessing.to_float(images)), input_signature=signature)
-
-
-def _write_shard(examples, path, codebook_size):
-    """Writes examples from `encoded_examples` to one file; returns its entry for the manifest."""
-    from vim_tf.data.records import tokens as token_records
-
-    with token_records.ShardWriter(path, codebook_size) as writer:
-        for tokens, label, key in examples:
-            writer.write(tokens, label, key)
-    return writer.entry()
-
-
-def tokenizer_facts(tokenizer):
-    """What a manifest says of its tokenizer."""
-    names = ("codebook_size", "grid_height", "grid_width", "depth")
-    return {"tokenizer_checksum": tokenizer.checksum, **{name: getattr(tokenizer, name) for name in names}}
 
 
 def main():

@@ -114,7 +114,7 @@ def _load_lpips(config):
 def _open_sampler(config, tokenizer, language_model, train):
     """The sampler, which can draw what will be asked of it."""
     from vim_tf.evaluation.generation import asked_samples, check_same_labels
-    from vim_tf.sample import build_sampler, sampler_settings
+    from vim_tf.sampling.samplers import build_sampler, sampler_settings
 
     settings = config.evaluation
     if settings.feature_network == "classifier" and not settings.feature_network_path and train.num_classes:
@@ -176,7 +176,7 @@ def _reconstruction_evaluator(config, tokenizer, source, references, perceptual,
 
 def _generation_evaluator(config, language_model, splits, references, reference, strategy):
     from vim_tf.evaluation.generation import GenerationEvaluator
-    from vim_tf.sample import sampler_settings
+    from vim_tf.sampling.samplers import sampler_settings
 
     settings = config.evaluation
     train, searched = splits["train"], None

@@ -16,7 +16,7 @@ def run(config):
     import numpy as np
     import tensorflow as tf
 
-    from vim_tf.data.images import decode as preprocessing
+    from vim_tf.data.images.pixels import encode_png, to_float, to_uint8
     from vim_tf.data.images.single import find_images, read_image, result_names
     from vim_tf.evaluation import pictures
     from vim_tf.stages import saved
@@ -27,13 +27,13 @@ def run(config):
     names = result_names(paths)
     images = np.stack([read_image(path, tokenizer.height, tokenizer.width, config.max_pixels) for path in paths])
     check_writable(config.output)
-    tokens = tokenizer.encode(preprocessing.to_float(tf.constant(images)))
-    reconstructions = preprocessing.to_uint8(tokenizer.decode(tokens)).numpy()
+    tokens = tokenizer.encode(to_float(tf.constant(images)))
+    reconstructions = to_uint8(tokenizer.decode(tokens)).numpy()
     factor = pictures.enlargement(tokenizer.height, tokenizer.width, wanted=128)
     for name, image, reconstruction in zip(names, images, reconstructions, strict=True):
         rows = pictures.side_by_side(image[None], reconstruction[None])
         target = f"{config.output}/{name}.png"
-        write_whole(target, preprocessing.encode_png(pictures.grid(rows, num_columns=3, factor=factor)))
+        write_whole(target, encode_png(pictures.grid(rows, num_columns=3, factor=factor)))
         psnr = float(tf.image.psnr(image, reconstruction, max_val=255))
         print(f"{target}: input, reconstruction, error; {psnr:.1f} dB")
 

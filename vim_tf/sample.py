@@ -35,6 +35,7 @@ def run(config):
     import numpy as np
 
     from vim_tf.sampling.requests import checked_labels
+    from vim_tf.sampling.samplers import build_sampler, decode, sampler_settings
     from vim_tf.stages import saved
     from vim_tf.storage.files import check_writable
 
@@ -121,7 +122,7 @@ def _file_name(label, seed, class_names):
 def _write_small(config, language_model, samples, seeds):
     import numpy as np
 
-    from vim_tf.data.images import decode as preprocessing
+    from vim_tf.data.images.pixels import encode_png
     from vim_tf.evaluation import pictures
     from vim_tf.storage.files import remove_files, write_whole
 
@@ -129,13 +130,13 @@ def _write_small(config, language_model, samples, seeds):
     names = [_file_name(label, seed, class_names) for label, seed in zip(labels, seeds, strict=True)]
     removed = remove_files(config.output, _FILE_NAME, keep=set(names))
     for name, image in zip(names, images, strict=True):
-        write_whole(f"{config.output}/{name}", preprocessing.encode_png(image))
+        write_whole(f"{config.output}/{name}", encode_png(image))
     factor = pictures.enlargement(*images.shape[1:3])
     grid = pictures.grid(images, num_columns=config.num_per_label, factor=factor)
     shown = [label_name(label, class_names) for label in labels[:: config.num_per_label]]
     if language_model.num_classes:
         grid = pictures.with_row_labels(grid, shown)
-    write_whole(f"{config.output}/grid.png", preprocessing.encode_png(grid))
+    write_whole(f"{config.output}/grid.png", encode_png(grid))
     archive = io.BytesIO()
     np.savez_compressed(archive, **samples)
     write_whole(f"{config.output}/samples.npz", archive.getvalue())
@@ -145,52 +146,6 @@ def _write_small(config, language_model, samples, seeds):
         print("\n".join(named))
     if removed:
         print(f"PNGs of an earlier call that were removed: {removed}")
-
-
-def decode(tokenizer, tokens, batch_size):
-    """Pixels of tokens, `batch_size` images at a time: uint8 [n, height, width, 3]."""
-    import numpy as np
-
-    from vim_tf.data.images import decode as preprocessing
-
-    return np.concatenate(
-        [
-            preprocessing.to_uint8(tokenizer.decode(tokens[start : start + batch_size])).numpy()
-            for start in range(0, len(tokens), batch_size)
-        ]
-    )
-
-
-def build_sampler(language_model, sampling, tokenizer):
-    """The sampler that a SamplingConfig describes.
-
-    Args:
-        language_model: LanguageModel.
-        sampling: SamplingConfig.
-        tokenizer: of its tokens, to show candidates to a classifier.
-
-    Raises:
-        InputError: the classifier can't be used.
-    """
-    from vim_tf.sampling.generate import Sampler
-    from vim_tf.sampling.rejection import Classifier, RejectionSampler
-
-    is_compiled = settled(sampling).jit_compile == "on"
-    sampler = Sampler(language_model, sampling.batch_size, sampling.guidance_schedule, is_compiled)
-    if not sampling.classifier:
-        return sampler
-    return RejectionSampler(
-        sampler,
-        lambda tokens: decode(tokenizer, tokens, sampling.batch_size),
-        Classifier(sampling.classifier, sampling.batch_size),
-        sampling.rejection_keep,
-        sampling.rejection_candidates,
-    )
-
-
-def sampler_settings(sampling):
-    """The arguments of `Sampler.sample` in a SamplingConfig: all but those of the samplers themselves."""
-    return {name: getattr(sampling, name) for name in ("temperature", "top_k", "top_p", "guidance_scale")}
 
 
 def main():

@@ -107,17 +107,17 @@ def bare_rate(tokenizer, paths, batch_size):
     """
     import tensorflow as tf
 
-    from vim_tf import encode_dataset
-    from vim_tf.data.images import decode as preprocessing
+    from vim_tf.data.images.fit import decode_and_fit
+    from vim_tf.data.records.encode import encoded_examples
 
     def load(path):
-        image = preprocessing.decode_and_fit(tf.io.read_file(path), tokenizer.height, tokenizer.width)
+        image = decode_and_fit(tf.io.read_file(path), tokenizer.height, tokenizer.width)
         return {"image": image, "label": tf.constant(0, tf.int64), "key": path}
 
     def encode(some):
         files = tf.data.Dataset.from_tensor_slices(some)
         batches = files.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
-        return sum(1 for _ in encode_dataset.encoded_examples(tokenizer, batches))
+        return sum(1 for _ in encoded_examples(tokenizer, batches))
 
     encode(paths[:batch_size])
     begin = time.perf_counter()

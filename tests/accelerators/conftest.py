@@ -8,7 +8,7 @@ from tests.accelerators import graphs
 from tests.testing import save_untrained_language_model, save_untrained_tokenizer
 from vim_tf import config as configs
 from vim_tf import encode_dataset
-from vim_tf.stages import build as stages
+from vim_tf.stages import tokenizer
 
 
 @pytest.fixture(scope="session")
@@ -33,5 +33,5 @@ def deterministic():
 @pytest.fixture
 def build_stage(folders, deterministic, monkeypatch):
     """Function that builds the stage which has a graph, with `jit_compile` on or off."""
-    monkeypatch.setattr(stages, "load_perceptual", graphs.thin_perceptual)
+    monkeypatch.setattr(tokenizer, "load_perceptual", graphs.thin_perceptual)
     return lambda graph, jit_compile: graphs.build_stage(graph, folders, jit_compile)

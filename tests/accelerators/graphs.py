@@ -14,7 +14,7 @@ from tests.test_shipped_configs import FLAGFILES, parsed, relative
 from tests.testing import language_model_config, linear_probe_config, replace, tokenizer_config
 from vim_tf import config as configs
 from vim_tf.losses import perceptual
-from vim_tf.stages import build as stages
+from vim_tf.stages import build
 
 # Files of configs/ by the graph that their training step has.
 SHIPPED = {
@@ -198,7 +198,7 @@ def build_stage(graph, folders, jit_compile):
     if isinstance(config, configs.LanguageModelTrainConfig):
         given = {"tokens": folders["tokens"]} if config.tokens else {"tokenizer": folders["tokenizer"]}
     config = replace(config, **given, workdir="unused", training={"jit_compile": jit_compile})
-    return stages.build_stage(config, tf.distribute.get_strategy())
+    return build.build_stage(config, tf.distribute.get_strategy())
 
 
 def thin_perceptual(kind, path):

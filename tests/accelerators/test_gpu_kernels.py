@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from tests.accelerators import graphs
 from tests.accelerators.kernels import FILE_TYPES, problems
-from vim_tf.encode_dataset import compiled_encode
+from vim_tf.data.records.encode import compiled_encode
 from vim_tf.sampling import generate
 from vim_tf.serving.signatures import build_signatures
 from vim_tf.stages import saved

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.decode import decode_image
 
 
 class Pictures:
@@ -82,7 +82,7 @@ def pictures():
 @pytest.fixture(scope="session")
 def decode():
     """`decode_image` compiled, as arrays."""
-    compiled = tf.function(preprocessing.decode_image, input_signature=[tf.TensorSpec([], tf.string)])
+    compiled = tf.function(decode_image, input_signature=[tf.TensorSpec([], tf.string)])
     return lambda image_bytes: compiled(tf.constant(image_bytes)).numpy()
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from scipy import stats
 
 from vim_tf.data import augmentation
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.fit import fit_image
 
 
 def views(augment, image, count):
@@ -111,7 +111,7 @@ def test_the_scale_is_at_most_that_of_the_crop():
 def test_a_small_image_is_enlarged_to_the_models_size_as_in_encoding():
     image = numbered(3, 3)
     found = views(augmentation.RandomSquare(4, 4, 1.5, 2.5, flip=False), image, 5)
-    np.testing.assert_array_equal(found, [preprocessing.fit_image(image, 4, 4)] * 5)
+    np.testing.assert_array_equal(found, [fit_image(image, 4, 4)] * 5)
 
 
 def test_an_image_of_the_models_size_stays_as_it_is():

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.fuzz import corpus
 from vim_tf.config import DataConfig
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images import decode as decoding
 from vim_tf.data.images import examination, headers
 from vim_tf.data.sources import containers
 from vim_tf.errors import InputError
@@ -24,7 +24,7 @@ LIMIT = DataConfig.max_pixels
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)])
 def decode(image_bytes, max_pixels):
-    return preprocessing.decode_image(image_bytes, max_pixels)
+    return decoding.decode_image(image_bytes, max_pixels)
 
 
 def read(image_bytes, max_pixels=LIMIT):
@@ -46,12 +46,12 @@ import io, sys
 import PIL.Image
 import numpy as np
 import tensorflow as tf
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.decode import decode_image
 
 frames = [PIL.Image.new("RGB", (200, 200), (v, v, v)) for v in (40, 90, 200)]
 file = io.BytesIO()
 frames[0].save(file, "WEBP", save_all=True, append_images=frames[1:])
-decode = tf.function(preprocessing.decode_image, input_signature=[tf.TensorSpec([], tf.string)])
+decode = tf.function(decode_image, input_signature=[tf.TensorSpec([], tf.string)])
 for _ in range(200):
     image = decode(tf.constant(file.getvalue())).numpy()
     assert image.shape == (200, 200, 3) and (image == 40).all()
@@ -259,11 +259,11 @@ def test_a_png_whose_header_is_not_its_first_chunk_is_refused():
 def test_colours_of_16_bits_and_transparency_are_rounded_exactly():
     values = np.arange(65536, dtype=np.uint16)
     expected = np.round(values / 257).astype(np.uint8)
-    np.testing.assert_array_equal(preprocessing._to_8_bits(tf.constant(values)), expected)
+    np.testing.assert_array_equal(decoding._to_8_bits(tf.constant(values)), expected)
     colour, alpha = np.meshgrid(np.arange(256), np.arange(256))
     rgba = np.stack([colour, colour, colour, alpha], axis=-1).astype(np.uint8)
     expected = np.round(255 - (255 - colour) * alpha / 255).astype(np.uint8)
-    np.testing.assert_array_equal(preprocessing._over_white(tf.constant(rgba))[:, :, 1], expected)
+    np.testing.assert_array_equal(decoding._over_white(tf.constant(rgba))[:, :, 1], expected)
 
 
 def test_a_record_that_is_no_example_is_an_input_error_whatever_its_bytes(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from vim_tf.data import views
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.fit import fit_image, resize_to_cover
 
 
 def picture(height, width):
@@ -37,7 +37,7 @@ def test_ten_crop_is_centre_and_corners_and_then_their_mirror_images(height, wid
 
 def test_ten_crop_resizes_the_shorter_side_as_encoding_does():
     image = picture(18, 30)
-    scaled = preprocessing.fit_image(image, 9, 15).numpy()
+    scaled = fit_image(image, 9, 15).numpy()
     found = views_of("ten_crop", image)
     np.testing.assert_array_equal(found[1], scaled[:8, :8])
     np.testing.assert_array_equal(found[4], scaled[1:, 7:])
@@ -53,7 +53,7 @@ def test_ten_crop_covers_images_that_are_no_squares():
 
 def test_the_first_crop_of_a_square_at_scale_1_is_the_image_that_evaluation_sees():
     square = picture(20, 20)
-    np.testing.assert_array_equal(views_of("ten_crop", square, scale=1.0)[0], preprocessing.fit_image(square, 8, 8))
+    np.testing.assert_array_equal(views_of("ten_crop", square, scale=1.0)[0], fit_image(square, 8, 8))
 
 
 @pytest.mark.parametrize(
@@ -68,4 +68,4 @@ def test_the_first_crop_of_a_square_at_scale_1_is_the_image_that_evaluation_sees
     ],
 )
 def test_a_picture_is_resized_as_small_as_covers_the_size(size, least, expected):
-    assert preprocessing.resize_to_cover(picture(*size), *least).shape == (*expected, 3)
+    assert resize_to_cover(picture(*size), *least).shape == (*expected, 3)

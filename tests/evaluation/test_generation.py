@@ -5,7 +5,7 @@ import pytest
 
 from vim_tf.errors import InputError
 from vim_tf.evaluation.generation import GenerationEvaluator, RealEvaluator, SampleEvaluator
-from vim_tf.evaluation.results import METRICS
+from vim_tf.evaluation.metrics.names import METRICS
 
 
 class LevelSampler:

@@ -7,7 +7,7 @@ from scipy import stats
 
 from vim_tf.errors import InputError
 from vim_tf.evaluation.linear_probe import LinearProbeEvaluator, depth_curve, wilson_interval
-from vim_tf.evaluation.results import metric_info
+from vim_tf.evaluation.metrics.names import metric_info
 from vim_tf.models.linear_probe import build_linear_probe
 
 LEVELS = 16

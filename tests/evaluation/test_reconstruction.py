@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.fit import RESIZE_RULE
 from vim_tf.devices.strategies import build_strategy
 from vim_tf.errors import InputError
+from vim_tf.evaluation.metrics.names import METRICS
 from vim_tf.evaluation.reconstruction import ReconstructionEvaluator
-from vim_tf.evaluation.results import METRICS
 from vim_tf.models.tokenizer import TokenizerOutputs
 
 
@@ -77,7 +77,7 @@ def test_every_metric_carries_its_conditions(fakes, source):
         "num_images": 11,
         "height": 16,
         "width": 16,
-        "resize_rule": preprocessing.RESIZE_RULE,
+        "resize_rule": RESIZE_RULE,
     }
     assert result.conditions["reconstruction/psnr"]["measured"] == measured
     assert result.conditions["codebook/usage"]["num_tokens"] == 11 * 16

@@ -9,6 +9,7 @@ from tests.testing import save_untrained_language_model, save_untrained_tokenize
 from vim_tf import config as configs
 from vim_tf import sample
 from vim_tf.errors import InputError
+from vim_tf.sampling import samplers
 from vim_tf.sampling.jobs import SampleJob, run_job
 from vim_tf.training import compilation
 
@@ -122,13 +123,13 @@ def test_files_that_are_added_on_another_device_are_compiled_or_not_like_the_fir
         num_shards=2,
     )
     described = []
-    build_sampler = sample.build_sampler
+    build_sampler = samplers.build_sampler
 
     def build(*arguments):
         described.append(build_sampler(*arguments).description["jit_compile"])
         return build_sampler(*arguments)
 
-    monkeypatch.setattr(sample, "build_sampler", build)
+    monkeypatch.setattr(samplers, "build_sampler", build)
     monkeypatch.setattr(compilation, "choose", lambda setting, precision: "off" if setting == "auto" else setting)
     sample.run(config)
     (output / "samples-00001-of-00002.npz").unlink()

@@ -19,7 +19,7 @@ import tensorflow_hub as hub
 from tests.testing import language_model_config, replace, tokenizer_config
 from vim_tf import config as configs
 from vim_tf import export
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.pixels import encode_png, to_float, to_uint8
 from vim_tf.errors import InputError
 from vim_tf.models.language_model import build_language_model
 from vim_tf.models.tokenizer import build_tokenizer
@@ -30,7 +30,7 @@ from vim_tf.stages import saved
 
 pytestmark = pytest.mark.slow
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
-IMAGE_BYTES = [preprocessing.encode_png(image) for image in IMAGES]
+IMAGE_BYTES = [encode_png(image) for image in IMAGES]
 
 
 def randomize(model, seed):
@@ -125,8 +125,8 @@ def test_every_signature_works_in_a_process_with_tensorflow_alone(exported, stag
 
     tokenizer = saved.load_tokenizer(stages[0])
     language_model = saved.load_language_model(stages[1], tokenizer)
-    tokens = tokenizer.encode(preprocessing.to_float(IMAGES)).numpy()
-    images = preprocessing.to_uint8(tokenizer.decode(tokens)).numpy()
+    tokens = tokenizer.encode(to_float(IMAGES)).numpy()
+    images = to_uint8(tokenizer.decode(tokens)).numpy()
     assert out["signatures"] == [
         "complete",
         "decode",
@@ -338,14 +338,14 @@ def test_tokenizer_alone_is_exported_with_its_latents_as_features(stages, tmp_pa
     model = tf.saved_model.load(folder)
     assert sorted(model.signatures) == ["decode", "encode", "reconstruct", "serving_default"]
     tokenizer = saved.load_tokenizer(stages[0])
-    images = preprocessing.to_float(IMAGES)
+    images = to_float(IMAGES)
     np.testing.assert_allclose(model(images), tokenizer.quantized_latents(images), atol=1e-6)
 
 
 def test_hub_layer_of_the_folder_gives_the_features(exported, served):
     layer = hub.KerasLayer(exported[1])
     expected = served.signatures["features"](image_bytes=tf.constant(IMAGE_BYTES))["features"]
-    np.testing.assert_allclose(layer(preprocessing.to_float(IMAGES)), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(layer(to_float(IMAGES)), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_archive_loads_as_a_tf_hub_handle_over_http(exported, served, tmp_path, monkeypatch):
@@ -366,9 +366,7 @@ def test_archive_loads_as_a_tf_hub_handle_over_http(exported, served, tmp_path, 
         module = hub.load(f"http://127.0.0.1:{server.server_port}/hub.tar.gz")
     finally:
         server.shutdown()
-    np.testing.assert_allclose(
-        module(preprocessing.to_float(IMAGES)), served(preprocessing.to_float(IMAGES)), atol=1e-6
-    )
+    np.testing.assert_allclose(module(to_float(IMAGES)), served(to_float(IMAGES)), atol=1e-6)
 
 
 def test_equal_exports_have_equal_archives_without_names_of_the_machine(exported, tmp_path, monkeypatch):

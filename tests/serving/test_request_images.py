@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tests.fuzz import corpus
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.fit import decode_and_fit
+from vim_tf.data.images.pixels import to_uint8
 from vim_tf.serving.request_images import read_images
 
 MAX_PIXELS = 40 * 30  # the largest sound file has so many
@@ -29,7 +30,7 @@ def test_every_row_is_what_the_library_makes_of_the_file(read):
     images = read(files)
     assert images.dtype == np.float32
     for image, data in zip(images, files, strict=True):
-        np.testing.assert_array_equal(preprocessing.to_uint8(image), preprocessing.decode_and_fit(data, 10, 12))
+        np.testing.assert_array_equal(to_uint8(image), decode_and_fit(data, 10, 12))
 
 
 def test_a_request_without_rows_has_no_images(read):

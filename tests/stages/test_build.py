@@ -15,7 +15,8 @@ from tests.testing import (
 from vim_tf.data import batches
 from vim_tf.devices import strategies
 from vim_tf.devices.strategies import build_strategy
-from vim_tf.stages import build as stages
+from vim_tf.stages import language_model as language_model_stage
+from vim_tf.stages.build import build_stage
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def config_of(task, tokenizer, microbatches):
 
 def validated(task, tokenizer, microbatches=1, strategy=None):
     keras.utils.set_random_seed(0)
-    stage = stages.build_stage(config_of(task, tokenizer, microbatches), strategy or tf.distribute.get_strategy())
+    stage = build_stage(config_of(task, tokenizer, microbatches), strategy or tf.distribute.get_strategy())
     if task == "linear_probe":
         for head in stage.trainer.trained.heads:
             head.kernel.assign(tf.random.stateless_normal(head.kernel.shape, (0, 1)))
@@ -102,14 +103,14 @@ def test_replicas_share_a_validation_and_measure_the_same(task, tokenizer, rows_
 def test_samples_that_a_validation_shows_are_drawn_a_microbatch_at_once(tokenizer, microbatches, at_once, monkeypatch):
     """Ten labels of two samples each."""
     sizes = []
-    sampler = stages.Sampler
+    sampler = language_model_stage.Sampler
 
     def recording(language_model, batch_size):
         sizes.append(batch_size)
         return sampler(language_model, batch_size)
 
-    monkeypatch.setattr(stages, "Sampler", recording)
+    monkeypatch.setattr(language_model_stage, "Sampler", recording)
     config = replace(config_of("language_model", tokenizer, microbatches), validation={"samples_per_label": 2})
-    stage = stages.build_stage(config, tf.distribute.get_strategy())
+    stage = build_stage(config, tf.distribute.get_strategy())
     assert sizes == [at_once]
     assert "generation/samples" in stage.validate().pictures

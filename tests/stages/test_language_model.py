@@ -14,11 +14,11 @@ from vim_tf import config as configs
 from vim_tf import encode_dataset, train
 from vim_tf.data import augmentation, sources
 from vim_tf.data.batches import train_batches
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.pixels import to_float
 from vim_tf.errors import InputError
-from vim_tf.stages import build as stages
-from vim_tf.stages import language_model as token_inputs
+from vim_tf.stages import language_model as language_model_stage
 from vim_tf.stages import saved
+from vim_tf.stages.language_model import open_inputs
 from vim_tf.training.recorder import read_records
 
 
@@ -82,7 +82,7 @@ def test_a_model_that_is_conditioned_on_labels_refuses_images_without(tokenizer,
 
 def test_augmentation_beside_tokens_is_said_to_do_nothing(tokens, tmp_path, caplog):
     config = replace(language_model_config(tmp_path, tokens), augmentation={"flip": False})
-    token_inputs.open_inputs(config, None)
+    open_inputs(config, None)
     assert [record.getMessage() for record in caplog.records if "augmentation" in record.getMessage()] == [
         f"--augmentation.* does nothing to --tokens={tokens}: vim_tf.encode_dataset --views chose their views"
     ]
@@ -109,13 +109,13 @@ def test_a_checkpoint_holds_nothing_of_the_tokenizer_and_the_config_its_facts(to
 def test_training_images_are_augmented_and_validation_images_are_not(tokenizer):
     loaded = saved.load_tokenizer(tokenizer)
     config = on_the_fly(language_model_config("unused", "unused"), tokenizer, flip=True)
-    inputs = token_inputs.open_inputs(config, loaded)
+    inputs = open_inputs(config, loaded)
     train_split, validation = (sources.open_source("digits", split, 8, 8) for split in configs.SPLITS)
     batch = next(iter(inputs.batches(3)))
     expected = next(iter(train_batches(train_split, 8, 0, 3, augment=augmentation.Flip())))
     np.testing.assert_array_equal(batch["image"], expected["image"])
     images = np.stack([each["image"] for each in itertools.islice(validation.ordered(), 1000)])
-    np.testing.assert_array_equal(inputs.tokens[:, 0], loaded.encode(preprocessing.to_float(images)))
+    np.testing.assert_array_equal(inputs.tokens[:, 0], loaded.encode(to_float(images)))
     assert inputs.tokens.shape[1] == 1 and inputs.class_names == train_split.class_names
 
 
@@ -123,14 +123,16 @@ def test_tokens_of_another_tokenizer_are_refused(tokens, tmp_path):
     other = save_untrained_tokenizer(tmp_path / "other")
     config = configs.LanguageModelTrainConfig(workdir=str(tmp_path / "run"), tokens=tokens, tokenizer=other)
     with pytest.raises(InputError, match=f"--tokens={tokens} belongs to the tokenizer with checksum"):
-        token_inputs.open_inputs(config, saved.load_tokenizer(other))
+        open_inputs(config, saved.load_tokenizer(other))
 
 
 @pytest.mark.slow
 def test_a_training_with_a_tokenizer_shows_samples_and_measures_the_gap(tokens, tokenizer, tmp_path, monkeypatch):
     built = []
-    original = stages.Sampler
-    monkeypatch.setattr(stages, "Sampler", lambda *args, **kwargs: built.append(kwargs) or original(*args, **kwargs))
+    original = language_model_stage.Sampler
+    monkeypatch.setattr(
+        language_model_stage, "Sampler", lambda *args, **kwargs: built.append(kwargs) or original(*args, **kwargs)
+    )
     config = language_model_config(tmp_path, tokens, validate_every_steps=2)
     metrics = train.run(configs.from_dict(type(config), configs.to_dict(config) | {"tokenizer": tokenizer}))
     assert built == [{"batch_size": 20}]

@@ -8,8 +8,8 @@ import tensorflow as tf
 from apache_beam.utils import shared
 
 from vim_tf.beam import jobs
-from vim_tf.data.images import decode as preprocessing
 from vim_tf.data.images import examination
+from vim_tf.data.images.fit import decode_and_fit
 from vim_tf.errors import InputError
 from vim_tf.evaluation import image_sets
 from vim_tf.evaluation.feature_networks import load_feature_network
@@ -111,7 +111,7 @@ def _fit(height, width, max_pixels):
 
     @functools.partial(tf.function, input_signature=[tf.TensorSpec([], tf.string)])
     def graph(image_bytes):
-        return preprocessing.decode_and_fit(image_bytes, height, width, max_pixels)
+        return decode_and_fit(image_bytes, height, width, max_pixels)
 
     return lambda image_bytes: graph(tf.constant(image_bytes)).numpy()
 

@@ -9,12 +9,13 @@ import numpy as np
 import tensorflow as tf
 from apache_beam.utils import shared
 
-from vim_tf import encode_dataset
 from vim_tf.beam import jobs
 from vim_tf.beam.images import SeenClasses, check_splits, found_classes
-from vim_tf.data.images import decode as preprocessing
 from vim_tf.data.images import examination
+from vim_tf.data.images.decode import decode_image
+from vim_tf.data.images.fit import fit_image
 from vim_tf.data.records import tokens as token_records
+from vim_tf.data.records.encode import encode_shard, tokenizer_facts
 from vim_tf.data.sources import classes
 from vim_tf.data.views import make_views
 from vim_tf.stages import saved
@@ -77,7 +78,7 @@ class EncodeShard(jobs.ShardWork):
         dead, labels, seen = [], set(), SeenClasses()
         batches = self._batches(shard, decode, dead, labels, seen)
         path = f"{split_folder}/{token_records.shard_name(shard.index, shard.count)}"
-        entry = encode_dataset.encode_shard(tokenizer, batches, path)
+        entry = encode_shard(tokenizer, batches, path)
         if dead:
             name = f"{jobs.numbered('dead_letters', shard)}.jsonl"
             lines = [json.dumps(letter, sort_keys=True) + "\n" for letter in dead]
@@ -88,7 +89,7 @@ class EncodeShard(jobs.ShardWork):
             "dead": [f"{letter['place']}: {letter['reason']}" for letter in dead],
             "labels": sorted(labels),
             "seen": seen.result(),
-            "facts": encode_dataset.tokenizer_facts(tokenizer) | {"views": num_views(self._settings)},
+            "facts": tokenizer_facts(tokenizer) | {"views": num_views(self._settings)},
         }
 
     def _batches(self, shard, decode, dead, labels, seen):
@@ -128,9 +129,9 @@ class Encoder:
 
         @functools.partial(tf.function, input_signature=[tf.TensorSpec([], tf.string)])
         def graph(image_bytes):
-            image = preprocessing.decode_image(image_bytes, settings.max_pixels)
+            image = decode_image(image_bytes, settings.max_pixels)
             if views is None or not views.takes_original:
-                image = preprocessing.fit_image(image, tokenizer.height, tokenizer.width)
+                image = fit_image(image, tokenizer.height, tokenizer.width)
             return image[None] if views is None else views(image)
 
         self.parts = tokenizer, lambda image_bytes: graph(tf.constant(image_bytes)).numpy()

@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.fit import largest_crop
+from vim_tf.data.images.pixels import round_to_uint8
 
 _ALGORITHM = "philox"
 
@@ -89,7 +90,7 @@ class RandomSquare:
 
     def __call__(self, image, seed):
         draws = _draw(seed, 6)
-        crop_height, crop_width, free_rows, free_columns = preprocessing.largest_crop(image, self.height, self.width)
+        crop_height, crop_width, free_rows, free_columns = largest_crop(image, self.height, self.width)
         top, left = _below(draws[0], free_rows + 1), _below(draws[1], free_columns + 1)
         image = image[top : top + crop_height, left : left + crop_width]
 
@@ -107,7 +108,7 @@ class RandomSquare:
 
         row, column = _below(draws[3], scaled_height - self.height + 1), _below(draws[4], scaled_width - self.width + 1)
         view = scaled[row : row + self.height, column : column + self.width]
-        view = tf.ensure_shape(preprocessing.round_to_uint8(view), [self.height, self.width, 3])
+        view = tf.ensure_shape(round_to_uint8(view), [self.height, self.width, 3])
         return _flip_if(draws[5], view) if self.flip else view
 
 

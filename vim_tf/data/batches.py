@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from vim_tf.data import order
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.pixels import to_float
 
 
 def train_batches(source, batch_size, seed, start_step=0, augment=None, rows=None):
@@ -21,9 +21,9 @@ def train_batches(source, batch_size, seed, start_step=0, augment=None, rows=Non
         tf.data.Dataset of {"image": float32 [rows, height, width, 3] in [0, 1], "label": int64 [rows]}.
     """
     batches = source.shuffled_batches(batch_size, seed, start_step * batch_size, augment, rows)
-    return batches.map(
-        lambda batch: {"image": preprocessing.to_float(batch["image"]), "label": batch["label"]}
-    ).prefetch(tf.data.AUTOTUNE)
+    return batches.map(lambda batch: {"image": to_float(batch["image"]), "label": batch["label"]}).prefetch(
+        tf.data.AUTOTUNE
+    )
 
 
 def eval_batches(source, batch_size, views=None):

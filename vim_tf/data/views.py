@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.fit import resize_to_cover
 
 
 def make_views(kind, height, width, scale):
@@ -71,7 +71,7 @@ class TenCrop:
         self.covered = [int(scale * size + 0.5) for size in (height, width)]
 
     def __call__(self, image):
-        scaled = preprocessing.resize_to_cover(image, *self.covered)
+        scaled = resize_to_cover(image, *self.covered)
         shape = tf.shape(scaled)
         bottom, right = shape[0] - self.height, shape[1] - self.width
         places = [(bottom // 2, right // 2), (0, 0), (0, right), (bottom, 0), (bottom, right)]

@@ -3,7 +3,7 @@
 import importlib.metadata
 
 import vim_tf
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.fit import RESIZE_RULE
 
 # Which model is measured, and what it is asked for, is what a comparison is about; what is said of the value's spread
 # goes with the value. Everything else must agree.
@@ -22,7 +22,7 @@ def images_of(name, split, height, width):
         "split": split,
         "height": height,
         "width": width,
-        "resize_rule": preprocessing.RESIZE_RULE,
+        "resize_rule": RESIZE_RULE,
     }
 
 

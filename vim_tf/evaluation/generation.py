@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.pixels import to_uint8
 from vim_tf.devices import strategies
 from vim_tf.errors import InputError
 from vim_tf.evaluation import conditions, distributions, pictures
@@ -230,7 +230,7 @@ class SampleEvaluator:
 @tf.function(reduce_retracing=True)
 def decode_to_uint8(tokenizer, tokens):
     """uint8 [batch, height, width, 3] of tokens; a trace is kept for each tokenizer."""
-    return preprocessing.to_uint8(tokenizer.decode(tokens))
+    return to_uint8(tokenizer.decode(tokens))
 
 
 def _label_accuracy(stage, network, measured, facts):

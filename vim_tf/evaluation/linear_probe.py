@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from vim_tf.data.batches import eval_batches
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.pixels import to_float
 from vim_tf.devices import strategies
 from vim_tf.errors import InputError
 from vim_tf.evaluation.conditions import image_set, library_versions
@@ -81,7 +81,7 @@ class LinearProbeEvaluator:
         return self._result(num_right, num_images)
 
     def _likeliest(self, probe, images):
-        images = preprocessing.to_float(images)
+        images = to_float(images)
         logits = probe(self.features.of(images, self.features.encode(images)))
         return {name: tf.argmax(values, axis=-1) for name, values in logits.items()}
 

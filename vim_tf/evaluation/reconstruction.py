@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from vim_tf.data.batches import eval_batches
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.pixels import to_float, to_uint8
 from vim_tf.devices import strategies
 from vim_tf.evaluation import conditions, distributions, pictures
 from vim_tf.evaluation.metrics.codebook import CodebookUsage, UsageInBatches
@@ -134,12 +134,12 @@ class _Likelihood:
 # A trace is kept for each model, so that validating a model again and again compiles nothing anew.
 @tf.function(reduce_retracing=True)
 def _reconstruct(tokenizer, images):
-    tokens = tokenizer.encode(preprocessing.to_float(images))
-    return tokens, preprocessing.to_uint8(tokenizer.decode(tokens))
+    tokens = tokenizer.encode(to_float(images))
+    return tokens, to_uint8(tokenizer.decode(tokens))
 
 
 @tf.function(reduce_retracing=True)
 def _laplace(tokenizer, images, min_log_scale, margin, epsilon):
-    images = preprocessing.to_float(images)
+    images = to_float(images)
     outputs = tokenizer(images)
     return logit_laplace_loss(images, outputs.location, outputs.log_scale, min_log_scale, margin, epsilon)

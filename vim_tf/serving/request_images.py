@@ -2,7 +2,9 @@
 
 import tensorflow as tf
 
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.decode import try_to_decode_image
+from vim_tf.data.images.fit import fit_image
+from vim_tf.data.images.pixels import to_float
 
 # Files that are decoded at the same time: each may take the memory of `max_pixels`.
 _AT_ONCE = 4
@@ -24,8 +26,8 @@ def read_images(image_bytes, height, width, max_pixels):
     """
 
     def read(row, data):
-        image, problem = preprocessing.try_to_decode_image(data, max_pixels)
-        return row, preprocessing.fit_image(image, height, width), problem
+        image, problem = try_to_decode_image(data, max_pixels)
+        return row, fit_image(image, height, width), problem
 
     # Where an operation fails, everything does, without a word of the row; only a data set can leave a row out.
     rows = tf.data.Dataset.from_tensor_slices(image_bytes).enumerate()
@@ -38,7 +40,7 @@ def read_images(image_bytes, height, width, max_pixels):
     # Rows that are left out have no text; the others' are "" where nothing is wrong.
     texts = tf.tensor_scatter_nd_update(tf.fill([count], "it is damaged or cut short"), numbers[:, None], problems)
     with tf.control_dependencies([_refuse_unless(texts == "", texts)]):
-        return preprocessing.to_float(tf.ensure_shape(images, [None, height, width, 3]))
+        return to_float(tf.ensure_shape(images, [None, height, width, 3]))
 
 
 def _refuse_unless(is_good, problems):

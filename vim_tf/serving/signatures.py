@@ -7,7 +7,7 @@ graph before anything is computed of it, so that a wrong one never gets an image
 import tensorflow as tf
 
 from vim_tf import ranges
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.pixels import to_uint8
 from vim_tf.sampling.generate import generate_tokens
 from vim_tf.serving.request_images import read_images
 
@@ -130,7 +130,7 @@ def _encode(tokenizer, image_bytes, max_pixels):
 
 
 def _decode(tokenizer, tokens):
-    return preprocessing.to_uint8(tokenizer.decode(tokens))
+    return to_uint8(tokenizer.decode(tokens))
 
 
 def guarded(inputs, allowed=None):

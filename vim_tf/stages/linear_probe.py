@@ -1,4 +1,7 @@
-"""What a linear probe learns from and is measured on: labelled images and the frozen stages that describe them."""
+"""The linear probe's stage, and what it learns from and is measured on.
+
+Labelled images and the frozen stages that describe them.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,8 +13,44 @@ from vim_tf.devices import strategies
 from vim_tf.devices.precision import precision
 from vim_tf.errors import InputError
 from vim_tf.evaluation.linear_probe import LinearProbeEvaluator
-from vim_tf.models.linear_probe import ImageFeatures
+from vim_tf.models.linear_probe import ImageFeatures, build_linear_probe
 from vim_tf.stages import saved
+from vim_tf.stages.base import Stage, check_batch, learning_rates, trained_model
+from vim_tf.training.linear_probe_trainer import LinearProbeTrainer
+
+
+def linear_probe_stage(config, strategy):
+    """The Stage that a LinearProbeTrainConfig describes; arguments as in `build_stage`."""
+    settings = config.training
+    check_batch(settings, strategy)
+    with strategy.scope():
+        inputs = open_probe_inputs(config)
+        probe, shared = trained_model(
+            lambda: build_linear_probe(inputs.features.sizes, inputs.config.facts.num_classes),
+            config.optimizer,
+            settings,
+            is_float32=True,
+        )
+        trainer = LinearProbeTrainer(probe, inputs.features, **shared)
+
+    def begin():
+        parts = settings.gradient_accumulation_steps * strategy.num_replicas_in_sync
+        batches = strategies.split_batches(inputs.batches(0).take(config.probe.statistics_steps), parts)
+        trainer.standardize(batches, config.probe.min_deviation)
+
+    features, summary = tuple(inputs.features.sizes), ("top1",) if inputs.features.block_names else ()
+    return Stage(
+        config=inputs.config,
+        trainer=trainer,
+        batches=inputs.batches,
+        validate=lambda: inputs.evaluator.run(trainer.inference_model),
+        validated=tuple(f"linear_probe/{name}" for name in (*summary, *(f"{feature}_top1" for feature in features))),
+        begin=begin,
+        shown=("linear_probe/loss",),
+        unit="images",
+        rates={"linear_probe/steps_per_second": 1, "linear_probe/images_per_second": settings.batch_size},
+        readings=learning_rates("linear_probe", trainer),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

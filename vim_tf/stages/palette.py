@@ -11,7 +11,7 @@ from sklearn.cluster import KMeans
 
 from vim_tf import config as configs
 from vim_tf.data import sources
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.pixels import to_float
 from vim_tf.evaluation.reconstruction import ReconstructionEvaluator
 from vim_tf.models.palette import build_palette_tokenizer
 from vim_tf.stages import saved
@@ -72,7 +72,7 @@ def small_pixels(source, tokenizer, num_pixels, seed):
     places = tokenizer.grid_height * tokenizer.grid_width
     num_images = min(-(-num_pixels // places), source.num_examples)
     batches = source.shuffled(seed).take(num_images).batch(_BATCH_SIZE)
-    parts = [tokenizer.small(preprocessing.to_float(batch["image"])).numpy() for batch in batches]
+    parts = [tokenizer.small(to_float(batch["image"])).numpy() for batch in batches]
     return np.concatenate(parts).reshape(-1, 3)
 
 

@@ -18,11 +18,10 @@ def measure(config):
     Raises:
         InputError: unusable stages, images or workdir.
     """
-    from vim_tf import train
-    from vim_tf.stages import saved
+    from vim_tf.stages import saved, training
     from vim_tf.stages.linear_probe import open_probe_inputs
 
-    train.run(config)
+    training.run(config)
     inputs = open_probe_inputs(config)
     return inputs.evaluator.run(saved.load_linear_probe(config.workdir, inputs.features.sizes))
 

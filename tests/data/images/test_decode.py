@@ -9,7 +9,8 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 from tensorflow.python.framework import op_def_registry
 
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.decode import decode_image
+from vim_tf.data.images.fit import decode_and_fit
 
 
 def seen_on_white(image_bytes):
@@ -73,7 +74,7 @@ def test_a_file_looks_as_pillow_shows_it_on_white(kind, pictures, decode):
 @pytest.mark.parametrize("kind", ["CMYK JPEG", "RGBA PNG", "GIF", "lossless WebP with alpha", "palette BMP"])
 def test_eager_and_compiled_decoding_agree(kind, pictures, decode):
     image_bytes = KINDS[kind](pictures)
-    np.testing.assert_array_equal(preprocessing.decode_image(tf.constant(image_bytes)), decode(image_bytes))
+    np.testing.assert_array_equal(decode_image(tf.constant(image_bytes)), decode(image_bytes))
 
 
 def test_grey_png_of_16_bits_is_scaled_to_8(pictures, decode):
@@ -299,7 +300,7 @@ def test_the_error_names_the_formats_that_can_be_read(decode):
 
 
 def test_decoding_is_pure_graph():
-    function = tf.function(lambda data: preprocessing.decode_and_fit(data, 8, 8))
+    function = tf.function(lambda data: decode_and_fit(data, 8, 8))
     graph = function.get_concrete_function(tf.TensorSpec([], tf.string)).graph.as_graph_def()
     operations = {node.op for part in graph.library.function for node in part.node_def} | {n.op for n in graph.node}
     assert "DecodeJpeg" in operations
@@ -307,56 +308,3 @@ def test_decoding_is_pure_graph():
     assert not [name for name in operations if "Py" in name]
     definitions = {name: op_def_registry.get(name) for name in operations}
     assert not [name for name, definition in definitions.items() if definition and definition.is_stateful]
-
-
-def fitted(image, height, width):
-    return preprocessing.fit_image(tf.constant(np.asarray(image)), height, width).numpy()
-
-
-@pytest.mark.parametrize(
-    ("height", "width", "box"),
-    [
-        (20, 20, (5, 0, 45, 40)),  # left, top, right, bottom of the crop from 50 x 40
-        (10, 30, (0, 11, 50, 28)),  # 50 / 3 = 16.7 rows
-        (30, 10, (18, 0, 31, 40)),  # 40 / 3 = 13.3 columns
-        (64, 80, (0, 0, 50, 40)),
-    ],
-)
-def test_fit_image_crops_the_centre_and_resizes_as_pillow_does(height, width, box, pictures):
-    expected = pictures.rgb.crop(box).resize((width, height), Image.Resampling.BICUBIC)
-    result = fitted(pictures.rgb, height, width)
-    assert result.shape == (height, width, 3)
-    assert np.abs(result.astype(int) - np.asarray(expected).astype(int)).max() <= 1
-
-
-def test_fit_image_averages_what_it_shrinks():
-    checkers = np.indices((64, 64)).sum(0) % 2 * 255
-    result = fitted(np.repeat(checkers[..., None], 3, -1).astype(np.uint8), 8, 8)
-    assert np.abs(result.astype(int) - 127.5).max() < 2
-
-
-def test_fit_image_leaves_an_image_of_the_wanted_size_as_it_is(pictures):
-    np.testing.assert_array_equal(fitted(pictures.rgb, 40, 50), np.asarray(pictures.rgb))
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (2, 3)])
-def test_fit_image_takes_any_size(size):
-    result = fitted(np.full((*size, 3), 77, np.uint8), 16, 24)
-    np.testing.assert_array_equal(result, np.full((16, 24, 3), 77))
-
-
-def test_to_float_and_to_uint8_give_every_level_back():
-    levels = np.arange(256, dtype=np.uint8)
-    floats = preprocessing.to_float(levels).numpy()
-    assert floats.dtype == np.float32
-    assert (floats.min(), floats.max()) == (0.0, 1.0)
-    np.testing.assert_array_equal(preprocessing.to_uint8(floats), levels)
-
-
-def test_to_uint8_clips_and_rounds():
-    values = tf.constant([-0.5, 0.0, 0.4 / 255, 0.6 / 255, 254.4 / 255, 1.0, 7.0])
-    np.testing.assert_array_equal(preprocessing.to_uint8(values), [0, 0, 0, 1, 254, 255, 255])
-
-
-def test_encode_png_keeps_every_pixel(pictures, decode):
-    np.testing.assert_array_equal(decode(preprocessing.encode_png(np.asarray(pictures.rgb))), np.asarray(pictures.rgb))

@@ -6,8 +6,8 @@ import tensorflow as tf
 from PIL import Image
 
 from vim_tf.config import DataConfig
-from vim_tf.data.images import decode as preprocessing
 from vim_tf.data.images import examination
+from vim_tf.data.images.fit import decode_and_fit
 from vim_tf.errors import InputError
 
 LIMIT = DataConfig.max_pixels
@@ -86,9 +86,7 @@ def test_convert_if_converts_inside_a_graph(pictures):
     tiff = pictures.encode(pictures.rgb, "TIFF")
     png = pictures.encode(pictures.flat(7), "PNG")
     data = tf.data.Dataset.from_tensor_slices(([True, False], [tiff, png]))
-    data = data.map(
-        lambda needed, encoded: preprocessing.decode_and_fit(examination.convert_if(needed, encoded, LIMIT), 40, 50)
-    )
+    data = data.map(lambda needed, encoded: decode_and_fit(examination.convert_if(needed, encoded, LIMIT), 40, 50))
     converted, plain = data.as_numpy_iterator()
     np.testing.assert_array_equal(converted, np.asarray(pictures.rgb))
     np.testing.assert_array_equal(plain, np.full((40, 50, 3), 7))

@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 
 from vim_tf.data import augmentation, order, sources
-from vim_tf.data.images import decode as preprocessing
 from vim_tf.data.images import examination
+from vim_tf.data.images.decode import decode_image
+from vim_tf.data.images.fit import fit_image
 from vim_tf.data.sources.base import IndexedSource
 from vim_tf.data.views import make_views
 
@@ -175,7 +176,7 @@ def test_an_original_is_the_image_itself_where_there_is_no_other():
     source = IndexedSource("one", "train", [], [0], [b"key"], lambda index: tf.constant(image))
     augment = augmentation.RandomSquare(4, 4, 1.0, 1.0, flip=False)
     np.testing.assert_array_equal(take(source.shuffled(0, augment=augment), 1)[0]["image"], image)
-    np.testing.assert_array_equal(preprocessing.fit_image(image, 4, 4), image)
+    np.testing.assert_array_equal(fit_image(image, 4, 4), image)
 
 
 @pytest.mark.slow
@@ -185,7 +186,7 @@ def test_views_are_made_of_what_they_take_in_the_fixed_order(kind, source, files
     found, plain = take(source.ordered(views), COUNT + 1), take(source.ordered(), COUNT)
     assert [each["key"] for each in found] == [each["key"] for each in plain]
     for each, image in zip(found, plain, strict=True):
-        original = preprocessing.decode_image(files[each["key"].decode()])
+        original = decode_image(files[each["key"].decode()])
         np.testing.assert_array_equal(each["image"], views(original if views.takes_original else image["image"]))
     batches = take(source.ordered_batches(10, views), 4)
     assert [len(batch["image"]) for batch in batches] == [10, 10, 3]

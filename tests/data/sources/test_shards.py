@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from tests.data.sources.container_files import write_shards
 from vim_tf.config import SPLITS, DataConfig
 from vim_tf.data import order, sources
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.fit import decode_and_fit
 from vim_tf.data.sources import folder as folder_source
 from vim_tf.data.sources.shards import plan_shards
 from vim_tf.errors import InputError
@@ -29,7 +29,7 @@ def assert_same_as_source(config):
         expected = list(sources.build_source(config, split, 8, 8).ordered().as_numpy_iterator())
         assert [(entry.key, entry.label) for entry in found] == [(e["key"], e["label"]) for e in expected]
         for entry, element in zip(found, expected, strict=True):
-            image = preprocessing.decode_and_fit(tf.constant(entry.load()), 8, 8).numpy()
+            image = decode_and_fit(tf.constant(entry.load()), 8, 8).numpy()
             np.testing.assert_array_equal(image, element["image"])
 
 
@@ -60,7 +60,7 @@ def test_sources_without_files_give_their_images(name):
     element = list(source.ordered().skip(shard.start).take(shard.stop - shard.start).as_numpy_iterator())[0]
     entry = next(iter(shard.entries()))
     assert (entry.key, entry.label) == (element["key"], element["label"])
-    image = preprocessing.decode_and_fit(tf.constant(entry.load()), 8, 8).numpy()
+    image = decode_and_fit(tf.constant(entry.load()), 8, 8).numpy()
     np.testing.assert_array_equal(image, element["image"])
     assert plan.class_names == source.class_names
 

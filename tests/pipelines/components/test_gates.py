@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.components import gates
 from vim_tf.config import GateConfig
-from vim_tf.evaluation.results import METRICS
+from vim_tf.evaluation.metrics.names import METRICS
 
 
 def missed(metrics, limits, baseline=None, conditions=None):

@@ -18,8 +18,9 @@ import tensorflow as tf
 from absl import logging
 from PIL import Image, ImageOps
 
-from vim_tf.data.images import decode as preprocessing
 from vim_tf.data.images import headers
+from vim_tf.data.images.decode import NO_FORMAT, decode_image, refusal
+from vim_tf.data.images.fit import decode_and_fit
 from vim_tf.errors import InputError
 from vim_tf.storage.files import FAILURES, reason_of
 
@@ -29,7 +30,7 @@ MEMORY_LIMIT_BYTES = 1 << 30
 # Formats that `decode_image` reads. A file of these that it refuses is damaged, whatever Pillow makes of it.
 _FORMATS_OF_TENSORFLOW = ("JPEG", "MPO", "PNG", "GIF", "WEBP")
 # What `decode_image` says of files that Pillow may know.
-_FOR_PILLOW = (preprocessing.NO_FORMAT, headers.UNUSUAL_BMP)
+_FOR_PILLOW = (NO_FORMAT, headers.UNUSUAL_BMP)
 # Formats tried for the rest. BMP, since TensorFlow reads only its commonest kinds.
 _FORMATS_OF_PILLOW = ("BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 
@@ -183,7 +184,7 @@ def convert_if(is_needed, image_bytes, max_pixels):
 def compiled_decoder(height, width, max_pixels):
     """`decode_and_fit` for one size as a tf.function, traced once: that takes about a second."""
     return tf.function(
-        lambda image_bytes: preprocessing.decode_and_fit(image_bytes, height, width, max_pixels),
+        lambda image_bytes: decode_and_fit(image_bytes, height, width, max_pixels),
         input_signature=[tf.TensorSpec([], tf.string)],
     )
 
@@ -192,7 +193,7 @@ def compiled_decoder(height, width, max_pixels):
 def original_decoder(max_pixels):
     """`decode_image` as a tf.function, traced once."""
     return tf.function(
-        lambda image_bytes: preprocessing.decode_image(image_bytes, max_pixels),
+        lambda image_bytes: decode_image(image_bytes, max_pixels),
         input_signature=[tf.TensorSpec([], tf.string)],
     )
 
@@ -236,7 +237,7 @@ def decode_once(load, decode, max_pixels):
     try:
         return Decoded(decode(image_bytes), image_bytes, False, None)
     except FAILURES as error:
-        if preprocessing.refusal(error) not in ("", *_FOR_PILLOW):
+        if refusal(error) not in ("", *_FOR_PILLOW):
             return _unreadable(error)
     try:
         image_bytes = convert_to_png(image_bytes, max_pixels)
@@ -248,7 +249,7 @@ def decode_once(load, decode, max_pixels):
 def _unreadable(error):
     """Decoded of a file that raised an OpError or ValueError, the reason in one line."""
     reason = reason_of(error) if isinstance(error, FAILURES) else str(error)
-    return Decoded(None, b"", False, preprocessing.refusal(error) or reason)
+    return Decoded(None, b"", False, refusal(error) or reason)
 
 
 def _claimed_sizes(opened, image_bytes):

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import tensorflow as tf
 
-from vim_tf.data.images import decode as preprocessing
+from vim_tf.data.images.fit import fit_image
 from vim_tf.data.sources.base import IndexedSource, MemorySource
 from vim_tf.errors import InputError
 
@@ -28,7 +28,7 @@ def open_digits(split, height, width):
     indices = indices[(indices % 5 == 4) == (split == "validation")]
     grey = np.round(digits.images[indices] * (255 / 16)).astype(np.uint8)  # scans have 17 levels
     scans = np.repeat(grey[..., None], 3, axis=-1)
-    fit_all = tf.function(lambda: tf.map_fn(lambda image: preprocessing.fit_image(image, height, width), scans))
+    fit_all = tf.function(lambda: tf.map_fn(lambda image: fit_image(image, height, width), scans))
     return MemorySource(
         "digits",
         split,

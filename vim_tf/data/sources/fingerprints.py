@@ -1,12 +1,11 @@
 """What tells that the files of an image source have changed."""
 
-import hashlib
-import json
 import os
 
 import tensorflow as tf
 
 from vim_tf.storage import files
+from vim_tf.storage.digests import digest
 
 
 def source_fingerprint(name, splits):
@@ -48,11 +47,6 @@ def files_fingerprint(paths):
     """
     found = [[path, sorted(map(_identity, _files_at(path)))] for path in paths if path]
     return digest(found) if found else ""
-
-
-def digest(value):
-    """sha256 of a JSON value, hexadecimal."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _files_at(path):

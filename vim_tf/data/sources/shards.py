@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from vim_tf.data import order, sources
-from vim_tf.data.images import decode as preprocessing
 from vim_tf.data.images import examination
+from vim_tf.data.images.pixels import encode_png
 from vim_tf.data.records import images as image_records
 from vim_tf.data.sources import classes, containers
 from vim_tf.data.sources import layouts as record_layouts
@@ -137,7 +137,7 @@ class EmbeddedShard:
             key = element["key"]
             image = element["image"]
             place = f"{self.kind}:{key.decode()}"
-            yield Entry(place, key, int(element["label"]), lambda image=image: preprocessing.encode_png(image))
+            yield Entry(place, key, int(element["label"]), lambda image=image: encode_png(image))
 
 
 @dataclasses.dataclass(frozen=True)

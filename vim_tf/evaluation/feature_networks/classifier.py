@@ -10,10 +10,11 @@ import tensorflow as tf
 from absl import logging
 
 from vim_tf.data import order
-from vim_tf.data.sources.fingerprints import digest, source_fingerprint
+from vim_tf.data.sources.fingerprints import source_fingerprint
 from vim_tf.errors import BROKEN_NPZ, InputError
 from vim_tf.evaluation import conditions
 from vim_tf.evaluation.feature_networks.base import FeatureNetwork
+from vim_tf.storage.digests import digest
 from vim_tf.storage.files import write_whole
 
 NUM_FEATURES = 64

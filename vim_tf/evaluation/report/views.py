@@ -5,10 +5,10 @@ import base64
 import tensorflow as tf
 
 from vim_tf.evaluation.linear_probe import depth_curve
+from vim_tf.evaluation.metrics.names import METRICS, metric_info
 from vim_tf.evaluation.pictures import enlargement
 from vim_tf.evaluation.report import plots
 from vim_tf.evaluation.report.page import format_value, words
-from vim_tf.evaluation.results import METRICS, metric_info
 
 _STAGES = ("reconstruction", "codebook", "language_model", "generation", "linear_probe", "real")
 # What a reader looks for first: what the model draws, how much its tokens keep, and whether it only repeats.

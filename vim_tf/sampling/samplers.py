@@ -1,0 +1,47 @@
+"""The sampler that a request asks for, and the pixels of its tokens."""
+
+import numpy as np
+
+from vim_tf.data.images.pixels import to_uint8
+from vim_tf.sample import settled
+from vim_tf.sampling.generate import Sampler
+from vim_tf.sampling.rejection import Classifier, RejectionSampler
+
+
+def decode(tokenizer, tokens, batch_size):
+    """Pixels of tokens, `batch_size` images at a time: uint8 [n, height, width, 3]."""
+    return np.concatenate(
+        [
+            to_uint8(tokenizer.decode(tokens[start : start + batch_size])).numpy()
+            for start in range(0, len(tokens), batch_size)
+        ]
+    )
+
+
+def build_sampler(language_model, sampling, tokenizer):
+    """The sampler that a SamplingConfig describes.
+
+    Args:
+        language_model: LanguageModel.
+        sampling: SamplingConfig.
+        tokenizer: of its tokens, to show candidates to a classifier.
+
+    Raises:
+        InputError: the classifier can't be used.
+    """
+    is_compiled = settled(sampling).jit_compile == "on"
+    sampler = Sampler(language_model, sampling.batch_size, sampling.guidance_schedule, is_compiled)
+    if not sampling.classifier:
+        return sampler
+    return RejectionSampler(
+        sampler,
+        lambda tokens: decode(tokenizer, tokens, sampling.batch_size),
+        Classifier(sampling.classifier, sampling.batch_size),
+        sampling.rejection_keep,
+        sampling.rejection_candidates,
+    )
+
+
+def sampler_settings(sampling):
+    """The arguments of `Sampler.sample` in a SamplingConfig: all but those of the samplers themselves."""
+    return {name: getattr(sampling, name) for name in ("temperature", "top_k", "top_p", "guidance_scale")}
