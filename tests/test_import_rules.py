@@ -12,54 +12,6 @@ from vim_tf import config as configs
 
 ROOT = pathlib.Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("vim_tf/**/*.py"), *ROOT.glob("pipelines/**/*.py")])
-ENTRY_MODULES = (
-    "train",
-    "encode_dataset",
-    "materialize",
-    "measure_reference",
-    "reconstruct",
-    "sample",
-    "complete",
-    "evaluate",
-    "export",
-    "import_weights",
-)
-
-# Units from the bottom to the top: one may import what lies below it, and itself.
-LEVELS = [
-    [
-        "vim_tf",
-        "vim_tf.config",
-        "vim_tf.errors",
-        "vim_tf.cli.flagfiles",
-        "vim_tf.ranges",
-        "vim_tf.cli.terminal",
-        "vim_tf.losses.tf_gan",
-    ],
-    ["vim_tf.losses", "vim_tf.models", "vim_tf.data"],
-    ["vim_tf.stages.saved", "vim_tf.training", "vim_tf.sampling"],
-    ["vim_tf.evaluation", "vim_tf.serving", "vim_tf.interop"],
-    [
-        "vim_tf.beam",
-        "vim_tf.sampling.jobs",
-        "vim_tf.stages",
-        "vim_tf.stages.language_model",
-        "vim_tf.stages.linear_probe",
-        "vim_tf.stages.probing",
-        "vim_tf.stages.palette",
-        "vim_tf.cli.flags",
-        *(f"vim_tf.{name}" for name in ENTRY_MODULES),
-    ],
-    ["pipelines"],
-]
-LEVEL = {unit: level for level, units in enumerate(LEVELS) for unit in units}
-# What answers before TensorFlow is loaded: every command's help and mistyped flags.
-LIGHT = [
-    "vim_tf",
-    *(f"vim_tf.{name}" for name in ("config", "errors", "flagfiles", "flags", "ranges", "terminal", *ENTRY_MODULES)),
-]
-LIGHT += [f"pipelines{name}" for name in ("", ".local_runner", ".kubeflow_runner", ".status", ".console")]
-HEAVY = {"tensorflow", "keras", "tfx", "apache_beam", "numpy", "tensorflow_datasets", "matplotlib", "sklearn"}
 
 
 def module_of(path):
@@ -67,7 +19,36 @@ def module_of(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+def is_command(path):
+    return '\nif __name__ == "__main__":' in path.read_text(encoding="utf-8")
+
+
 MODULES = {module_of(path): path for path in FILES}
+COMMANDS = [module for module, path in MODULES.items() if path.parent.name == "vim_tf" and is_command(path)]
+PIPELINE_COMMANDS = [module for module, path in MODULES.items() if path.parent.name == "pipelines" and is_command(path)]
+
+# From the top to the bottom: a package imports what is below its level, and itself.
+LEVELS = [
+    ["pipelines"],
+    COMMANDS,
+    ["vim_tf.serving", "vim_tf.beam"],
+    ["vim_tf.stages"],
+    ["vim_tf.evaluation", "vim_tf.sampling"],
+    ["vim_tf.data", "vim_tf.training", "vim_tf.interop"],
+    ["vim_tf.config", "vim_tf.models", "vim_tf.losses", "vim_tf.devices", "vim_tf.storage", "vim_tf.cli"],
+    ["vim_tf.ranges"],
+    ["vim_tf.errors"],
+    ["vim_tf"],
+]
+LEVEL = {unit: level for level, units in enumerate(LEVELS) for unit in units}
+# What of these takes configs: the stages, which a config describes, the data's own build functions, and other projects'
+# checkpoints, whose settings become the config of ours.
+SEE_CONFIGS = ["vim_tf.config", "vim_tf.data", "vim_tf.interop"]
+LIBRARIES = [unit for units in LEVELS[LEVEL["vim_tf.serving"] :] for unit in units if unit != "vim_tf.stages"]
+# What answers before TensorFlow is loaded: every command's help and mistyped flags.
+LIGHT = ["vim_tf", "vim_tf.config", "vim_tf.errors", "vim_tf.cli.flags", "vim_tf.cli.terminal", *COMMANDS]
+LIGHT += ["pipelines", "pipelines.local.console", *PIPELINE_COMMANDS]
+HEAVY = {"tensorflow", "keras", "tfx", "apache_beam", "numpy", "tensorflow_datasets", "matplotlib", "sklearn"}
 
 
 def unit_of(module):
@@ -105,27 +86,32 @@ def top(name):
     return name.split(".")[0]
 
 
+def own_imports(module):
+    """Modules of this project that a module imports."""
+    return {name for name in imports_of(module) if top(name) in ("vim_tf", "pipelines")}
+
+
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_go_one_way(module):
+def test_imports_go_down(module):
     unit = unit_of(module)
-    assert unit in LEVEL, f"{unit} is new: give it a level in this test and in the contracts"
-    own = {unit_of(name) for name in imports_of(module) if top(name) in ("vim_tf", "pipelines")}
-    assert {other for other in own - {unit} if LEVEL[other] > LEVEL[unit]} == set()
+    assert unit in LEVEL, f"{unit} is new: give it a level in this test and in CONTRIBUTING.md"
+    others = {unit_of(name) for name in own_imports(module)} - {unit}
+    assert {other for other in others if LEVEL[other] <= LEVEL[unit]} == set()
 
 
-def test_units_of_one_level_do_not_import_each_other_in_a_circle():
-    graph = {unit: set() for unit in LEVEL}
-    for module in MODULES:
-        own = {unit_of(name) for name in imports_of(module) if top(name) in ("vim_tf", "pipelines")}
-        graph[unit_of(module)] |= own - {unit_of(module)}
-    assert set(graphlib.TopologicalSorter(graph).static_order()) == set(graph)
+def test_every_unit_of_the_table_is_there():
+    assert set(LEVEL) == {unit_of(module) for module in MODULES}
 
 
-def test_losses_models_and_data_do_not_know_each_other():
-    for unit in LEVELS[1]:
-        modules = [module for module in MODULES if unit_of(module) == unit]
-        own = {unit_of(name) for module in modules for name in imports_of(module)}
-        assert own & set(LEVELS[1]) <= {unit}
+@pytest.mark.parametrize("command", [*COMMANDS, *PIPELINE_COMMANDS])
+def test_no_command_imports_another_of_its_package(command):
+    siblings = {*(COMMANDS if command in COMMANDS else PIPELINE_COMMANDS)} - {command}
+    assert own_imports(command) & siblings == set()
+
+
+def test_no_module_imports_itself_in_a_circle():
+    graph = {module: own_imports(module) & set(MODULES) for module in MODULES}
+    assert set(graphlib.TopologicalSorter(graph).static_order()) == set(MODULES)
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if unit_of(module) != "pipelines"])
@@ -134,19 +120,15 @@ def test_only_pipelines_import_tfx(module):
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if unit_of(module) != "pipelines"])
-def test_only_the_beam_jobs_and_their_command_import_beam(module):
+def test_only_the_beam_jobs_and_their_commands_import_beam(module):
     if unit_of(module) not in ("vim_tf.beam", "vim_tf.materialize", "vim_tf.measure_reference"):
         assert "apache_beam" not in {top(name) for name in imports_of(module)}
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if LEVEL[unit_of(module)] in (1, 2, 3)])
+@pytest.mark.parametrize("module", [module for module in MODULES if unit_of(module) in LIBRARIES])
 def test_library_modules_take_plain_arguments_instead_of_configs(module):
-    """The stage on disk is a config; the names of the splits are no hyperparameter, and data has its build function.
-
-    What another project's checkpoint says of its model becomes the config of ours.
-    """
-    if unit_of(module) not in ("vim_tf.stages.saved", "vim_tf.data", "vim_tf.interop"):
-        assert "vim_tf.config" not in imports_of(module)
+    if unit_of(module) not in SEE_CONFIGS:
+        assert not {name for name in imports_of(module) if unit_of(name) == "vim_tf.config"}
 
 
 @pytest.mark.parametrize("module", LIGHT)
@@ -158,7 +140,9 @@ def test_what_answers_at_once_loads_no_tensorflow(module):
         reached.add(name)
         imported = imports_of(name, inside_functions=False)
         assert not HEAVY & {top(other) for other in imported}, name
-        left |= (imported & set(MODULES)) - reached
+        parts = name.split(".")
+        packages = {".".join(parts[:length]) for length in range(1, len(parts))}
+        left |= ((imported | packages) & set(MODULES)) - reached
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if unit_of(module) == "vim_tf.models"])
@@ -173,7 +157,7 @@ def test_tf_gan_is_imported_through_its_own_module_only():
 
 # ------------------------------------------------------------------------------------------ every field is read
 
-# Files in which the code reads a section's fields.
+# Modules and packages in which the code reads a section's fields.
 READERS = {
     configs.DataConfig: ["vim_tf.data.sources"],
     configs.AugmentationConfig: ["vim_tf.data.augmentation"],
@@ -187,23 +171,23 @@ READERS = {
     ],
     configs.DiscriminatorConfig: ["vim_tf.models.discriminators", "vim_tf.stages"],
     configs.TokenizerModelConfig: ["vim_tf.models.tokenizer", "vim_tf.models.discriminators"],
-    configs.TokenFacts: ["vim_tf.models.language_model", "vim_tf.stages.saved"],
+    configs.TokenFacts: ["vim_tf.models.language_model", "vim_tf.stages"],
     configs.LanguageModelConfig: ["vim_tf.models.language_model"],
     configs.TokenizerLossConfig: ["vim_tf.training.tokenizer_trainer", "vim_tf.stages"],
     configs.OptimizerConfig: ["vim_tf.training.optimizers", "vim_tf.stages"],
-    configs.TrainingConfig: ["vim_tf.train", "vim_tf.stages"],
-    configs.AlarmConfig: ["vim_tf.train", "vim_tf.stages"],
-    configs.TokenizerTrainConfig: ["vim_tf.train", "vim_tf.stages"],
+    configs.TrainingConfig: ["vim_tf.stages"],
+    configs.AlarmConfig: ["vim_tf.stages"],
+    configs.TokenizerTrainConfig: ["vim_tf.stages"],
     configs.LanguageModelAlarmConfig: ["vim_tf.stages"],
     configs.LanguageModelValidationConfig: ["vim_tf.stages"],
-    configs.LanguageModelTrainConfig: ["vim_tf.train", "vim_tf.stages", "vim_tf.stages.language_model"],
-    configs.ProbeConfig: ["vim_tf.stages", "vim_tf.stages.linear_probe"],
-    configs.ProbeFacts: ["vim_tf.stages", "vim_tf.stages.linear_probe"],
-    configs.LinearProbeTrainConfig: ["vim_tf.train", "vim_tf.stages", "vim_tf.stages.linear_probe"],
+    configs.LanguageModelTrainConfig: ["vim_tf.stages"],
+    configs.ProbeConfig: ["vim_tf.stages"],
+    configs.ProbeFacts: ["vim_tf.stages"],
+    configs.LinearProbeTrainConfig: ["vim_tf.stages"],
     configs.PaletteModelConfig: ["vim_tf.models.palette"],
-    configs.ClusteringConfig: ["vim_tf.stages.palette"],
-    configs.PaletteTrainConfig: ["vim_tf.train", "vim_tf.stages.palette", "vim_tf.stages.saved"],
-    configs.SamplingConfig: ["vim_tf.sample", "vim_tf.sampling.generate"],
+    configs.ClusteringConfig: ["vim_tf.stages"],
+    configs.PaletteTrainConfig: ["vim_tf.stages"],
+    configs.SamplingConfig: ["vim_tf.sample", "vim_tf.sampling"],
     configs.EvaluationConfig: ["vim_tf.evaluate", "vim_tf.evaluation.feature_networks"],
     configs.EncodeConfig: ["vim_tf.encode_dataset"],
     configs.MaterializeConfig: ["vim_tf.materialize"],
@@ -211,7 +195,7 @@ READERS = {
     configs.ReconstructConfig: ["vim_tf.reconstruct"],
     configs.SampleConfig: ["vim_tf.sample"],
     configs.CompleteConfig: ["vim_tf.complete"],
-    configs.EvaluateConfig: ["vim_tf.evaluate", "vim_tf.stages.probing"],
+    configs.EvaluateConfig: ["vim_tf.evaluate", "vim_tf.stages"],
     configs.ExportConfig: ["vim_tf.export"],
     configs.ImportWeightsConfig: ["vim_tf.import_weights"],
     configs.GateConfig: ["pipelines.components.gates"],
@@ -224,15 +208,17 @@ READ_BY_STRING = {"vim_tf.models.tokenizer", "pipelines.components.gates"}
 READ_AS_PARAMETERS = {"vim_tf.sampling.generate"}
 
 
-def names_read(module):
+def names_read(unit):
+    """Names that a module, or all modules of a package, read."""
     names = set()
-    for node in ast.walk(tree_of(module)):
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-            names.add(node.attr)
-        elif isinstance(node, ast.Constant) and module in READ_BY_STRING:
-            names.add(node.value)
-        elif isinstance(node, ast.arg) and module in READ_AS_PARAMETERS:
-            names.add(node.arg)
+    for module in [module for module in MODULES if module == unit or module.startswith(f"{unit}.")]:
+        for node in ast.walk(tree_of(module)):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                names.add(node.attr)
+            elif isinstance(node, ast.Constant) and module in READ_BY_STRING:
+                names.add(node.value)
+            elif isinstance(node, ast.arg) and module in READ_AS_PARAMETERS:
+                names.add(node.arg)
     return names
 
 
