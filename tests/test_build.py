@@ -1,132 +1,156 @@
-"""BUILD names the sources that are there: no more, no fewer."""
+"""What the globs of BUILD can't guarantee; and a build with Bazel, where one is installed."""
 
 import ast
+import os
 import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import types
 
 import pytest
 
+import vim_tf
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-RUNNER = "tests/run_pytest.py"
+BUILD = (ROOT / "BUILD").read_text(encoding="utf-8")
+# Rules that Bazel 4 has built in and Debian packages apart from it.
+DEBIAN_RULES = {
+    "rules_java": "/usr/share/bazel/rules/java",
+    "rules_proto": "/usr/share/bazel/rules/proto",
+    "platforms": "/usr/share/bazel/tools/platforms",
+    "bazel_skylib": "/usr/share/bazel/tools/skylib",
+}
+DEBIAN_PACKAGES = "bazel-bootstrap bazel-rules-java bazel-rules-proto bazel-platforms bazel-skylib"
+CC_RULES = (
+    "cc_binary",
+    "cc_import",
+    "cc_library",
+    "cc_test",
+    "cc_toolchain",
+    "cc_toolchain_suite",
+    "objc_library",
+)
 
 
-def evaluate(node):
-    """Value of a literal in a BUILD file; `glob` counts as no sources, since it follows the tree by itself."""
-    if isinstance(node, ast.List):
-        return [evaluate(item) for item in node.elts]
-    if isinstance(node, ast.Constant):
-        return node.value
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "glob":
-        return []
-    raise ValueError(f"BUILD line {node.lineno}: only calls with literal arguments are understood")
+def native(*rules):
+    """A .bzl file that loads Bazel's own rules."""
+    return "\n".join(f"{rule} = native.{rule}" for rule in rules)
 
 
-def read_rules(text):
-    """The py_* rules of a BUILD file, in order: [(kind, {attribute: value})]."""
-    rules = []
-    for statement in ast.parse(text).body:
-        call = getattr(statement, "value", None)
-        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
-            raise ValueError(f"BUILD line {statement.lineno}: only calls with literal arguments are understood")
-        if call.func.id.startswith("py_"):
-            rules.append((call.func.id, {keyword.arg: evaluate(keyword.value) for keyword in call.keywords}))
-    return rules
+# Repositories that Bazel looks at and this build needs nothing of: {name: {file: content}}.
+STAND_INS = {
+    "rules_python": {"python/defs.bzl": native("py_binary", "py_library", "py_test"), "python/BUILD": ""},
+    "rules_cc": {"cc/defs.bzl": native(*CC_RULES), "cc/BUILD": ""},
+    "remote_coverage_tools": {
+        "BUILD": """
+package(default_visibility = ["//visibility:public"])
+filegroup(name = "coverage_report_generator")
+filegroup(name = "lcov_merger")
+"""
+    },
+}
 
 
-def python_files(folder):
-    return {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*.py")}
+def literal(name):
+    """The value that BUILD gives a name."""
+    for statement in ast.parse(BUILD).body:
+        if isinstance(statement, ast.Assign) and statement.targets[0].id == name:
+            return ast.literal_eval(statement.value)
+    raise AssertionError(f"BUILD has no {name}")
 
 
-def is_test(path):
-    return pathlib.PurePath(path).name.startswith("test_")
+def imported_packages(package):
+    """Packages of vim_tf that the modules of a package import."""
+    found = set()
+    for path in (ROOT / "vim_tf" / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "vim_tf":
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module.startswith("vim_tf."):
+                found.add(node.module.split(".")[1])
+    return {name for name in found if (ROOT / "vim_tf" / name).is_dir()} - {package}
 
 
-def is_entry_module(path):
-    return '\nif __name__ == "__main__":' in (ROOT / path).read_text(encoding="utf-8")
-
-
-def expected_test_rule(path):
-    return {
-        "name": path.removesuffix(".py"),
-        "srcs": sorted([path, RUNNER]),
-        "args": [path],
-        "main": RUNNER,
-        "deps": [":testing"],
+def test_every_package_is_a_library_that_depends_on_what_it_imports():
+    packages = {path.parent.name for path in (ROOT / "vim_tf").glob("*/__init__.py")}
+    assert {name: set(others) for name, others in literal("PACKAGES").items()} == {
+        package: imported_packages(package) for package in packages
     }
 
 
-def rendered(kind, attributes):
-    """A rule as it stands in BUILD, its lists on one line each."""
-    lines = [f"    {name} = {str(value).replace(chr(39), chr(34))}," for name, value in attributes.items()]
-    return "\n".join([f"{kind}(", *lines, ")"])
+def test_a_package_comes_after_those_that_it_imports():
+    seen = set()
+    for package, imported in literal("PACKAGES").items():
+        assert set(imported) <= seen
+        seen.add(package)
 
 
-def differences(named, present, target):
-    """Lines that say what to change in the sources of a rule."""
-    return [f'{target}: add     "{path}",' for path in sorted(present - set(named))] + [
-        f'{target}: remove  "{path}",' for path in sorted(set(named) - present)
-    ]
+def test_every_command_of_the_pipelines_is_a_binary():
+    commands = {
+        path.stem for path in (ROOT / "pipelines").glob("*.py") if '\nif __name__ == "__main__":' in path.read_text()
+    }
+    (listed,) = re.findall(r"\) for command in \[\n(.*?)\]\]", BUILD, re.DOTALL)
+    assert set(re.findall(r'"(\w+)"', listed)) == commands
 
 
-@pytest.fixture(scope="module")
-def rules():
-    return read_rules((ROOT / "BUILD").read_text(encoding="utf-8"))
+def test_what_lies_beside_the_packages_is_a_command():
+    beside = {path.relative_to(ROOT).as_posix() for path in (ROOT / "vim_tf").glob("*.py")}
+    for path in beside - set(literal("BOTTOM")):
+        assert '\nif __name__ == "__main__":' in (ROOT / path).read_text(encoding="utf-8"), path
 
 
-def sources_of(rules, name):
-    return next(attributes["srcs"] for _, attributes in rules if attributes["name"] == name)
+def test_the_module_has_the_version_of_the_package():
+    assert f'version = "{vim_tf.__version__}"' in (ROOT / "MODULE.bazel").read_text(encoding="utf-8")
 
 
-def report(lines):
-    assert not lines, "BUILD differs from the tree. Change it so:\n" + "\n".join(lines)
+@pytest.fixture
+def bazel(tmp_path):
+    """A copy of the checkout, and a function that builds in it with nothing taken from the network."""
+    if not shutil.which("bazel") or not all(os.path.isdir(folder) for folder in DEBIAN_RULES.values()):
+        pytest.skip(f"needs Bazel 4 as Debian packages it: apt install {DEBIAN_PACKAGES}")
+    checkout, home = tmp_path / "checkout", tmp_path / "bazel"
+    left_out = shutil.ignore_patterns(".*", "runs", "build", "data", "__pycache__", "bazel-*")
+    shutil.copytree(
+        ROOT, checkout, ignore=lambda folder, names: left_out(folder, names) if folder == str(ROOT) else ["__pycache__"]
+    )
+    (checkout / "WORKSPACE").write_text('workspace(name = "vim_tf")\n')
+    repositories = dict(DEBIAN_RULES)
+    for name, files in STAND_INS.items():
+        repositories[name] = str(tmp_path / name)
+        for path, content in {"WORKSPACE": "", "BUILD": "", **files}.items():
+            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / path).write_text(content + "\n")
+    startup = [f"--output_user_root={home}", "--batch"]
+    overrides = [f"--override_repository={name}={folder}" for name, folder in repositories.items()]
 
-
-@pytest.mark.parametrize("package", ["vim_tf", "pipelines"])
-def test_libraries_name_every_module(rules, package):
-    report(differences(sources_of(rules, package), python_files(package), f'py_library "{package}"'))
-
-
-def test_testing_library_names_every_helper_of_the_tests(rules):
-    helpers = {path for path in python_files("tests") if not is_test(path)}
-    report(differences(sources_of(rules, "testing"), helpers, 'py_library "testing"'))
-
-
-def test_every_entry_module_is_a_binary(rules):
-    binaries = {attributes["main"] for kind, attributes in rules if kind == "py_binary"}
-    entries = {path for package in ("vim_tf", "pipelines") for path in python_files(package) if is_entry_module(path)}
-    lines = [
-        rendered(
-            "py_binary",
-            {"name": pathlib.PurePath(path).stem, "srcs": [path], "main": path, "deps": [f":{path.split('/')[0]}"]},
+    def build(target):
+        return subprocess.run(
+            ["bazel", *startup, "build", *overrides, "--color=no", "--curses=no", target],
+            cwd=checkout,
+            capture_output=True,
+            text=True,
+            timeout=600,
         )
-        for path in sorted(entries - binaries)
-    ]
-    report(lines + [f"remove the py_binary of {path}" for path in sorted(binaries - entries)])
+
+    yield types.SimpleNamespace(checkout=checkout, build=build)
+    # Bazel makes its folders read-only.
+    subprocess.run(["chmod", "-R", "u+w", home], check=True)
 
 
-def test_every_test_file_is_a_test(rules):
-    by_name = {attributes["name"]: attributes for kind, attributes in rules if kind == "py_test"}
-    expected = {path.removesuffix(".py"): expected_test_rule(path) for path in python_files("tests") if is_test(path)}
-    lines = []
-    for name, attributes in sorted(expected.items()):
-        found = by_name.get(name, {})
-        if not found:
-            lines.append("add\n" + rendered("py_test", attributes))
-        elif any(found.get(key) != value for key, value in attributes.items()):
-            lines.append(f"change py_test {name} to hold\n" + rendered("py_test", attributes))
-    report(lines + [f'remove py_test "{name}"' for name in sorted(set(by_name) - set(expected))])
-
-
-def test_every_target_is_named_once_and_every_dependency_exists(rules):
-    names = [attributes["name"] for _, attributes in rules]
-    assert len(names) == len(set(names))
-    wanted = {dependency for _, attributes in rules for dependency in attributes.get("deps", [])}
-    assert wanted <= {f":{name}" for name in names}
-
-
-def test_a_missing_and_an_extra_source_are_told_by_the_line_to_change():
-    assert differences(["a.py", "b.py"], {"b.py", "c.py"}, "x") == ['x: add     "c.py",', 'x: remove  "a.py",']
-
-
-def test_anything_but_literals_in_build_is_refused_with_its_line():
-    with pytest.raises(ValueError, match="line 2"):
-        read_rules('py_library(name = "a")\npy_library(name = "b", srcs = SOURCES)')
+@pytest.mark.system
+def test_bazel_builds_every_target_and_a_test_runs(bazel):
+    built = bazel.build("//...")
+    assert built.returncode == 0, built.stderr
+    tests = list((ROOT / "tests").rglob("test_*.py"))
+    assert int(re.search(r"Found (\d+) targets", built.stderr).group(1)) > len(tests)
+    # In its runfiles are the files that the target names, and no others.
+    path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
+    environment = {"PATH": path, "HOME": os.environ.get("HOME", "/")}
+    program = bazel.checkout / "bazel-bin/tests/data/sources/test_fingerprints"
+    command = [program, "tests/data/sources/test_fingerprints.py"]
+    tested = subprocess.run(
+        command, cwd=f"{program}.runfiles/vim_tf", env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert tested.returncode == 0, tested.stdout + tested.stderr
