@@ -22,8 +22,8 @@ def run(config):
     import numpy as np
 
     from vim_tf.data.images.single import find_images, read_image, result_names
-    from vim_tf.sample import label_name
     from vim_tf.sampling.canvas import decode_canvas, fill_canvas
+    from vim_tf.sampling.requests import label_name
     from vim_tf.sampling.samplers import build_sampler
     from vim_tf.stages import saved
     from vim_tf.storage.files import check_writable

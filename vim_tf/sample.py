@@ -65,6 +65,7 @@ def run(config):
 def _with_compilation(config):
     """The SamplingConfig with `jit_compile` on or off; files that are added to a large request keep to its choice."""
     from vim_tf.sampling.jobs import recorded_settings
+    from vim_tf.sampling.samplers import settled
 
     sampling = config.sampling
     if sampling.jit_compile == "auto" and config.num_shards:
@@ -72,15 +73,6 @@ def _with_compilation(config):
         if is_compiled is not None:
             return dataclasses.replace(sampling, jit_compile=is_compiled)
     return settled(sampling)
-
-
-def settled(sampling):
-    """A SamplingConfig with `jit_compile` on or off, as this machine's device has it."""
-    from vim_tf.training import compilation
-
-    # Trained models are loaded in float32, whatever they were trained in.
-    choice = compilation.choose(sampling.jit_compile, "float32")
-    return dataclasses.replace(sampling, jit_compile=choice)
 
 
 def _run_job(config, tokenizer, language_model, labels, seeds, draw):
@@ -106,12 +98,6 @@ def _run_job(config, tokenizer, language_model, labels, seeds, draw):
     print(f"{config.output}: {config.num_shards - len(missing)} of {config.num_shards} files are there{others}")
 
 
-def label_name(label, class_names):
-    """What a label is called: its number, and its class where that is known and called otherwise."""
-    name = class_names[label] if class_names else str(label)
-    return f"label {label}" if name == str(label) else f"label {label}, {name}"
-
-
 def _file_name(label, seed, class_names):
     name = class_names[label] if class_names else str(label)
     # Letters and digits of any script stay; what a class is called may be no name of a file.
@@ -124,6 +110,7 @@ def _write_small(config, language_model, samples, seeds):
 
     from vim_tf.data.images.pixels import encode_png
     from vim_tf.evaluation import pictures
+    from vim_tf.sampling.requests import label_name
     from vim_tf.storage.files import remove_files, write_whole
 
     images, labels, class_names = samples["images"], samples["labels"], language_model.class_names

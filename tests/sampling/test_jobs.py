@@ -8,10 +8,10 @@ import pytest
 from tests.testing import save_untrained_language_model, save_untrained_tokenizer
 from vim_tf import config as configs
 from vim_tf import sample
+from vim_tf.devices import compilation
 from vim_tf.errors import InputError
 from vim_tf.sampling import samplers
 from vim_tf.sampling.jobs import SampleJob, run_job
-from vim_tf.training import compilation
 
 
 def job_in(folder, **changes):

@@ -13,7 +13,6 @@ import typing
 from absl import flags
 
 from vim_tf.cli import flagfiles, terminal
-from vim_tf.config.fields import Switch
 from vim_tf.errors import InputError
 
 
@@ -180,11 +179,12 @@ def _spelled_out(argv, sizes):
 def _define(values, name, field, default):
     help = field.metadata["help"]
     kind = field.type
-    if kind == Switch:
-        flag = flags.Flag(_SwitchParser(), flags.ArgumentSerializer(), name, default, help, boolean=True)
+    choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
+    if {"on", "off"} <= set(choices):
+        flag = flags.Flag(_SwitchParser(choices), flags.ArgumentSerializer(), name, default, help, boolean=True)
         flags.DEFINE_flag(flag, flag_values=values)
-    elif typing.get_origin(kind) is typing.Literal:
-        flags.DEFINE_enum(name, default, list(typing.get_args(kind)), help, flag_values=values)
+    elif choices:
+        flags.DEFINE_enum(name, default, list(choices), help, flag_values=values)
     elif typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
         parser = _ListParser(item)
@@ -200,12 +200,12 @@ def _define(values, name, field, default):
 
 
 class _SwitchParser(flags.EnumParser):
-    """auto, on and off; as a flag that was once a boolean also true and false, --name alone and --noname."""
+    """Choices with on and off among them; as a boolean's also true and false, --name without a value and --noname."""
 
     _BOOLEANS = {"true": "on", "t": "on", "1": "on", "false": "off", "f": "off", "0": "off"}
 
-    def __init__(self):
-        super().__init__(list(typing.get_args(Switch)))
+    def __init__(self, choices):
+        super().__init__(list(choices))
 
     def parse(self, argument):
         return super().parse(self._BOOLEANS.get(argument.lower(), argument))

@@ -109,3 +109,9 @@ def checked_request(
     # What isn't kept is never looked at.
     kept = checked("known_tokens", np.where(known, known_tokens, 0), ranges.below(language_model.codebook_size))
     return [*(np.broadcast_to(values, [n]) for values in arrays.values()), kept, known]
+
+
+def label_name(label, class_names):
+    """What a label is called: its number, and its class where that is known and called otherwise."""
+    name = class_names[label] if class_names else str(label)
+    return f"label {label}" if name == str(label) else f"label {label}, {name}"

@@ -1,9 +1,11 @@
 """The sampler that a request asks for, and the pixels of its tokens."""
 
+import dataclasses
+
 import numpy as np
 
 from vim_tf.data.images.pixels import to_uint8
-from vim_tf.sample import settled
+from vim_tf.devices import compilation
 from vim_tf.sampling.generate import Sampler
 from vim_tf.sampling.rejection import Classifier, RejectionSampler
 
@@ -40,6 +42,13 @@ def build_sampler(language_model, sampling, tokenizer):
         sampling.rejection_keep,
         sampling.rejection_candidates,
     )
+
+
+def settled(sampling):
+    """A SamplingConfig with `jit_compile` on or off, as this machine's device has it."""
+    # Trained models are loaded in float32, whatever they were trained in.
+    choice = compilation.choose(sampling.jit_compile, "float32")
+    return dataclasses.replace(sampling, jit_compile=choice)
 
 
 def sampler_settings(sampling):

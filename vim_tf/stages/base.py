@@ -4,11 +4,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from vim_tf.devices import strategies
+from vim_tf.devices import compilation, strategies
 from vim_tf.errors import InputError
 from vim_tf.evaluation.metrics.names import metric_info
 from vim_tf.stages import saved
-from vim_tf.training import compilation
 from vim_tf.training.best_model import BestModel
 from vim_tf.training.optimizers import build_optimizer
 

@@ -2,11 +2,11 @@
 
 import dataclasses
 
+from vim_tf.devices import compilation
 from vim_tf.stages import saved
 from vim_tf.stages.language_model import language_model_stage
 from vim_tf.stages.linear_probe import linear_probe_stage
 from vim_tf.stages.tokenizer import tokenizer_stage
-from vim_tf.training import compilation
 
 
 def build_stage(config, strategy):

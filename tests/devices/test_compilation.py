@@ -9,9 +9,9 @@ from tests.testing import tokenizer_config
 from vim_tf import config as configs
 from vim_tf import train
 from vim_tf.cli import flags
+from vim_tf.devices import compilation
 from vim_tf.errors import InputError
 from vim_tf.stages import saved
-from vim_tf.training import compilation
 
 
 def on(kind, monkeypatch):
