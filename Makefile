@@ -24,18 +24,22 @@ CUDA_STAMP := $(STAMPS)/cuda-$(call hash_of,requirements/cuda.lock)
 # The folder's path is part of it: an editable install of a moved checkout would point to the old place.
 PROJECT_STAMP := $(STAMPS)/project-$(shell (pwd; cat setup.py pyproject.toml vim_tf/__init__.py) | sha256sum | cut -c 1-16)
 
+# The site's packages clash with none of ours as long as they have an environment of their own.
+DOCS_VENV := .venv-docs
+DOCS_STAMP := $(STAMPS)/docs-$(call hash_of,requirements/docs.lock)
+
 # uv reads other settings than pip. A machine's own package index is known to pip, so it is handed over. Where uv fails
-# nevertheless, pip installs the same lock, in minutes instead of seconds.
+# nevertheless, pip installs the same lock, in minutes instead of seconds. Arguments: the lock, and the environment's Python.
 define install_lock
 index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(PYTHON) -m pip config get global.index-url 2>/dev/null || true)}}"
 if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi
-if ! $(VENV)/bin/uv pip install --python $(PYTHON) --no-deps --no-build-isolation --require-hashes --compile-bytecode -r $(1); then
+if ! $(VENV)/bin/uv pip install --python $(2) --no-deps --no-build-isolation --require-hashes --compile-bytecode -r $(1); then
   echo "uv could not install $(1); pip takes over."
-  $(PYTHON) -m pip install --disable-pip-version-check --no-deps --no-build-isolation --require-hashes -r $(1)
+  $(2) -m pip install --disable-pip-version-check --no-deps --no-build-isolation --require-hashes -r $(1)
 fi
 endef
 
-.PHONY: help setup setup-test demo ablation test-fast test test-system lint format clean
+.PHONY: help setup setup-test setup-cuda setup-docs demo docs ablation test-fast test test-system lint format clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -52,8 +56,12 @@ test-fast: setup-test ## the tests of less than 3 minutes together on two cores
 test: setup-test lint ## set up what is needed, then lint and every test that needs no other system
 	@$(PYTEST) -m "not system" $(PYTEST_ARGS)
 
-test-system: setup-test ## the tests with other systems (a browser); what is missing here is skipped with its name
+test-system: setup-test ## the tests with other systems (browser, Bazel, ...); what is missing here is skipped with its name
 	@$(PYTEST) -m "system" $(PYTEST_ARGS)
+
+docs: setup-docs ## build the documentation's site into site/
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs build --strict --quiet
+	echo "Built: site/index.html"
 
 lint: setup-test ## check style and format
 	@$(PYTHON) -m ruff check .
@@ -63,17 +71,16 @@ format: setup-test ## format the code and sort its imports
 	@$(PYTHON) -m ruff check --fix-only --select I .
 	$(PYTHON) -m ruff format .
 
-clean: ## remove caches; .venv and runs/ stay
-	@find . \( -path ./.git -o -path ./$(VENV) -o -path ./runs \) -prune -o \
+clean: ## remove caches and the site; the environments and runs/ stay
+	@find . \( -path ./.git -o -path ./$(VENV) -o -path ./$(DOCS_VENV) -o -path ./runs \) -prune -o \
 	  -type d \( -name __pycache__ -o -name .pytest_cache -o -name .ruff_cache -o -name "*.egg-info" \) -prune \
 	  -exec rm -rf {} +
-	rm -rf build
+	rm -rf build site
 
 setup: $(PROJECT_STAMP)
 
 setup-test: setup $(TEST_STAMP)
 
-.PHONY: setup-cuda
 setup-cuda: setup $(CUDA_STAMP) ## set up TensorFlow for an NVIDIA GPU too; gigabytes to download
 
 $(LOCK_STAMP):
@@ -97,7 +104,7 @@ $(LOCK_STAMP):
 	echo "Set-up 2/4: installer"
 	$(PYTHON) -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements/installer.lock
 	echo "Set-up 3/4: $$(grep -c == requirements.lock) packages of requirements.lock (download, install, byte-compile; 4 GB on disk)"
-	$(call install_lock,requirements.lock)
+	$(call install_lock,requirements.lock,$(PYTHON))
 	mkdir -p $(STAMPS)
 	touch $@
 
@@ -109,12 +116,21 @@ $(PROJECT_STAMP): $(LOCK_STAMP)
 
 $(TEST_STAMP): $(LOCK_STAMP)
 	@echo "Set-up of the tests: $$(grep -c == requirements/test.lock) packages of requirements/test.lock"
-	$(call install_lock,requirements/test.lock)
+	$(call install_lock,requirements/test.lock,$(PYTHON))
 	rm -f $(STAMPS)/test-*
 	touch $@
 
 $(CUDA_STAMP): $(LOCK_STAMP)
 	@echo "Set-up for a GPU: $$(grep -c == requirements/cuda.lock) packages of requirements/cuda.lock"
-	$(call install_lock,requirements/cuda.lock)
+	$(call install_lock,requirements/cuda.lock,$(PYTHON))
 	rm -f $(STAMPS)/cuda-*
+	touch $@
+
+setup-docs: $(DOCS_STAMP)
+
+$(DOCS_STAMP): $(LOCK_STAMP)
+	@echo "Set-up of the documentation: $$(grep -c == requirements/docs.lock) packages of requirements/docs.lock"
+	$(PYTHON) -m venv --clear $(DOCS_VENV)
+	$(call install_lock,requirements/docs.lock,$(DOCS_VENV)/bin/python)
+	rm -f $(STAMPS)/docs-*
 	touch $@
