@@ -1,4 +1,4 @@
-"""Draws the README's images: `python -m benchmarks.demo_page`, after `make demo`.
+"""Draws the README's images: `python -m benchmarks.pages.demo`, after `make demo`.
 
 None is picked: samples have the seeds 0, 1, ..., and the images are the first ones of the validation split.
 """
@@ -6,13 +6,13 @@ None is picked: samples have the seeds 0, 1, ..., and the images are the first o
 import dataclasses
 
 from vim_tf import config as configs
-from vim_tf import flags
+from vim_tf.cli import flags
 from vim_tf.config.fields import check_given, check_positive, setting
 
 
 @dataclasses.dataclass(frozen=True)
 class DemoPageConfig:
-    """`benchmarks.demo_page`: the run, and how much of it is shown."""
+    """`benchmarks.pages.demo`: the run, and how much of it is shown."""
 
     run: str = setting("runs/digits", "output of the pipeline")
     source: str = setting("digits", "images that the tokenizer has not been trained on, as in data.source")
@@ -34,15 +34,15 @@ def run(config):
     """
     import numpy as np
 
-    from vim_tf import workdir
     from vim_tf.data import sources
-    from vim_tf.data.files import write_whole
-    from vim_tf.data.preprocessing import encode_png, to_float, to_uint8
+    from vim_tf.data.images.pixels import encode_png, to_float, to_uint8
     from vim_tf.evaluation import pictures
     from vim_tf.sampling.generate import Sampler
+    from vim_tf.stages import saved
+    from vim_tf.storage.files import write_whole
 
-    tokenizer = workdir.load_tokenizer(f"{config.run}/tokenizer")
-    language_model = workdir.load_language_model(f"{config.run}/language_model", tokenizer)
+    tokenizer = saved.load_tokenizer(f"{config.run}/tokenizer")
+    language_model = saved.load_language_model(f"{config.run}/language_model", tokenizer)
     num_labels = max(language_model.num_classes, 1)
     seeds, labels = np.divmod(np.arange(config.samples_per_label * num_labels), num_labels)
     tokens = Sampler(language_model, batch_size=64).sample(labels, seeds)
