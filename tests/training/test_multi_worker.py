@@ -1,5 +1,7 @@
 """Two processes that train together over the loopback interface are one process with the whole batch."""
 
+import re
+
 import pytest
 
 from tests.testing import assert_equal_weights
@@ -30,8 +32,11 @@ def finished(folder, terminated):
 def test_sigterm_on_one_worker_stops_all_of_them_at_the_same_step_with_143(folder, terminated):
     statuses, errors = terminated
     assert statuses == [143, 143], errors
-    assert all("Stopped by SIGTERM at step 2" in text for text in errors)
-    assert sorted(path.name for path in (folder / "two" / "checkpoints").glob("*.index")) == ["ckpt-2.index"]
+    steps = [re.search(r"Stopped by SIGTERM at step (\d+)", text)[1] for text in errors]
+    # They agree after the first step, and next after the second or the third, as the chief finds their pace.
+    assert steps in (["2", "2"], ["3", "3"])
+    saved = sorted(path.name for path in (folder / "two" / "checkpoints").glob("*.index"))
+    assert saved == [f"ckpt-{steps[0]}.index"]
 
 
 @pytest.mark.slow
