@@ -23,6 +23,7 @@ LOCKS = [
     "requirements/test.lock",
     "requirements/cuda.lock",
     "requirements/jax.lock",
+    "requirements/docs.lock",
 ]
 INPUTS = [
     ("requirements/requirements.in", "requirements.lock"),
@@ -31,6 +32,7 @@ INPUTS = [
     ("requirements/test.in", "requirements/test.lock"),
     ("requirements/cuda.in", "requirements/cuda.lock"),
     ("requirements/jax.in", "requirements/jax.lock"),
+    ("requirements/docs.in", "requirements/docs.lock"),
 ]
 # What a machine without an environment needs for `make setup`.
 SETUP_FILES = [
@@ -41,6 +43,7 @@ SETUP_FILES = [
     "requirements/installer.lock",
     "requirements/test.lock",
     "requirements/cuda.lock",
+    "requirements/docs.lock",
     "vim_tf/__init__.py",
 ]
 
