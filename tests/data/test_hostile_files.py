@@ -1,5 +1,6 @@
 """Files that are made to crash a decoder, to take all memory or to raise what nobody expects."""
 
+import dataclasses
 import io
 import os
 import struct
@@ -12,12 +13,15 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests.data.sources.container_files import write_tar
 from tests.fuzz import corpus
 from vim_tf.config import DataConfig
 from vim_tf.data.images import decode as decoding
 from vim_tf.data.images import examination, headers
-from vim_tf.data.sources import containers
+from vim_tf.data.records import tokens
+from vim_tf.data.sources import containers, tar
 from vim_tf.errors import InputError
+from vim_tf.storage import files
 
 LIMIT = DataConfig.max_pixels
 
@@ -270,5 +274,29 @@ def test_a_record_that_is_no_example_is_an_input_error_whatever_its_bytes(tmp_pa
     path = str(tmp_path / "x.tfrecord")
     with tf.io.TFRecordWriter(path) as writer:
         writer.write(b"\xff\xfe\xc3\x28" * 9)
-    with pytest.raises(InputError, match="record 0 of"):
+    with pytest.raises(InputError, match="record 0 of") as caught:
         list(containers.TFRecords().records(path))
+    assert "Could not parse example input" in str(caught.value)
+    assert "{{" not in str(caught.value)
+
+
+def test_a_name_in_a_tar_that_is_no_text_becomes_a_key_all_the_same(tmp_path):
+    image = corpus.controls()["png"].data
+    path = str(tmp_path / "x.tar")
+    write_tar(path, [("a\udcff.png", image), ("a\udcff.cls", b"1"), ("b.png", image), ("b.cls", b"0")])
+    records = list(tar.WebDataset().records(path))
+    assert [(record.key, record.label, record.problem) for record in records] == [(rb"a\xff", 1, ""), (b"b", 0, "")]
+
+
+def test_token_records_that_are_none_are_an_input_error_whatever_their_bytes(tmp_path):
+    path = tmp_path / "train" / "x.tfrecord.gz"
+    path.parent.mkdir()
+    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+        writer.write(b"\xff\xfe\xc3\x28" * 9)
+    shard = {"file": path.name, "num_examples": 1, "sha256": files.sha256_of(str(path))}
+    facts = {field.name: 1 for field in dataclasses.fields(tokens.Manifest)}
+    facts |= {"codebook_size": 9, "num_classes": 0, "class_names": [], "tokenizer_checksum": "x", "source": "x"}
+    manifest = tokens.Manifest(**facts | {"splits": {"train": {"num_examples": 1, "shards": [shard]}}})
+    tokens.write_manifest(str(tmp_path), manifest)
+    with pytest.raises(InputError, match="holds no token records"):
+        tokens.load_tokens(str(tmp_path), "train")

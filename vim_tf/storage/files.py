@@ -17,9 +17,10 @@ FAILURES = (tf.errors.OpError, UnicodeDecodeError)
 
 def reason_of(error):
     """str: what one of `FAILURES` says, in one line."""
-    if isinstance(error, UnicodeDecodeError):
-        return " ".join(error.object.decode("utf-8", "backslashreplace").split())
-    return " ".join(error.message.split())
+    is_text = not isinstance(error, UnicodeDecodeError)
+    message = error.message if is_text else error.object.decode("utf-8", "backslashreplace")
+    # Names of nodes, in braces, mean nothing to a user.
+    return " ".join(re.sub(r"\{\{.*?\}\}", "", message).split())
 
 
 def temporary_path(path):

@@ -211,8 +211,8 @@ def _load_shard(path, shard, manifest):
             encoded.extend(batch["tokens"])
             labels.extend(batch["label"])
             keys.extend(batch["key"])
-    except tf.errors.OpError as error:
-        raise InputError(f"{path} holds no token records: {' '.join(error.message.split())}") from error
+    except files.FAILURES as error:
+        raise InputError(f"{path} holds no token records: {files.reason_of(error)[:300]}") from error
     if len(keys) != shard["num_examples"]:
         raise InputError(f"{path} holds {len(keys)} examples, the manifest says {shard['num_examples']}")
     wrong = [len(each) for each in encoded if len(each) != size]

@@ -135,4 +135,5 @@ class _StrictTarInfo(tarfile.TarInfo):
 
 
 def _open_tar(file):
-    return tarfile.open(fileobj=file, mode="r|*", tarinfo=_StrictTarInfo)
+    # A name that is no UTF-8 must become a key all the same.
+    return tarfile.open(fileobj=file, mode="r|*", tarinfo=_StrictTarInfo, errors="backslashreplace")
