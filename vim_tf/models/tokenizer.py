@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from vim_tf.models.cnn import CNNDecoder, CNNEncoder
-from vim_tf.models.quantizers import Quantized, make_quantizer
+from vim_tf.models.quantizers import QUANTIZERS, Quantized, make_quantizer
 from vim_tf.models.vit import ViTDecoder, ViTEncoder
 
 
@@ -213,17 +213,6 @@ class VQGAN(ImageTokenizer):
         return {**super().get_config(), "cnn": self._cnn}
 
 
-# What each kind of quantizer takes of a `QuantizerConfig`.
-_QUANTIZER_FIELDS = {
-    "vq": ("codebook_size", "codebook_dim", "l2_normalize", "straight_through"),
-    "ema": ("codebook_size", "codebook_dim", "l2_normalize", "straight_through", "ema_decay"),
-    "gumbel": ("codebook_size", "codebook_dim"),
-    "residual": ("codebook_size", "codebook_dim", "depth"),
-    "fsq": ("codebook_size", "codebook_dim", "fsq_levels"),
-    "lfq": ("codebook_size", "codebook_dim", "entropy_temperature"),
-}
-
-
 def build_tokenizer(section, rematerialize=False):
     """The built model that a `TokenizerModelConfig` describes.
 
@@ -232,11 +221,12 @@ def build_tokenizer(section, rematerialize=False):
         rematerialize: bool, compute blocks' activations anew in the backward pass.
     """
     kind = section.quantizer.kind
+    quantizer = {name: getattr(section.quantizer, name) for name in QUANTIZERS[kind].config_fields}
     shared = {
         "height": section.height,
         "width": section.width,
         "patch_size": section.patch_size,
-        "quantizer": {"kind": kind, **{name: getattr(section.quantizer, name) for name in _QUANTIZER_FIELDS[kind]}},
+        "quantizer": {"kind": kind, **quantizer},
         "pixels": section.pixels,
         "pixel_epsilon": section.pixel_epsilon,
         "rematerialize": rematerialize,

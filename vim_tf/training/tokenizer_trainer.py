@@ -12,8 +12,8 @@ from vim_tf.losses.adversarial import (
     lecam_loss,
     r1_penalty,
 )
-from vim_tf.losses.reconstruction import l1_loss, l2_loss, logit_laplace_loss
 from vim_tf.training.codebook_monitor import CodebookMonitor
+from vim_tf.training.loss_terms import computed_terms
 from vim_tf.training.trainer import Trainer, is_loss_scaled, loss_scale
 
 
@@ -48,15 +48,17 @@ class TokenizerTrainer(Trainer):
         seed,
         **kwargs,
     ):
-        loss_weights = _loss_weights(losses, tokenizer, perceptual)
-        names = ["tokenizer/loss", *loss_weights, "tokenizer/gradient_norm", *CodebookMonitor.METRICS]
+        terms = computed_terms(tokenizer, losses)
+        names = ["tokenizer/loss", *(f"tokenizer/{term.name}" for term in terms)]
+        names += ["tokenizer/perceptual_loss"] if perceptual else []
+        names += ["tokenizer/gradient_norm", *CodebookMonitor.METRICS]
         if discriminator:
             names += ["tokenizer/generator_loss", "tokenizer/discriminator_loss", "tokenizer/adversarial_weight"]
             names += ["tokenizer/discriminator_gradient_norm"]
         super().__init__(tokenizer, seed, names, compile_updates=jit_compile, **kwargs)
         self.tokenizer = tokenizer
         self.discriminator = discriminator
-        self._loss_weights = loss_weights
+        self._terms = terms
         self.perceptual = perceptual
         self.losses_config = losses
         self.discriminator_optimizer = discriminator_optimizer
@@ -126,7 +128,7 @@ class TokenizerTrainer(Trainer):
             if self.perceptual:
                 distance = tf.reduce_mean(self.perceptual(images, outputs.images))
                 terms["tokenizer/perceptual_loss"] = distance
-                total += self._loss_weights["tokenizer/perceptual_loss"] * distance
+                total += self.losses_config.perceptual_weight * distance
             terms["tokenizer/loss"] = total
             if self.discriminator:
                 judged, judge_total, logit_means = self._judge(images, outputs.images)
@@ -153,22 +155,10 @@ class TokenizerTrainer(Trainer):
         """Weighted sum of the terms that need no other network, the terms, and the tokenizer's outputs."""
         outputs = self.tokenizer(images, seed=seed, temperature=temperature)
         settings = self.losses_config
-        possible = {
-            "l1_loss": lambda: l1_loss(images, outputs.images),
-            "l2_loss": lambda: l2_loss(images, outputs.images),
-            "logit_laplace_loss": lambda: logit_laplace_loss(
-                images,
-                outputs.location,
-                outputs.log_scale,
-                min_log_scale=settings.logit_laplace_min_log_scale,
-                margin=settings.logit_laplace_margin,
-                epsilon=self.tokenizer.pixel_epsilon,
-            ),
-            **{name: lambda name=name: outputs.quantized.losses[name] for name in outputs.quantized.losses},
-        }
-        terms = {name: possible[name.split("/")[1]]() for name in self._loss_weights if name.split("/")[1] in possible}
+        values = [(term, term.value(images, outputs, self.tokenizer, settings)) for term in self._terms]
         # Not tf.add_n, which adds in the order in which the terms happen to be ready.
-        total = sum(self._loss_weights[name] * term for name, term in terms.items())
+        total = sum(getattr(settings, term.weight) * value for term, value in values)
+        terms = {f"tokenizer/{term.name}": value for term, value in values}
         return total, terms, outputs
 
     def _judge(self, images, reconstructions):
@@ -241,22 +231,3 @@ class TokenizerTrainer(Trainer):
                 "discriminator_optimizer": self.discriminator_optimizer,
             }
         return objects
-
-
-def _loss_weights(settings, tokenizer, perceptual):
-    """Weight of each term that is computed, by metric name; squared error is shown whether it counts or not."""
-    names = [*tokenizer.quantizer.loss_names, "l2_loss"]
-    names += ["l1_loss"] if settings.l1_weight else []
-    names += ["logit_laplace_loss"] if tokenizer.pixels == "logit_laplace" else []
-    names += ["perceptual_loss"] if perceptual else []
-    weights = {
-        "codebook_loss": settings.codebook_weight,
-        "commitment_loss": settings.commitment_weight,
-        "entropy_loss": settings.entropy_weight,
-        "prior_loss": settings.prior_weight,
-        "l1_loss": settings.l1_weight,
-        "l2_loss": settings.l2_weight,
-        "logit_laplace_loss": settings.logit_laplace_weight,
-        "perceptual_loss": settings.perceptual_weight,
-    }
-    return {f"tokenizer/{name}": weights[name] for name in names}

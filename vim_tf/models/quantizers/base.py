@@ -43,11 +43,13 @@ class Quantizer(keras.layers.Layer):
         Quantized.
 
     Attributes:
+        config_fields: the arguments of its constructor, which are fields of QuantizerConfig.
         depth: tokens for one latent.
         loss_names: which losses it has.
         restartable: whether it has codes that can be set to latents.
     """
 
+    config_fields = ("codebook_size", "codebook_dim")
     depth = 1
     loss_names = ()
     restartable = False

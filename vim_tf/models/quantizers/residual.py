@@ -38,6 +38,7 @@ class ResidualQuantizer(Quantizer):
         `RQBottleneck` in https://github.com/kakaobrain/rq-vae-transformer.
     """
 
+    config_fields = (*Quantizer.config_fields, "depth")
     loss_names = ("codebook_loss", "commitment_loss")
     restartable = True
 

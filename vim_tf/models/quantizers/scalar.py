@@ -37,6 +37,8 @@ class FiniteScalarQuantizer(Quantizer):
         Mentzer et al., 2023, https://arxiv.org/abs/2309.15505, section 3.1 and appendix A.1.
     """
 
+    config_fields = (*Quantizer.config_fields, "fsq_levels")
+
     def __init__(self, codebook_size, codebook_dim, fsq_levels, **kwargs):
         super().__init__(codebook_size, codebook_dim, **kwargs)
         self.fsq_levels = tuple(fsq_levels)
@@ -108,6 +110,7 @@ class LookupFreeQuantizer(Quantizer):
         Yu et al., 2024, https://arxiv.org/abs/2310.05737, section 3.1.
     """
 
+    config_fields = (*Quantizer.config_fields, "entropy_temperature")
     loss_names = ("entropy_loss", "commitment_loss")
 
     def __init__(self, codebook_size, codebook_dim, entropy_temperature, **kwargs):

@@ -42,6 +42,7 @@ class VectorQuantizer(Quantizer):
         https://arxiv.org/abs/2110.04627, eq. 1 and section 3.2.
     """
 
+    config_fields = (*Quantizer.config_fields, "l2_normalize", "straight_through")
     loss_names = ("codebook_loss", "commitment_loss")
     restartable = True
 
@@ -122,6 +123,7 @@ class EMAVectorQuantizer(VectorQuantizer):
         `VectorQuantizerEMA` in https://github.com/google-deepmind/sonnet.
     """
 
+    config_fields = (*VectorQuantizer.config_fields, "ema_decay")
     loss_names = ("commitment_loss",)
 
     def __init__(self, codebook_size, codebook_dim, ema_decay, l2_normalize=True, straight_through="latents", **kwargs):
