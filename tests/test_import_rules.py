@@ -166,6 +166,7 @@ READERS = {
     configs.CNNConfig: ["vim_tf.models.cnn"],
     configs.QuantizerConfig: [
         "vim_tf.models.tokenizer",
+        "vim_tf.models.quantizers",
         "vim_tf.training.tokenizer_trainer",
         "vim_tf.training.codebook_monitor",
     ],
@@ -173,7 +174,7 @@ READERS = {
     configs.TokenizerModelConfig: ["vim_tf.models.tokenizer", "vim_tf.models.discriminators"],
     configs.TokenFacts: ["vim_tf.models.language_model", "vim_tf.stages"],
     configs.LanguageModelConfig: ["vim_tf.models.language_model"],
-    configs.TokenizerLossConfig: ["vim_tf.training.tokenizer_trainer", "vim_tf.stages"],
+    configs.TokenizerLossConfig: ["vim_tf.training.tokenizer_trainer", "vim_tf.training.loss_terms", "vim_tf.stages"],
     configs.OptimizerConfig: ["vim_tf.training.optimizers", "vim_tf.stages"],
     configs.TrainingConfig: ["vim_tf.stages"],
     configs.AlarmConfig: ["vim_tf.stages"],
@@ -204,7 +205,8 @@ READERS = {
     configs.StatusConfig: ["pipelines.status"],
 }
 # Generic readers: a loop over names with getattr, a dict by field name, a whole section passed as keyword arguments.
-READ_BY_STRING = {"vim_tf.models.tokenizer", "pipelines.components.gates"}
+READ_BY_STRING = {"vim_tf.training.loss_terms", "pipelines.components.gates"}
+READ_BY_STRING |= {module for module in MODULES if module.startswith("vim_tf.models.quantizers.")}
 READ_AS_PARAMETERS = {"vim_tf.sampling.generate"}
 
 
