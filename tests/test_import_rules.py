@@ -205,7 +205,7 @@ READERS = {
     configs.StatusConfig: ["pipelines.status"],
 }
 # Generic readers: a loop over names with getattr, a dict by field name, a whole section passed as keyword arguments.
-READ_BY_STRING = {"vim_tf.training.loss_terms", "pipelines.components.gates"}
+READ_BY_STRING = {"vim_tf.models.tokenizer", "vim_tf.training.loss_terms", "pipelines.components.gates"}
 READ_BY_STRING |= {module for module in MODULES if module.startswith("vim_tf.models.quantizers.")}
 READ_AS_PARAMETERS = {"vim_tf.sampling.generate"}
 
