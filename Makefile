@@ -15,6 +15,13 @@ PYTHON := $(VENV)/bin/python
 WORKERS := 2
 PYTEST_ARGS :=
 PYTEST := $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile
+# Parts of the tests that run one after the other, in processes of their own: a process keeps the memory of all that it
+# has compiled.
+TRAINING_TESTS := tests/training tests/accelerators
+STAGE_TESTS := tests/stages tests/test_train.py tests/models tests/sampling
+PIPELINE_TESTS := tests/pipelines tests/beam
+OTHER_TESTS := $(filter-out $(TRAINING_TESTS) $(STAGE_TESTS) $(PIPELINE_TESTS), \
+  $(patsubst %/,%,$(filter-out tests/__pycache__/,$(wildcard tests/*/))) $(wildcard tests/test_*.py))
 
 hash_of = $(shell cat $(1) | sha256sum | cut -c 1-16)
 STAMPS := $(VENV)/stamps
@@ -39,6 +46,15 @@ if ! $(VENV)/bin/uv pip install --python $(2) --no-deps --no-build-isolation --r
 fi
 endef
 
+# Argument: the marks. A part without tests of them is no failure.
+define run_tests
+status=0
+for part in "$(TRAINING_TESTS)" "$(STAGE_TESTS)" "$(PIPELINE_TESTS)" "$(OTHER_TESTS)"; do
+  $(PYTEST) -m "$(1)" $(PYTEST_ARGS) $$part || { code=$$?; [ $$code = 5 ] || status=$$code; }
+done
+exit $$status
+endef
+
 .PHONY: help setup setup-test setup-cuda setup-docs demo docs ablation test-fast test test-system lint format clean
 
 help: ## this list
@@ -54,7 +70,7 @@ test-fast: setup-test ## the tests of less than 3 minutes together on two cores
 	@$(PYTEST) -m "not slow and not system" $(PYTEST_ARGS)
 
 test: setup-test lint ## set up what is needed, then lint and every test that needs no other system
-	@$(PYTEST) -m "not system" $(PYTEST_ARGS)
+	@$(call run_tests,not system)
 
 test-system: setup-test ## the tests with other systems (browser, Bazel, ...); what is missing here is skipped with its name
 	@$(PYTEST) -m "system" $(PYTEST_ARGS)

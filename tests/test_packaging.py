@@ -207,15 +207,16 @@ def run_ci(checkout, apt_works):
     return done.stdout.splitlines()
 
 
-def test_ci_gets_a_browser_and_runs_the_second_and_the_third_level(checkout):
+def test_ci_gets_a_browser_and_bazel_and_runs_the_second_and_the_third_level(checkout):
     assert run_ci(checkout, apt_works=True) == ["make test", "make test-system"]
     assert " chromium" in (checkout / "apt").read_text()
+    assert " bazel-bootstrap" in (checkout / "apt").read_text()
     assert os.stat(ROOT / ".ci/run").st_mode & stat.S_IXUSR
 
 
-def test_ci_runs_both_levels_where_a_browser_cannot_be_installed(checkout):
-    line = "No chromium here: the tests that need it are skipped."
-    assert run_ci(checkout, apt_works=False) == [line, "make test", "make test-system"]
+def test_ci_runs_both_levels_where_nothing_can_be_installed(checkout):
+    lines = [f"No {name} here: the tests that need it are skipped." for name in ("chromium", "bazel")]
+    assert run_ci(checkout, apt_works=False) == [*lines, "make test", "make test-system"]
 
 
 def test_make_demo_sets_up_without_the_test_lock_and_runs_the_digits_pipeline():
@@ -238,6 +239,13 @@ def test_each_level_of_tests_sets_up_and_runs_its_marks(target, marks):
     commands = commands_of(target)
     assert f'-m "{marks}"' in commands
     assert commands.index("requirements/test.lock") < commands.index("-m pytest")
+
+
+def test_the_parts_of_make_test_are_all_tests():
+    parts = re.search(r"for part in (.*); do", commands_of("test"))[1].replace('"', "").split()
+    there = {f"tests/{path.relative_to(ROOT / 'tests').parts[0]}" for path in (ROOT / "tests").rglob("test_*.py")}
+    assert there <= set(parts)
+    assert sorted(set(parts)) == sorted(parts)
 
 
 def test_only_make_setup_cuda_installs_the_libraries_of_gpus():
