@@ -8,6 +8,7 @@ from tests.accelerators import graphs
 from tests.testing import save_untrained_language_model, save_untrained_tokenizer
 from vim_tf import config as configs
 from vim_tf import encode_dataset
+from vim_tf.models import devices
 from vim_tf.stages import tokenizer
 
 
@@ -22,16 +23,17 @@ def folders(tmp_path_factory):
     return {"tokenizer": tokenizer, "language_model": language_model, "tokens": tokens}
 
 
-@pytest.fixture(scope="module")
-def deterministic():
-    """Operations must repeat bit for bit, which is a training's default."""
+@pytest.fixture
+def accelerator(monkeypatch):
+    """Graphs are made for an accelerator, and operations must repeat bit for bit, which is a training's default."""
+    monkeypatch.setattr(devices, "on_cpu", lambda: False)
     tf.config.experimental.enable_op_determinism()
     yield
     tensorflow_config.disable_op_determinism()
 
 
 @pytest.fixture
-def build_stage(folders, deterministic, monkeypatch):
+def build_stage(folders, accelerator, monkeypatch):
     """Function that builds the stage which has a graph, with `jit_compile` on or off."""
     monkeypatch.setattr(tokenizer, "load_perceptual", graphs.thin_perceptual)
     return lambda graph, jit_compile: graphs.build_stage(graph, folders, jit_compile)

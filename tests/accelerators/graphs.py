@@ -111,6 +111,8 @@ _FIXED = {
     *("losses.perceptual_weights_file", "losses.adversarial_start_step", "optimizer.warmup_steps"),
     *("probe.statistics_steps", "training.total_steps", "training.batch_size", "training.seed"),
     *("training.jit_compile", "training.deterministic", "training.keep_freed_memory", "training.keep_best_metric"),
+    # A loop around the step.
+    "training.steps_per_execution",
     *(f"training.{what}_every_steps" for what in ("log", "validate", "checkpoint")),
 }
 # VGG16 with few channels, which the tests put in the place of the trained one.

@@ -3,7 +3,7 @@
 import functools
 
 import tensorflow as tf
-from tensorflow.python.framework import kernels
+from tensorflow.python.framework import kernels, op_def_registry
 
 # What its GPU kernel, or XLA's for a GPU, refuses or may refuse once operations must be deterministic. Found in the
 # installed library by
@@ -35,7 +35,7 @@ def problems(concrete, host_types=()):
     """What a GPU can't run of a traced function and all functions that it calls.
 
     Operations that nothing needs are left out, as TensorFlow leaves them out. In functions that XLA compiles, its
-    kernel for GPUs counts. A loop in whose body files are decoded is the host's: no GPU reads a JPEG.
+    kernel for GPUs counts. Data sets are the host's, and so is a loop in whose body files are decoded.
 
     Args:
         concrete: tf.types.experimental.ConcreteFunction.
@@ -45,6 +45,7 @@ def problems(concrete, host_types=()):
         list of str, one for each operation: its name and what is wrong.
     """
     library = {function.signature.name: function for function in concrete.graph.as_graph_def().library.function}
+    decoders = _names_of_decoders(library)
     found, seen = [], set()
 
     def visit(function, compiled):
@@ -53,7 +54,7 @@ def problems(concrete, host_types=()):
         seen.add((function.signature.name, compiled))
         for node in needed_nodes(function):
             called = [library[name] for name in _functions_of(node) if name in library]
-            if any(_decodes_files(each, library) for each in called):
+            if "Dataset" in node.op or any(each.signature.name in decoders for each in called):
                 continue
             problem = _problem(node, compiled)
             if problem and not set(host_types) & set(_types_of(node)):
@@ -99,7 +100,10 @@ def _register_xla_kernels():
 
 
 def _types_of(node):
-    return [tf.as_dtype(each) for attribute in node.attr.values() for each in _types(attribute)]
+    """Those that it is made for, and those that all of its kind take or give."""
+    definition = op_def_registry.get(node.op)
+    fixed = [each.type for each in (*definition.input_arg, *definition.output_arg) if each.type]
+    return [tf.as_dtype(each) for each in (*fixed, *(each for value in node.attr.values() for each in _types(value)))]
 
 
 def _takes(kernel, node):
@@ -124,9 +128,16 @@ def _must_compile(holder):
     return "_XlaMustCompile" in holder.attr and holder.attr["_XlaMustCompile"].b
 
 
-def _decodes_files(function, library):
-    return any(
-        node.op.startswith("Decode")
-        or any(name in library and _decodes_files(library[name], library) for name in _functions_of(node))
-        for node in function.node_def
-    )
+def _names_of_decoders(library):
+    """Functions that decode files, themselves or through others."""
+    found, before = set(), None
+    while before != len(found):
+        before = len(found)
+        found |= {
+            name
+            for name, function in library.items()
+            if any(
+                node.op.startswith("Decode") or not found.isdisjoint(_functions_of(node)) for node in function.node_def
+            )
+        }
+    return found

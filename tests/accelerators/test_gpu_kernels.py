@@ -6,7 +6,7 @@ import tensorflow as tf
 from tests.accelerators import graphs
 from tests.accelerators.kernels import FILE_TYPES, problems
 from vim_tf.data.records.encode import compiled_encode
-from vim_tf.sampling import generate
+from vim_tf.sampling.generate import Sampler
 from vim_tf.serving.signatures import build_signatures
 from vim_tf.stages import saved
 
@@ -27,7 +27,7 @@ def traced(function, *specs, **settings):
     ],
     ids=["refused", "CPU only", "in a loop"],
 )
-def test_an_operation_that_a_gpu_cannot_run_is_found(function, message, deterministic):
+def test_an_operation_that_a_gpu_cannot_run_is_found(function, message, accelerator):
     (problem,) = problems(traced(function, tf.TensorSpec([4], tf.int32)))
     assert message in problem
 
@@ -48,12 +48,21 @@ def test_what_decodes_files_in_a_loop_is_the_hosts():
 
 
 @pytest.mark.parametrize(
-    "graph", [graph if "vim" in graph else pytest.param(graph, marks=pytest.mark.slow) for graph in graphs.GRAPHS]
+    "graph",
+    [graph if graph == "vim_unconditional" else pytest.param(graph, marks=pytest.mark.slow) for graph in graphs.GRAPHS],
 )
 def test_a_training_step_runs_on_a_gpu(graph, build_stage):
     stage = build_stage(graph, "on")
     train = stage.trainer.make_train_function()
     assert problems(train.get_concrete_function(iter(stage.batches(0)))) == []
+
+
+def test_steps_in_one_execution_run_on_a_gpu(build_stage):
+    stage = build_stage("vim_unlabelled", "on")
+    stage.trainer.compile(optimizer=stage.trainer.optimizer, steps_per_execution=2)
+    concrete = stage.trainer.make_train_function().get_concrete_function(iter(stage.batches(0)))
+    assert {"While", "StatelessWhile"} & {operation.type for operation in concrete.graph.get_operations()}
+    assert problems(concrete) == []
 
 
 @pytest.fixture(scope="module")
@@ -64,22 +73,20 @@ def models(folders):
 
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["plain", "XLA"])
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
-def test_the_sampler_runs_on_a_gpu(jit_compile, schedule, models, deterministic, monkeypatch):
-    # Packed kernels are for CPUs.
-    monkeypatch.setattr(generate, "_projection", lambda *_: generate.call_layer)
-    sampler = generate.Sampler(models[1], 2, guidance_schedule=schedule, jit_compile=jit_compile)
+def test_the_sampler_runs_on_a_gpu(jit_compile, schedule, models, accelerator):
+    sampler = Sampler(models[1], 2, guidance_schedule=schedule, jit_compile=jit_compile)
     assert problems(sampler._generate.get_concrete_function()) == []
 
 
-def test_the_device_part_of_every_exported_signature_runs_on_a_gpu(models, deterministic, monkeypatch):
+@pytest.mark.slow
+def test_the_device_part_of_every_exported_signature_runs_on_a_gpu(models, accelerator):
     """The host's is what lies before the images, uint8 and of the model's size, and the words of error messages."""
-    monkeypatch.setattr(generate, "_projection", lambda *_: generate.call_layer)
-    module, signatures = build_signatures(*models)
+    module, signatures = build_signatures(*models, max_pixels=100_000_000)
     found = {name: problems(signature.get_concrete_function(), FILE_TYPES) for name, signature in signatures.items()}
-    found["__call__"] = problems(module.__call__.get_concrete_function())
+    found["__call__"] = problems(module.__call__.get_concrete_function(), FILE_TYPES)
     assert {"encode", "decode", "reconstruct", "generate", "complete", "features"} < set(found)
     assert {name: each for name, each in found.items() if each} == {}
 
 
-def test_encoding_a_data_set_runs_on_a_gpu(models, deterministic):
+def test_encoding_a_data_set_runs_on_a_gpu(models, accelerator):
     assert problems(compiled_encode(models[0]).get_concrete_function()) == []

@@ -34,10 +34,8 @@ def step(trainer, train, data):
     return metrics, any(moved)
 
 
-@pytest.mark.parametrize(
-    "graph",
-    [graph if graph == "vim_unconditional" else pytest.param(graph, marks=pytest.mark.slow) for graph in graphs.GRAPHS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("graph", graphs.GRAPHS)
 def test_a_whole_step_runs_as_one_xla_program_with_the_values_of_plain_kernels(graph, build_stage):
     stage = build_stage(graph, "off")
     trainer, data = stage.trainer, stage.batches(0)

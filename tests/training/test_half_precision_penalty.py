@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.testing import replace, tokenizer_config
-from tests.training.test_tokenizer_trainer import build_trainer
+from tests.training.tokenizer_training import build_trainer
 from vim_tf import config as configs
 from vim_tf.training.optimizers import build_optimizer
 

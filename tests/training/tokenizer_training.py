@@ -29,7 +29,7 @@ def build_trainer(config, make_optimizer, strategy=None, perceptual=None):
             make_optimizer(discriminator.trainable_variables) if discriminator else None,
             config.model.quantizer,
             window_steps=config.alarms.codebook_window_steps,
-            jit_compile=settings.jit_compile,
+            jit_compile=settings.jit_compile == "on",
             seed=0,
             num_microbatches=settings.gradient_accumulation_steps,
             clip_norm=config.optimizer.clip_norm,
