@@ -2,7 +2,8 @@
 
 REPLICAS is the number of logical CPUs that share a batch in this process, or `workers`, which takes the cluster of
 TF_CONFIG. A process has one MirroredStrategy at most, so each number needs its own. OUTPUT gets, as JSON, for each
-case how far its weights and metrics are from those of one device with the whole batch, and the step's collectives.
+case how far its weights and metrics are from those of one device with the whole batch, and the step's collectives; for
+some, how far the weights are from those when all steps are made in one execution.
 """
 
 import dataclasses
@@ -73,7 +74,7 @@ def build(strategy, stage, optimizer, jit_compile, microbatches):
         ), batch
 
 
-def train(strategy, *case):
+def train(strategy, *case, steps_per_execution=1):
     """(weights, metrics, collectives) of a case, all as plain numpy and Python values."""
     import numpy as np
     import tensorflow as tf
@@ -89,15 +90,22 @@ def train(strategy, *case):
         return tf.data.Dataset.from_tensors(share).repeat()
 
     batches = strategies.distribute(strategy, make_batches, NUM_ROWS)
+    trainer.compile(optimizer=trainer.optimizer, steps_per_execution=steps_per_execution)
     found = collectives.of_step(trainer, batches)
     history = trainer.fit(batches, steps_per_epoch=NUM_STEPS, shuffle=False, verbose=0).history
     weights = [np.asarray(weight) for weight in trainer.trained.weights]
     return weights, {name: values[-1] for name, values in history.items()}, found
 
 
+def farthest(weights, others):
+    """Largest difference between two models' weights: float."""
+    import numpy as np
+
+    return max(float(np.abs(values - other).max()) for values, other in zip(weights, others, strict=True))
+
+
 def main():
     sys.path.insert(0, str(ROOT))
-    import numpy as np
     import tensorflow as tf
 
     from vim_tf.cli import terminal
@@ -120,14 +128,16 @@ def main():
         weights, metrics, found = train(strategy, stage, optimizer, *how)
         expected_weights, expected_metrics, _ = references[stage, optimizer]
         assert metrics.keys() == expected_metrics.keys()
-        results["/".join(map(str, (stage, optimizer, *how)))] = {
-            "weights": max(
-                float(np.abs(values - expected).max())
-                for values, expected in zip(weights, expected_weights, strict=True)
-            ),
+        case = "/".join(map(str, (stage, optimizer, *how)))
+        results[case] = {
+            "weights": farthest(weights, expected_weights),
             "metrics": max(abs(metrics[name] - value) for name, value in expected_metrics.items()),
             "collectives": found,
         }
+        jit_compile, _ = how
+        if stage == "language_model" and not jit_compile:
+            together, _, _ = train(strategy, stage, optimizer, *how, steps_per_execution=NUM_STEPS)
+            results[case]["together"] = farthest(together, weights)
     if strategies.is_chief(strategy):
         pathlib.Path(output).write_text(json.dumps({"replicas": strategy.num_replicas_in_sync, "cases": results}))
 

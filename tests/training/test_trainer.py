@@ -72,6 +72,7 @@ def check_equal_with_one_reduction(found, num_replicas):
     for case, result in found["cases"].items():
         assert result["weights"] < TOLERANCE[case.split("/")[1]], (case, result)
         assert result["metrics"] < 1e-4, (case, result)
+        assert result.get("together", 0.0) == 0.0, (case, result)
         if num_replicas > 1:
             assert result["collectives"] == {"CollectiveReduceV2": 1, "reductions": 1}, (case, result)
         else:
