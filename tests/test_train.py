@@ -317,6 +317,7 @@ def test_config_json_records_what_the_tokens_say(tmp_path, tokens):
         "depth": 1,
         "codebook_size": 16,
         "num_classes": 3,
+        "class_names": ["a", "b", "c"],
     }
 
 

@@ -24,11 +24,11 @@ def build_stage(config, strategy):
         "language_model": language_model_stage,
         "linear_probe": linear_probe_stage,
     }[config.task]
-    return build(_with_compilation(config, strategy), strategy)
+    return build(with_compilation(config, strategy), strategy)
 
 
-def _with_compilation(config, strategy):
-    """The config with `training.jit_compile` on or off; a training that goes on keeps to what it began with."""
+def with_compilation(config, strategy):
+    """The config with `training.jit_compile` on or off; a training that resumes keeps what it began with."""
     settings = config.training
     choice = settings.jit_compile
     if choice == "auto":

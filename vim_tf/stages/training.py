@@ -10,7 +10,7 @@ from vim_tf.devices import memory, strategies
 from vim_tf.errors import InputError
 from vim_tf.stages import saved
 from vim_tf.stages.base import build_best_model
-from vim_tf.stages.build import build_stage
+from vim_tf.stages.build import build_stage, with_compilation
 from vim_tf.training import callbacks
 from vim_tf.training.alarms import GapAlarm, LowMetricAlarm
 from vim_tf.training.callbacks import Progress
@@ -50,7 +50,8 @@ def run(config):
 
 
 def _train(config, strategy, folder):
-    """`run` from the data on; what it writes goes to `folder`, and it goes on from `config.workdir`."""
+    """`run` from the data on; what it writes goes to `folder`, and it resumes from `config.workdir`."""
+    config = with_compilation(config, strategy)
     saved.check_start(config, folder)
     # 3. Data and model; what the data say about themselves completes the config.
     stage = build_stage(config, strategy)
