@@ -146,7 +146,8 @@ def test_a_worker_loads_the_tokenizer_once_however_many_shards_it_gets(images, t
     load, loaded = saved.load_tokenizer, []
     monkeypatch.setattr(saved, "load_tokenizer", lambda path: loaded.append(path) or load(path))
     materialized(images, tokenizer, tmp_path, num_shards=4)
-    assert loaded == [tokenizer]
+    # The command loads it too, before the job, so that what is wrong with it is told at once.
+    assert loaded == [tokenizer, tokenizer]
 
 
 def test_a_file_that_cannot_be_read_at_all_is_told_in_one_line(images, tokenizer, tmp_path):
