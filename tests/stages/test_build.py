@@ -15,6 +15,7 @@ from tests.testing import (
 from vim_tf.data import batches
 from vim_tf.devices import strategies
 from vim_tf.devices.strategies import build_strategy
+from vim_tf.evaluation import linear_probe, reconstruction
 from vim_tf.stages import language_model as language_model_stage
 from vim_tf.stages.build import build_stage
 
@@ -48,7 +49,7 @@ def validated(task, tokenizer, microbatches=1, strategy=None):
 def rows_seen(monkeypatch):
     """Number of rows of each batch that a validation reads, and that it gives to the replicas of a process."""
     seen = {"read": [], "shared": []}
-    replicated, eval_batches = strategies.replicated, batches.eval_batches
+    replicated = strategies.replicated
 
     def recording(strategy, function):
         shared = replicated(strategy, function)
@@ -61,10 +62,11 @@ def rows_seen(monkeypatch):
 
     def reading(source, batch_size, views=None):
         seen["read"].append(batch_size)
-        return eval_batches(source, batch_size, views)
+        return batches.eval_batches(source, batch_size, views)
 
     monkeypatch.setattr(strategies, "replicated", recording)
-    monkeypatch.setattr(batches, "eval_batches", reading)
+    for module in (language_model_stage, linear_probe, reconstruction):
+        monkeypatch.setattr(module, "eval_batches", reading)
     return seen
 
 

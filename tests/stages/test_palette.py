@@ -146,7 +146,7 @@ def test_a_file_in_the_workdirs_place_is_refused_and_kept(tmp_path):
     (tmp_path / "photo.jpg").write_text("mine")
     with pytest.raises(InputError, match="photo.jpg is a file: choose a new folder"):
         train.run(palette_config(tmp_path / "photo.jpg"))
-    with pytest.raises(InputError, match="--workdir=.*photo.jpg can't be written"):
+    with pytest.raises(InputError, match="--workdir=.*photo.jpg/run can't be written"):
         train.run(palette_config(tmp_path / "photo.jpg" / "run"))
     assert (tmp_path / "photo.jpg").read_text() == "mine"
 

@@ -142,6 +142,7 @@ def test_build_source_hands_over_every_field_of_the_config(monkeypatch):
         validation_fraction=0.25,
         max_unreadable_fraction=0.5,
         shuffle_buffer=77,
+        max_pixels=99,
         image_feature="img",
         label_feature="kind",
         key_feature="id",
@@ -151,4 +152,4 @@ def test_build_source_hands_over_every_field_of_the_config(monkeypatch):
     assert sources.build_source(config, "train", 16, 32).name == "folder:/x"
     assert sources.build_source(dataclasses.replace(config, name="cats"), "train", 16, 32).name == "cats"
     assert seen[0] == seen[1]
-    assert seen[0] == ("folder:/x", "train", 16, 32, 0.25, 0.5, 77, FeatureNames("img", "kind", "id"), True, False)
+    assert seen[0] == ("folder:/x", "train", 16, 32, 0.25, 0.5, 77, 99, FeatureNames("img", "kind", "id"), True, False)
