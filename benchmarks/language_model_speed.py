@@ -100,7 +100,7 @@ def start(config, python, module, lengths, device="cpu", precision="float32"):
         "device": device,
         "precision": precision,
     }
-    return start_worker([python, "-m", f"benchmarks.{module}", f"--settings={json.dumps(settings)}"])
+    return start_worker([python, "-m", f"benchmarks.workers.{module}", f"--settings={json.dumps(settings)}"])
 
 
 def _take_turns(config, turns):

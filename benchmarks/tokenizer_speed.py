@@ -147,7 +147,7 @@ def start_workers(config, stack, device="cpu", precision="float32", tolerance=1e
 
     def start(python, module, is_compiled):
         said = json.dumps(settings | {"compile": is_compiled})
-        command = [python, "-m", f"benchmarks.{module}", f"--settings={said}", f"--weights={weights}"]
+        command = [python, "-m", f"benchmarks.workers.{module}", f"--settings={said}", f"--weights={weights}"]
         return stack.enter_context(start_worker(command))
 
     workers = {"ours": start(sys.executable, "tensorflow_tokenizer", False)}

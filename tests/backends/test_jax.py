@@ -17,7 +17,8 @@ from tests.backends import model_values
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements" / "jax.lock"
-pytestmark = pytest.mark.system
+# An installation and two processes that load a framework; on a busy machine that takes long.
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
 
 def run(*command, **environment):

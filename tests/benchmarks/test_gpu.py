@@ -1,8 +1,13 @@
 """The benchmark on GPUs: its settings, the refusal where there is no GPU, and a run on a tiny shape on the CPU."""
 
+import importlib.util
+import json
+import sys
+
 import pytest
 
 from benchmarks import gpu
+from benchmarks.support import measure
 from vim_tf.cli import flags
 from vim_tf.config import TransformerConfig
 from vim_tf.errors import InputError
@@ -51,6 +56,40 @@ def test_without_a_gpu_one_line_says_so_and_what_to_do(monkeypatch):
     with pytest.raises(InputError, match="TensorFlow sees no GPU.*make setup-cuda") as caught:
         gpu.run(tiny())
     assert "\n" not in str(caught.value)
+
+
+class FakeWorker:
+    """A process that answers at once: this project's takes 2 s for each operation, PyTorch's 3 s."""
+
+    commands = []
+
+    def __init__(self, command, environment):
+        self.commands.append(command)
+        self.seconds = 3.0 if command[0] == "peers" else 2.0
+        self.facts = {"losses": [1.0], "device": "H200", "operations": ["sample_gpt2_static_16", "train_gpt2_16"]}
+
+    def run(self, operation, calls):
+        return measure.Round(self.seconds, self.seconds, 0.0)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+
+def test_every_process_is_a_module_and_is_compared_on_the_same_card(monkeypatch, capsys):
+    monkeypatch.setattr(measure, "Worker", FakeWorker)
+    results = gpu.compare(tiny(torch_python="peers"), "gpu")
+    assert [command[0] for command in FakeWorker.commands] == [sys.executable, "peers"] * 2
+    assert all(importlib.util.find_spec(command[2]) for command in FakeWorker.commands)
+    assert all(json.loads(command[3].partition("=")[2])["device"] == "gpu" for command in FakeWorker.commands)
+    assert {"train_2/torch", "encode_2/torch", "train_16/train_gpt2", "sample_16/sample_gpt2_static"} < set(results)
+    lines = capsys.readouterr().out
+    assert "language model on H200, mixed_bfloat16" in lines
+    assert lines.count("ours is 1.50 (1.50 to 1.50) times as fast") == 4
+    # 2 images of 16 tokens in 2 s.
+    assert "16.0 tokens/s" in lines
 
 
 @pytest.mark.slow
