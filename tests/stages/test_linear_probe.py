@@ -171,7 +171,7 @@ def test_evaluate_trains_the_heads_and_reports_them(tmp_path, stages):
     assert written["linear_probe/top1"] == metrics["linear_probe/top1"]
     assert conditions["linear_probe/top1"]["steps"] == settings.total_steps
     assert os.path.exists(f"{tmp_path}/out/linear_probe/config.json")
-    assert "this block&#x27;s mean output" in (tmp_path / "out" / "report.html").read_text()
+    assert "this block&#39;s mean output" in (tmp_path / "out" / "report.html").read_text()
 
 
 # ------------------------------------------------------------------------------------------------------- bad inputs

@@ -62,7 +62,7 @@ def _multi_worker():
         implementation=communication.AUTO if has_gpus else communication.RING
     )
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     except RuntimeError as error:
         raise InputError(
             f"strategy multi_worker needs a process in which TensorFlow has done nothing before: {error}"
@@ -72,6 +72,29 @@ def _multi_worker():
             f"the cluster of TF_CONFIG can't be joined: {str(error).splitlines()[0]}; each worker needs an address of "
             "its own that is free and that the others reach"
         ) from error
+    _broadcast_as_int32(strategy.extended, tf.int8)
+    return strategy
+
+
+def _broadcast_as_int32(extended, dtype):
+    """Makes the initial values of variables of an integer type travel from the chief to the other workers as int32.
+
+    TensorFlow's broadcast takes neither int8 nor any other small type, so that a variable of one could not be made.
+    """
+    as_they_are = extended._get_variable_creator_initial_value
+
+    def widened(replica_id, device, primary_var, **kwargs):
+        if replica_id or kwargs.get("dtype") is None or tf.as_dtype(kwargs["dtype"]) != dtype:
+            return as_they_are(replica_id, device, primary_var, **kwargs)
+        initial_value = kwargs["initial_value"]
+
+        def wide():
+            return tf.cast(initial_value() if callable(initial_value) else initial_value, tf.int32)
+
+        received = as_they_are(replica_id, device, primary_var, **kwargs | {"initial_value": wide, "dtype": tf.int32})
+        return lambda: tf.cast(received(), dtype)
+
+    extended._get_variable_creator_initial_value = widened
 
 
 def check_cluster(text):
