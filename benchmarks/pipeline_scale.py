@@ -53,7 +53,7 @@ def _ingest(config):
 
     from vim_tf.beam import jobs
     from vim_tf.beam.images import ingest, split_folders
-    from vim_tf.data.sources.shards import plan_shards
+    from vim_tf.data.sources import plan_shards
 
     folder = f"{config.folder}/examples"
     data = configs.DataConfig(f"folder:{config.folder}/images", max_unreadable_fraction=0.1)

@@ -7,7 +7,8 @@ import pathlib
 import tensorflow as tf
 
 import vim_tf
-from vim_tf.data.sources.fingerprints import files_fingerprint, source_fingerprint
+from vim_tf.data.sources import source_fingerprint
+from vim_tf.data.sources.fingerprints import files_fingerprint
 from vim_tf.storage.digests import digest
 
 __all__ = [

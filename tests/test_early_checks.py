@@ -25,7 +25,7 @@ def no_images(monkeypatch):
     def look(*args, **kwargs):
         pytest.fail("images were read before everything else was checked")
 
-    for place in ("vim_tf.data.sources.build_source", "vim_tf.data.sources.shards.plan_shards"):
+    for place in ("vim_tf.data.sources.build_source", "vim_tf.data.sources.plan_shards"):
         monkeypatch.setattr(place, look)
 
 

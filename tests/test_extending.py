@@ -90,6 +90,7 @@ SOURCE = {
 import numpy as np
 
 from vim_tf.data.sources.base import MemorySource
+from vim_tf.data.sources.embedded import EmbeddedKind
 
 
 def open_toy(split, height, width):
@@ -97,10 +98,13 @@ def open_toy(split, height, width):
     images = np.broadcast_to((60 * labels).astype(np.uint8)[:, None, None, None], [40, height, width, 3])
     keys = [f"{split}-{index}".encode() for index in range(40)]
     return MemorySource("toy", split, class_names=list("abcd"), labels=labels, keys=keys, images=images)
+
+
+TOY = EmbeddedKind("toy", open_toy)
 ''',
     "vim_tf/data/sources/__init__.py": {
-        "from vim_tf.errors import InputError": "from vim_tf.data.sources.toy import open_toy\n{line}",
-        '_EMBEDDED_OPENERS = {"digits"': "{line}\n_EMBEDDED_OPENERS['toy'] = open_toy",
+        "from vim_tf.errors import InputError": "from vim_tf.data.sources.toy import TOY\n{line}",
+        "        embedded.DIGITS,": "        TOY,\n{line}",
     },
 }
 METRIC = {

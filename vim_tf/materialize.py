@@ -30,7 +30,7 @@ def run(config):
 
     from vim_tf.beam import jobs, tokens
     from vim_tf.data.records import tokens as token_records
-    from vim_tf.data.sources.shards import plan_shards
+    from vim_tf.data.sources import plan_shards
     from vim_tf.stages import saved
     from vim_tf.storage.files import check_place, check_writable
 

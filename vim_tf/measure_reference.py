@@ -27,7 +27,7 @@ def run(config):
     import tensorflow as tf
 
     from vim_tf.beam import features, jobs
-    from vim_tf.data.sources.shards import plan_shards
+    from vim_tf.data.sources import plan_shards
     from vim_tf.evaluation import conditions
     from vim_tf.evaluation.feature_networks import load_feature_network
     from vim_tf.evaluation.image_sets import read_arrays

@@ -13,8 +13,7 @@ from pipelines import fingerprints
 from vim_tf import config as configs
 from vim_tf.beam import jobs
 from vim_tf.beam.images import ingest, split_folders
-from vim_tf.data.sources import classes
-from vim_tf.data.sources.shards import plan_shards
+from vim_tf.data.sources import classes, plan_shards
 
 
 @component(use_beam=True)

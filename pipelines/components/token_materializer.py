@@ -19,7 +19,7 @@ from pipelines import fingerprints
 from vim_tf.beam import jobs
 from vim_tf.beam import tokens as token_job
 from vim_tf.data.sources import containers
-from vim_tf.data.sources.shards import Plan, container_shards
+from vim_tf.data.sources.shards import Plan
 
 
 @component(use_beam=True)
@@ -83,5 +83,5 @@ def plan_artifact(examples, splits):
     for split in splits:
         folder = artifact_utils.get_split_uri([examples], split)
         paths = [os.path.join(folder, shard["file"]) for shard in manifest["splits"][split]["shards"]]
-        shards += container_shards(split, containers.TFRecords(), paths, len(paths))
+        shards += containers.container_shards(split, containers.TFRecords(), paths, len(paths))
     return Plan(manifest["source"], shards, manifest["class_names"], label_values=manifest["label_values"])

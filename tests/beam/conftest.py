@@ -9,7 +9,7 @@ from tests.testing import save_untrained_tokenizer
 from vim_tf import config as configs
 from vim_tf.beam import images as image_job
 from vim_tf.beam import jobs
-from vim_tf.data.sources.shards import plan_shards
+from vim_tf.data.sources import plan_shards
 
 # In each class; of every split, image 2 of class "b" is no image.
 COUNTS = {"train": 7, "validation": 4}

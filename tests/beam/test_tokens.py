@@ -11,7 +11,8 @@ from vim_tf import config as configs
 from vim_tf import encode_dataset, materialize
 from vim_tf.beam import jobs, tokens
 from vim_tf.data.records import tokens as token_records
-from vim_tf.data.sources.shards import Plan, plan_shards
+from vim_tf.data.sources import plan_shards
+from vim_tf.data.sources.shards import Plan
 from vim_tf.errors import InputError
 from vim_tf.stages import saved
 

@@ -87,7 +87,7 @@ class SeenClasses:
         self._labels, self._texts = set(), set()
 
     def add(self, entry):
-        """Takes an input_shards.Entry, whether or not its image can be read."""
+        """Takes a shards.Entry, whether or not its image can be read."""
         self._labels.add(entry.label)
         if entry.class_name:
             self._texts.add((entry.label, entry.class_name))

@@ -2,7 +2,8 @@
 
 import os
 
-from vim_tf.data.sources.fingerprints import files_fingerprint, source_fingerprint
+from vim_tf.data.sources import source_fingerprint
+from vim_tf.data.sources.fingerprints import files_fingerprint
 
 
 def test_it_changes_with_the_content_the_time_and_the_names_of_files(tmp_path):

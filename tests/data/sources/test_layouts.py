@@ -6,8 +6,9 @@ import tensorflow as tf
 
 from vim_tf.data import sources
 from vim_tf.data.sources import containers
-from vim_tf.data.sources import layouts as record_layouts
+from vim_tf.data.sources.base import SourceOptions
 from vim_tf.data.sources.feature_names import FeatureNames
+from vim_tf.data.sources.records import TFRECORD
 from vim_tf.errors import InputError
 
 
@@ -91,7 +92,7 @@ def test_features_of_no_known_name_or_kind_are_refused(values, said, tmp_path):
 
 def test_a_record_without_the_image_says_which_feature_it_lacks(encoded, tmp_path):
     write(tmp_path / "x", [{"image": encoded[0]}, {"other": encoded[1]}])
-    found = record_layouts.find_files("tfrecord", f"{tmp_path}/x")
+    found = TFRECORD.find_files(f"{tmp_path}/x", SourceOptions())
     records = list(found.container.records(f"{tmp_path}/x"))
     assert [record.problem for record in records] == ["", "no bytes in feature image"]
 

@@ -61,7 +61,7 @@ def test_cifar_100_has_two_labels_of_which_one_must_be_chosen(encoded, tmp_path)
 
 def test_one_other_label_is_taken(encoded, tmp_path):
     path = write(tmp_path / "x.parquet", image=encoded, fine_label=[0, 1, 2] * 2)
-    assert sources.open_source(f"parquet:{path}", "train", 8, 8, 0.0).num_classes == 3
+    assert sources.open_source(f"parquet:{path}", "train", 8, 8, validation_fraction=0.0).num_classes == 3
 
 
 def test_keys_are_strings_bytes_or_integers(encoded, tmp_path):

@@ -9,8 +9,7 @@ from tests.data.sources.container_files import write_shards
 from vim_tf.config import SPLITS, DataConfig
 from vim_tf.data import order, sources
 from vim_tf.data.images.fit import decode_and_fit
-from vim_tf.data.sources import shards
-from vim_tf.data.sources.shards import plan_shards
+from vim_tf.data.sources import folder, plan_shards
 from vim_tf.errors import InputError
 
 
@@ -138,8 +137,8 @@ def test_the_division_of_a_large_set_is_found_without_reading_it(pictures, tmp_p
     for number in range(60):
         (tmp_path / f"{number:02d}.png").write_bytes(pictures.encode(pictures.flat(number), "PNG"))
     read = []
-    load = shards.load_file
-    monkeypatch.setattr(shards, "load_file", lambda path: read.append(path) or load(path))
+    load = folder.load_file
+    monkeypatch.setattr(folder, "load_file", lambda path: read.append(path) or load(path))
     plan_shards(DataConfig(f"folder:{tmp_path}", validation_fraction=0.5), ("train",), 8, 8, 2)
     assert 2 <= len(read) < 15
 

@@ -10,6 +10,7 @@ from sklearn import datasets
 
 from vim_tf.config import DataConfig
 from vim_tf.data import sources
+from vim_tf.data.sources.base import SourceOptions
 from vim_tf.data.sources.feature_names import FeatureNames
 from vim_tf.errors import InputError
 
@@ -136,7 +137,9 @@ def test_shuffled_goes_on_from_start_bitwise(name):
 def test_build_source_hands_over_every_field_of_the_config(monkeypatch):
     seen = []
     opened = types.SimpleNamespace()
-    monkeypatch.setattr(sources, "open_source", lambda *arguments: seen.append(arguments) or opened)
+    monkeypatch.setattr(
+        sources, "open_source", lambda *arguments, **options: seen.append((arguments, options)) or opened
+    )
     config = DataConfig(
         "folder:/x",
         validation_fraction=0.25,
@@ -152,4 +155,8 @@ def test_build_source_hands_over_every_field_of_the_config(monkeypatch):
     assert sources.build_source(config, "train", 16, 32).name == "folder:/x"
     assert sources.build_source(dataclasses.replace(config, name="cats"), "train", 16, 32).name == "cats"
     assert seen[0] == seen[1]
-    assert seen[0] == ("folder:/x", "train", 16, 32, 0.25, 0.5, 77, 99, FeatureNames("img", "kind", "id"), True, False)
+    arguments, options = seen[0]
+    assert arguments == ("folder:/x", "train", 16, 32)
+    names = FeatureNames("img", "kind", "id")
+    assert SourceOptions(**options) == SourceOptions(0.25, 0.5, 77, 99, names, True, False)
+    assert options.keys() == {field.name for field in dataclasses.fields(SourceOptions)}

@@ -71,10 +71,10 @@ def test_a_tar_that_is_cut_between_two_members_is_named_as_cut(encoded, tmp_path
 def test_braces_in_a_path_stand_for_the_tars_of_a_set(encoded, tmp_path):
     for number in range(3):
         write_tar(tmp_path / f"part-{number:03d}.tar", [("1.png", encoded[number])])
-    source = sources.open_source(f"webdataset:{tmp_path}/part-{{000..002}}.tar", "train", 8, 8, 0.0)
+    source = sources.open_source(f"webdataset:{tmp_path}/part-{{000..002}}.tar", "train", 8, 8, validation_fraction=0.0)
     assert [int(e["image"][0, 0, 0]) for e in source.ordered().as_numpy_iterator()] == [0, 1, 2]
     with pytest.raises(InputError, match="part-003.tar"):
-        sources.open_source(f"webdataset:{tmp_path}/part-{{000..003}}.tar", "train", 8, 8, 0.0)
+        sources.open_source(f"webdataset:{tmp_path}/part-{{000..003}}.tar", "train", 8, 8, validation_fraction=0.0)
 
 
 def test_a_key_feature_is_refused(encoded, tmp_path):

@@ -1,12 +1,138 @@
-"""What an image source offers: labelled images of one size, in a fixed or an endless shuffled order."""
+"""What a kind of image source is, and what one offers: labelled images of one size, in a fixed or a shuffled order."""
 
 import abc
+import dataclasses
 import functools
 
 import numpy as np
 import tensorflow as tf
 
+from vim_tf.config import DataConfig
 from vim_tf.data import order
+from vim_tf.data.sources import feature_names
+from vim_tf.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceOptions:
+    """How the images of a source are read.
+
+    Attributes:
+        validation_fraction: float, share that becomes the validation split where the source has none of its own.
+        max_unreadable_fraction: float, share of the files that may fail to decode.
+        shuffle_buffer: int, examples held to shuffle what can only be read in order.
+        max_pixels: int, most pixels of a file, as in `decode_image`.
+        features: FeatureNames, which features of records are meant.
+        map_labels: bool, whether only the labels that occur become classes.
+        has_split_names: bool, whether folders and files called train, val or the like are splits.
+    """
+
+    validation_fraction: float = DataConfig.validation_fraction
+    max_unreadable_fraction: float = DataConfig.max_unreadable_fraction
+    shuffle_buffer: int = DataConfig.shuffle_buffer
+    max_pixels: int = DataConfig.max_pixels
+    features: feature_names.FeatureNames = feature_names.RECOGNISED
+    map_labels: bool = DataConfig.map_labels
+    has_split_names: bool = DataConfig.split_names
+
+
+class SourceKind(abc.ABC):
+    """A kind of image source: what comes before the colon in `--data.source=folder:<path>`.
+
+    A source is opened as a whole (`open`), or divided into parts that workers read independently of each other
+    (`plan`); both give the same images in the same order.
+
+    Args:
+        name: str.
+
+    Attributes:
+        place: str, whether something follows the colon: "required", "optional" or "none".
+        unused: tuple of str, what the user can say of records that means nothing here: of image, label and key, whose
+            features could be named, and map_labels.
+        why_unused: str.
+    """
+
+    place = "required"
+    unused = ()
+    why_unused = ""
+
+    def __init__(self, name):
+        self.name = name
+
+    @abc.abstractmethod
+    def open(self, place, split, height, width, options):
+        """One split, every file of it checked.
+
+        Args:
+            place: str, what follows the colon; may be "" unless it is required.
+            split: train or validation.
+            height, width: int, pixels that every image comes out with.
+            options: SourceOptions.
+
+        Returns:
+            ImageSource.
+
+        Raises:
+            InputError: the source is missing, empty or broken.
+        """
+
+    @abc.abstractmethod
+    def plan(self, place, splits, height, width, num_shards, options):
+        """Splits as shards; neighbours stay neighbours, so that the shards one after another give the source's order.
+
+        Args:
+            place, options: as in `open`.
+            splits: names of the splits.
+            height, width: int, pixels, for a source whose images have no size of their own.
+            num_shards: int, shards of each split; fewer where it has fewer files.
+
+        Returns:
+            shards.Plan.
+
+        Raises:
+            InputError: the source is missing or empty.
+        """
+
+    @abc.abstractmethod
+    def files(self, place, splits):
+        """list of str: files whose changes are the source's. Empty where it changes with the code only.
+
+        Args:
+            place: as in `open`.
+            splits: names of the splits.
+        """
+
+    def source_name(self, place):
+        """Name of a source, as in `data.source`: str."""
+        return f"{self.name}:{place}" if place else self.name
+
+    def versioned_name(self, place):
+        """`source_name`, with the version of what has one: str."""
+        return self.source_name(place)
+
+    def check_options(self, place, options):
+        """Refuses options that mean nothing to this kind.
+
+        Args:
+            place, options: as in `open`.
+
+        Raises:
+            InputError: one is given.
+        """
+        name = self.source_name(place)
+        features = [part for part in self.unused if part != "map_labels"]
+        feature_names.refuse_given(name, options.features, features, self.why_unused)
+        if options.map_labels and "map_labels" in self.unused:
+            raise InputError(f"--data.map_labels does nothing to --data.source={name}: {self.why_unused}")
+
+
+# `SourceKind.unused` of what has no records.
+RECORD_OPTIONS = ("image", "label", "key", "map_labels")
+
+
+def of_splits(place, splits):
+    """list of str: a path or glob with each split in place of its {split}; one where there is none."""
+    return sorted({place.replace("{split}", split) for split in splits})
 
 
 class ImageSource(abc.ABC):

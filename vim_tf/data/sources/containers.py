@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import functools
 import itertools
 import os
 from typing import NamedTuple
@@ -11,8 +12,9 @@ from typing import NamedTuple
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from vim_tf.data import order
 from vim_tf.data.records import images as image_records
-from vim_tf.data.sources import feature_names
+from vim_tf.data.sources import feature_names, shards
 from vim_tf.errors import InputError
 from vim_tf.storage.files import FAILURES, reason_of
 
@@ -81,6 +83,70 @@ class Container:
     def _images(self, path):
         for record in self.records(path.decode()):
             yield record.image
+
+
+@dataclasses.dataclass(frozen=True)
+class ContainerShard:
+    """Files that hold many images each.
+
+    Attributes:
+        split, index, count: as every shard has them.
+        container: Container, how the files are read.
+        paths: tuple of str.
+        relatives: tuple of str, the paths below the folder that all files of the split share.
+        validation_limit: float, the records whose hash of the key lies below it are the validation split's, where the
+            files belong to both splits; None = all records belong to this split.
+        of_source: classes.Classes, whose numbers the entries have as labels; None = the labels as they are.
+    """
+
+    split: str
+    index: int
+    count: int
+    container: Container
+    paths: tuple
+    relatives: tuple
+    validation_limit: float | None = None
+    of_source: object = None
+
+    def entries(self):
+        """Yields the Entries in order.
+
+        Raises:
+            InputError: a file is broken.
+        """
+        for path, relative in zip(self.paths, self.relatives, strict=True):
+            for number, record in enumerate(self.container.records(path)):
+                key = self.container.key_of(record, relative, number)
+                if self._is_wanted(key):
+                    label = -1 if record.problem else record.label
+                    if self.of_source:
+                        label = int(self.of_source.number(label))
+                    load = functools.partial(image_of, record)
+                    yield shards.Entry(f"{path}:{number}", key, label, load, record.class_name)
+
+    def _is_wanted(self, key):
+        if self.validation_limit is None:
+            return True
+        return (order.hash_of(key) < self.validation_limit) == (self.split == "validation")
+
+
+def container_shards(split, container, paths, num_shards, validation_limit=None, of_source=None):
+    """List of ContainerShards of a split; arguments as in ContainerShard and `SourceKind.plan`."""
+    common = common_folder(paths)
+    parts = shards.parts(len(paths), num_shards)
+    return [
+        ContainerShard(
+            split,
+            index,
+            len(parts),
+            container,
+            tuple(paths[part]),
+            tuple(path[common:] for path in paths[part]),
+            validation_limit,
+            of_source,
+        )
+        for index, part in enumerate(parts)
+    ]
 
 
 @dataclasses.dataclass(frozen=True)

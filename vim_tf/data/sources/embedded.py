@@ -1,12 +1,15 @@
 """Image sources that need no files: scikit-learn ships the pictures."""
 
+import dataclasses
 import hashlib
 
 import numpy as np
 import tensorflow as tf
 
 from vim_tf.data.images.fit import fit_image
-from vim_tf.data.sources.base import IndexedSource, MemorySource
+from vim_tf.data.images.pixels import encode_png
+from vim_tf.data.sources import shards
+from vim_tf.data.sources.base import RECORD_OPTIONS, IndexedSource, MemorySource, SourceKind, SourceOptions
 from vim_tf.errors import InputError
 
 # Columns of the photographs at which the training region ends and the validation region begins. Both regions hold
@@ -93,3 +96,87 @@ def _photo_draw(split, index, *limits):
 
 def _base_name(path):
     return path.replace("\\", "/").rpartition("/")[2]
+
+
+class EmbeddedKind(SourceKind):
+    """A source that needs no files.
+
+    Args:
+        name: str.
+        open_split: function from (split, height, width) to an ImageSource.
+        has_originals: bool, whether an image has a size of its own, in which its shards give it.
+    """
+
+    place = "none"
+    unused = RECORD_OPTIONS
+    why_unused = "it has no records"
+
+    def __init__(self, name, open_split, has_originals=False):
+        super().__init__(name)
+        self.has_originals = has_originals
+        self._open_split = open_split
+
+    def open(self, place, split, height, width, options):
+        return self._open_split(split, height, width)
+
+    def plan(self, place, splits, height, width, num_shards, options):
+        planned = []
+        for split in splits:
+            source = self.open(place, split, height, width, options)
+            parts = shards.parts(source.num_examples, num_shards)
+            planned += [
+                EmbeddedShard(split, index, len(parts), self, place, height, width, part.start, part.stop)
+                for index, part in enumerate(parts)
+            ]
+        return shards.Plan(self.source_name(place), planned, source.class_names)
+
+    def files(self, place, splits):
+        return []
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddedShard:
+    """Some images of an `EmbeddedKind`, as PNG.
+
+    Attributes:
+        split, index, count: as every shard has them.
+        kind: EmbeddedKind.
+        place: str, what follows the colon.
+        height, width: int, pixels; an image with a size of its own keeps it.
+        start, stop: int, numbers of the examples.
+    """
+
+    split: str
+    index: int
+    count: int
+    kind: EmbeddedKind
+    place: str
+    height: int
+    width: int
+    start: int
+    stop: int
+
+    def entries(self):
+        """Yields the Entries in order."""
+        source = self.kind.open(self.place, self.split, self.height, self.width, SourceOptions())
+        elements = source.ordered(_original if self.kind.has_originals else None)
+        for element in elements.skip(self.start).take(self.stop - self.start).as_numpy_iterator():
+            key, image = element["key"], element["image"]
+            place = f"{self.kind.name}:{key.decode()}"
+            yield shards.Entry(place, key, int(element["label"]), lambda image=image: encode_png(image))
+
+
+class _Original:
+    """View of an image that is its original."""
+
+    takes_original = True
+
+    def __call__(self, image):
+        return image
+
+
+_original = _Original()
+
+DIGITS = EmbeddedKind("digits", open_digits, has_originals=True)
+# Photos are random crops of the model's size; the original of such a crop is the whole photograph.
+PHOTOS = EmbeddedKind("photos", open_photos)

@@ -1,6 +1,7 @@
 """Image source `folder:<path>`: a sub-folder is a class; a folder without sub-folders is unlabelled."""
 
 import dataclasses
+import functools
 import weakref
 
 import numpy as np
@@ -10,8 +11,9 @@ from absl import logging
 from vim_tf.config import SPLITS
 from vim_tf.data import order
 from vim_tf.data.images import examination
-from vim_tf.data.sources import split_names
-from vim_tf.data.sources.base import IndexedSource, MemorySource
+from vim_tf.data.sources import shards, split_names
+from vim_tf.data.sources.base import RECORD_OPTIONS, IndexedSource, MemorySource, SourceKind, of_splits
+from vim_tf.data.sources.fingerprints import files_below
 from vim_tf.errors import InputError
 from vim_tf.storage import files
 
@@ -46,39 +48,87 @@ class Listing:
     classes: list[str]
 
 
-def open_folder(
-    place, split, height, width, max_pixels, validation_fraction, max_unreadable_fraction, has_split_names=True
-):
+class FolderKind(SourceKind):
     """Images of a folder and its sub-folders.
 
     The splits are the folders that a {split} in the path names, else the folders inside that are called as splits are,
     as `split_names` says, else a division by a hash of the relative path.
-
-    Raises:
-        InputError: a folder is missing or empty, too many files can't be read, or it may hold splits or classes.
     """
-    name = f"folder:{place}"
-    listing, class_names, is_shared = list_files(name, place, split, has_split_names)
-    examined = _examine(name, listing, height, width, max_pixels)
-    examination.check_unreadable(name, examined.unreadable, len(listing.paths), max_unreadable_fraction)
-    chosen = np.flatnonzero(examined.readable)
-    if is_shared:
-        keys = [listing.keys[index].encode() for index in chosen]
-        chosen = chosen[order.choose_split(name, keys, split, validation_fraction)]
-    classes = {name: label for label, name in enumerate(class_names)}
-    facts = {
-        "name": name,
-        "split": split,
-        "class_names": class_names,
-        "labels": [classes.get(listing.classes[index], -1) for index in chosen],
-        "keys": [listing.keys[index].encode() for index in chosen],
-        "fetch_original": _reader(examined, listing, chosen, examination.original_decoder(max_pixels), max_pixels),
-        "examined": examined,
-    }
-    if examined.images is not None:
-        return MemorySource(**facts, images=examined.images, rows=examined.rows(chosen))
-    fitted = _reader(examined, listing, chosen, examination.compiled_decoder(height, width, max_pixels), max_pixels)
-    return IndexedSource(**facts, fetch=fitted)
+
+    unused = RECORD_OPTIONS
+    why_unused = "a folder's images have their class from its sub-folders"
+
+    def open(self, place, split, height, width, options):
+        name = self.source_name(place)
+        listing, class_names, is_shared = list_files(name, place, split, options.has_split_names)
+        examined = _examine(name, listing, height, width, options.max_pixels)
+        examination.check_unreadable(name, examined.unreadable, len(listing.paths), options.max_unreadable_fraction)
+        chosen = np.flatnonzero(examined.readable)
+        if is_shared:
+            keys = [listing.keys[index].encode() for index in chosen]
+            chosen = chosen[order.choose_split(name, keys, split, options.validation_fraction)]
+        reader = functools.partial(_reader, examined, listing, chosen, options.max_pixels)
+        classes = {name: label for label, name in enumerate(class_names)}
+        facts = {
+            "name": name,
+            "split": split,
+            "class_names": class_names,
+            "labels": [classes.get(listing.classes[index], -1) for index in chosen],
+            "keys": [listing.keys[index].encode() for index in chosen],
+            "fetch_original": reader(examination.original_decoder(options.max_pixels)),
+            "examined": examined,
+        }
+        if examined.images is not None:
+            return MemorySource(**facts, images=examined.images, rows=examined.rows(chosen))
+        return IndexedSource(**facts, fetch=reader(examination.compiled_decoder(height, width, options.max_pixels)))
+
+    def plan(self, place, splits, height, width, num_shards, options):
+        name, planned = self.source_name(place), []
+        for split in splits:
+            listing, class_names, is_divided = list_files(name, place, split, options.has_split_names)
+            numbers = {class_name: label for label, class_name in enumerate(class_names)}
+            keys = [key.encode() for key in listing.keys]
+            labels = [numbers.get(class_name, -1) for class_name in listing.classes]
+            chosen = np.arange(len(keys))
+            if is_divided:
+                whole = FileShard(split, 0, 1, listing.paths, keys, labels)
+                limit = shards.validation_limit(whole, options.validation_fraction, options.max_pixels)
+                chosen = chosen[order.choose_split(name, keys, split, options.validation_fraction, limit)]
+            parts = shards.parts(len(chosen), num_shards)
+            for index, part in enumerate(parts):
+                columns = [tuple(values[number] for number in chosen[part]) for values in (listing.paths, keys, labels)]
+                planned.append(FileShard(split, index, len(parts), *columns))
+        return shards.Plan(name, planned, class_names, is_divided)
+
+    def files(self, place, splits):
+        return [path for folder in of_splits(place, splits) for path in files_below(folder)]
+
+
+FOLDER = FolderKind("folder")
+
+
+@dataclasses.dataclass(frozen=True)
+class FileShard:
+    """Image files.
+
+    Attributes:
+        split, index, count: as every shard has them.
+        paths: tuple of str.
+        keys: tuple of bytes.
+        labels: tuple of int.
+    """
+
+    split: str
+    index: int
+    count: int
+    paths: tuple
+    keys: tuple
+    labels: tuple
+
+    def entries(self):
+        """Yields the Entries in order."""
+        for path, key, label in zip(self.paths, self.keys, self.labels, strict=True):
+            yield shards.Entry(path, key, label, lambda path=path: load_file(path))
 
 
 def list_files(name, place, split, has_split_names=True):
@@ -86,7 +136,7 @@ def list_files(name, place, split, has_split_names=True):
 
     Args:
         name: str, of the source, for messages.
-        place: str, as in `open_folder`.
+        place: str, what follows the colon.
         split: str.
         has_split_names: bool, whether names of splits are such; else they are classes like any other.
 
@@ -176,7 +226,7 @@ def _examine(name, listing, height, width, max_pixels):
     return examined
 
 
-def _reader(examined, listing, chosen, decode, max_pixels):
+def _reader(examined, listing, chosen, max_pixels, decode):
     """`fetch` of an IndexedSource that decodes a file each time."""
     with tf.device("CPU:0"):
         paths = tf.constant([listing.paths[index] for index in chosen])

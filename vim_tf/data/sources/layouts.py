@@ -8,8 +8,6 @@ from absl import logging
 
 from vim_tf.config import SPLITS
 from vim_tf.data.sources import containers, feature_names, split_names
-from vim_tf.data.sources import parquet as parquet_files
-from vim_tf.data.sources import tar as tar_files
 from vim_tf.errors import InputError
 from vim_tf.storage import files
 
@@ -44,33 +42,26 @@ class RecordFiles:
         return paths
 
 
-def find_files(kind, place, given=feature_names.RECOGNISED, has_split_names=True):
-    """RecordFiles of a source.
-
-    The splits are the files that a {split} in a glob names. A TensorFlow Datasets data set has its own (`validation`,
-    else `test`, to validate on).
+def find_files(name, place, find_container, options):
+    """RecordFiles of a source whose files a glob names; its {split} names the files of each split.
 
     Args:
-        kind: tfrecord, parquet, webdataset or tfds.
-        place: str, what follows the colon.
-        given: feature_names.FeatureNames that the user gives.
-        has_split_names: bool, whether files that are called as splits are must not be divided together.
+        name: str, of the source.
+        place: str, the glob.
+        find_container: function from (paths, FeatureNames that the user gives) to a Container.
+        options: SourceOptions.
 
     Raises:
-        InputError: a file that was asked for is missing, the features of the first can't be told, or the data set can't
-            be prepared.
+        InputError: a file that was asked for is missing, or the features of the first can't be told.
     """
-    name = f"{kind}:{place}"
     try:
-        if kind == "tfds":
-            return RecordFiles(name, *_find_tfds(name, place, given))
         paths = _split_files(place)
-        if "all" in paths and paths["all"] and has_split_names:
+        if "all" in paths and paths["all"] and options.has_split_names:
             split_names.check_one_split(name, paths["all"], containers.common_folder(paths["all"]))
         everything = [path for each in paths.values() for path in each]
         if not everything:
             raise InputError(f"no file matches {place.replace('{split}', SPLITS[0])}")
-        return RecordFiles(name, paths, _find_container(kind, everything, name, given))
+        return RecordFiles(name, paths, find_container(everything, options.features))
     except InputError as error:
         if f"--data.source={name}" in str(error):
             raise
@@ -83,16 +74,19 @@ def _split_files(place):
     return {"all": files.glob(place)}
 
 
-def _find_container(kind, paths, name, given):
-    if kind == "webdataset":
-        feature_names.refuse_given(name, given, ["key"], "the key is the sample's name")
-        return tar_files.WebDataset(given.image, given.label)
-    find = containers.find_tfrecords if kind == "tfrecord" else parquet_files.find_parquet
-    return find(paths, given)
+def find_tfds(name, place, given):
+    """RecordFiles of a TensorFlow Datasets data set.
 
+    It has splits of its own; the one to validate on is `validation`, else `test`.
 
-def _find_tfds(name, place, given):
-    """({split or "all": paths}, containers.TFRecords)."""
+    Args:
+        name: str, of the source.
+        place: str, the data set's name.
+        given: FeatureNames that the user gives.
+
+    Raises:
+        InputError: the data set can't be prepared, or has no usable features.
+    """
     builder = _prepared_builder(name, place)
     container = _tfds_container(name, builder.info, given)
     own = builder.info.splits
@@ -100,7 +94,8 @@ def _find_tfds(name, place, given):
         raise InputError(f"--data.source={name} has no split train, only {', '.join(sorted(own)) or 'none'}")
     validation = [each for each in _VALIDATION_NAMES if each in own]
     splits = {"train": "train", "validation": validation[0]} if validation else {"all": "train"}
-    return {split: [os.fspath(path) for path in own[each].filepaths] for split, each in splits.items()}, container
+    paths = {split: [os.fspath(path) for path in own[each].filepaths] for split, each in splits.items()}
+    return RecordFiles(name, paths, container)
 
 
 def _prepared_builder(name, place):

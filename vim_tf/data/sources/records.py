@@ -8,10 +8,11 @@ import tensorflow as tf
 
 from vim_tf.data import order
 from vim_tf.data.images import examination
-from vim_tf.data.sources import classes, containers, feature_names
-from vim_tf.data.sources import layouts as record_layouts
-from vim_tf.data.sources.base import ImageSource, MemorySource
+from vim_tf.data.sources import classes, containers, layouts, parquet, shards, tar
+from vim_tf.data.sources.base import ImageSource, MemorySource, SourceKind, of_splits
+from vim_tf.data.sources.fingerprints import files_below
 from vim_tf.errors import InputError
+from vim_tf.storage import files
 
 # Files that are read in turns when shuffling, so that neighbours in a file don't stay neighbours.
 _FILES_AT_ONCE = 16
@@ -50,77 +51,116 @@ class _Examples:
         return self.labels[~self.has_problem]
 
 
-def open_records(
-    kind,
-    place,
-    split,
-    height,
-    width,
-    max_pixels,
-    validation_fraction,
-    max_unreadable_fraction,
-    shuffle_buffer,
-    features=feature_names.RECOGNISED,
-    map_labels=False,
-    has_split_names=True,
-):
-    """Images of record files, as `record_layouts` finds them and their `containers` describe them.
+class RecordKind(SourceKind):
+    """Images of record files, as `layouts` finds them and their `containers` describe them.
 
     The splits are those of the files, else a division by a hash of the key.
 
     Args:
-        kind: tfrecord, parquet, webdataset or tfds.
-        place: str, what follows the colon.
-        split: train or validation.
-        height, width: int, pixels.
-        max_pixels, validation_fraction, max_unreadable_fraction, shuffle_buffer, features, map_labels, has_split_names:
-            as in `sources.open_source`.
-
-    Raises:
-        InputError: no file matches, one is broken, too many images can't be read, or the labels are none.
+        name: str.
+        find_container: as in `layouts.find_files`.
+        unused, why_unused: as in SourceKind.
     """
-    found = record_layouts.find_files(kind, place, features, has_split_names)
-    name, container = found.name, found.container
-    examples = _read_examples(name, found.of(split), container, height, width, max_pixels)
-    labelled = [examples]
-    if map_labels or container.class_names is None:
-        labelled += [
-            _read_examples(name, paths, container, height, width, max_pixels, decode=False)
-            for each, paths in found.paths.items()
-            if each not in (split, "all") and paths
+
+    def __init__(self, name, find_container, unused=(), why_unused=""):
+        super().__init__(name)
+        self.unused, self.why_unused = unused, why_unused
+        self._find_container = find_container
+
+    def find_files(self, place, options):
+        """layouts.RecordFiles of a source; arguments as in `open`."""
+        return layouts.find_files(self.source_name(place), place, self._find_container, options)
+
+    def open(self, place, split, height, width, options):
+        name = self.source_name(place)
+        found = self.find_files(place, options)
+        container = found.container
+        examples = _read_examples(name, found.of(split), container, height, width, options.max_pixels)
+        labelled = [examples]
+        if options.map_labels or container.class_names is None:
+            labelled += [
+                _read_examples(name, paths, container, height, width, options.max_pixels, decode=False)
+                for each, paths in found.paths.items()
+                if each not in (split, "all") and paths
+            ]
+        of_source = classes.find_classes(
+            name,
+            np.concatenate([each.known_labels for each in labelled]),
+            [text for each in labelled for text in each.class_texts],
+            container.class_names,
+            options.map_labels,
+        )
+        examination.check_unreadable(name, examples.unreadable, len(examples.keys), options.max_unreadable_fraction)
+        chosen = np.flatnonzero(examples.examined.readable)
+        if "all" in found.paths:
+            keys = [examples.keys[each] for each in chosen]
+            chosen = chosen[order.choose_split(name, keys, split, options.validation_fraction)]
+        source = _source(name, split, examples, chosen, of_source, container, height, width, options)
+        source.label_values = of_source.values
+        return source
+
+    def plan(self, place, splits, height, width, num_shards, options):
+        found = self.find_files(place, options)
+        is_divided = "all" in found.paths
+        limit, names, of_source = None, found.container.class_names, None
+        if is_divided:
+            (whole,) = containers.container_shards(splits[0], found.container, found.of(splits[0]), 1)
+            limit = shards.validation_limit(whole, options.validation_fraction, options.max_pixels)
+        if options.map_labels:
+            of_source = _mapped_classes(found)
+            names = of_source.names
+        planned = [
+            shard
+            for split in splits
+            for shard in containers.container_shards(
+                split, found.container, found.of(split), num_shards, limit, of_source
+            )
         ]
-    of_source = classes.find_classes(
-        name,
-        np.concatenate([each.known_labels for each in labelled]),
-        [text for each in labelled for text in each.class_texts],
-        container.class_names,
-        map_labels,
-    )
-    examination.check_unreadable(name, examples.unreadable, len(examples.keys), max_unreadable_fraction)
-    chosen = np.flatnonzero(examples.examined.readable)
-    if "all" in found.paths:
-        chosen = chosen[order.choose_split(name, [examples.keys[each] for each in chosen], split, validation_fraction)]
-    source = _source(name, split, examples, chosen, of_source, container, height, width, max_pixels, shuffle_buffer)
-    source.label_values = of_source.values
-    return source
+        values = of_source.values if of_source else []
+        return shards.Plan(found.name, planned, names if names is None else list(names), is_divided, values)
+
+    def files(self, place, splits):
+        return [path for each in of_splits(place, splits) for path in files.glob(each)]
 
 
-def read_labels(name, paths, container):
-    """What record files say of the classes, without a look at the images.
+class TfdsKind(RecordKind):
+    """Data sets of TensorFlow Datasets."""
+
+    def __init__(self, name):
+        super().__init__(name, find_container=None)
+
+    def find_files(self, place, options):
+        return layouts.find_tfds(self.source_name(place), place, options.features)
+
+    def files(self, place, splits):
+        return files_below(self._builder(place).data_path)
+
+    def versioned_name(self, place):
+        return self._builder(place).info.full_name
+
+    def _builder(self, place):
+        import tensorflow_datasets as tfds  # not every user of the package has the data sets
+
+        return tfds.builder(place)
+
+
+def _mapped_classes(found):
+    """classes.Classes of the labels that occur in record files, without a look at the images.
 
     Args:
-        name: str, of the source, for messages.
-        paths: list of str.
-        container: containers.Container.
-
-    Returns:
-        (int64 array of the labels, set of (label, name of its class)).
+        found: layouts.RecordFiles.
 
     Raises:
         InputError: a file is broken, or there is no record.
     """
-    examples = _read_examples(name, paths, container, 0, 0, 0, decode=False)
-    return examples.known_labels, examples.class_texts
+    told = [
+        _read_examples(found.name, paths, found.container, 0, 0, 0, decode=False)
+        for paths in found.paths.values()
+        if paths
+    ]
+    labels = np.concatenate([examples.known_labels for examples in told])
+    texts = [text for examples in told for text in examples.class_texts]
+    return classes.find_classes(found.name, labels, texts, found.container.class_names, map_labels=True)
 
 
 class _StreamedSource(ImageSource):
@@ -133,7 +173,7 @@ class _StreamedSource(ImageSource):
         container: how the files are read, as in `containers`.
     """
 
-    def __init__(self, name, split, examples, chosen, of_source, container, height, width, max_pixels, shuffle_buffer):
+    def __init__(self, name, split, examples, chosen, of_source, container, height, width, options):
         labels = of_source.number(examples.labels)
         super().__init__(name, split, of_source.names, labels[chosen], examples)
         is_chosen = np.zeros(len(examples.keys), bool)
@@ -146,8 +186,8 @@ class _StreamedSource(ImageSource):
             self._of_examples = {"label": tf.constant(labels), "key": tf.constant(examples.keys)}
         self._container = container
         self._size = (height, width)
-        self._max_pixels = max_pixels
-        self._shuffle_buffer = shuffle_buffer
+        self._max_pixels = options.max_pixels
+        self._shuffle_buffer = options.shuffle_buffer
 
     def ordered(self, views=None):
         records = tf.data.Dataset.range(len(self._paths)).flat_map(self._records)
@@ -166,8 +206,8 @@ class _StreamedSource(ImageSource):
         num_files = len(self._paths)
 
         def epoch_records(epoch):
-            files = tf.data.Dataset.from_tensor_slices(order.permutation(num_files, seed, epoch))
-            records = files.interleave(self._records, cycle_length=min(num_files, _FILES_AT_ONCE), block_length=1)
+            numbers = tf.data.Dataset.from_tensor_slices(order.permutation(num_files, seed, epoch))
+            records = numbers.interleave(self._records, cycle_length=min(num_files, _FILES_AT_ONCE), block_length=1)
             buffer_seed = order.random_integers(1, seed, epoch, np.iinfo(np.int64).max)[0]
             # Of this function's graph alone. `shuffle` mixes the global seed in, and fails where that is 0.
             tf.random.set_seed(1)
@@ -213,17 +253,15 @@ class _StreamedSource(ImageSource):
         return {"image": image, **{name: values[number] for name, values in self._of_examples.items()}}
 
 
-def _source(name, split, examples, chosen, of_source, container, height, width, max_pixels, shuffle_buffer):
+def _source(name, split, examples, chosen, of_source, container, height, width, options):
     if examples.examined.images is None:
-        return _StreamedSource(
-            name, split, examples, chosen, of_source, container, height, width, max_pixels, shuffle_buffer
-        )
+        return _StreamedSource(name, split, examples, chosen, of_source, container, height, width, options)
     rows = examples.examined.rows(chosen)
     with tf.device("CPU:0"):
         encoded_rows = tf.constant(rows, tf.int64)
 
     def fetch_original(index):
-        decode = examination.original_decoder(max_pixels)
+        decode = examination.original_decoder(options.max_pixels)
         return decode(tf.gather(examples.examined.encoded, tf.gather(encoded_rows, index)))
 
     return MemorySource(
@@ -281,3 +319,9 @@ def _read_examples(name, paths, container, height, width, max_pixels, decode=Tru
     examples = _Examples(list(paths), np.array(counts), labels, problems, keys, class_texts, examined)
     _examined[place] = examples
     return examples
+
+
+TFRECORD = RecordKind("tfrecord", containers.find_tfrecords)
+PARQUET = RecordKind("parquet", parquet.find_parquet)
+WEBDATASET = RecordKind("webdataset", tar.find_webdataset, ("key",), "the key is the sample's name")
+TFDS = TfdsKind("tfds")

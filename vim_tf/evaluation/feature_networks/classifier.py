@@ -10,7 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 from vim_tf.data import order
-from vim_tf.data.sources.fingerprints import source_fingerprint
+from vim_tf.data.sources import source_fingerprint
 from vim_tf.errors import BROKEN_NPZ, InputError
 from vim_tf.evaluation import conditions
 from vim_tf.evaluation.feature_networks.base import FeatureNetwork
