@@ -207,7 +207,6 @@ READERS = {
 # Generic readers: a loop over names with getattr, a dict by field name, a whole section passed as keyword arguments.
 READ_BY_STRING = {"vim_tf.models.tokenizer", "vim_tf.training.loss_terms", "pipelines.components.gates"}
 READ_BY_STRING |= {module for module in MODULES if module.startswith("vim_tf.models.quantizers.")}
-READ_AS_PARAMETERS = {"vim_tf.sampling.generate"}
 
 
 def names_read(unit):
@@ -219,8 +218,6 @@ def names_read(unit):
                 names.add(node.attr)
             elif isinstance(node, ast.Constant) and module in READ_BY_STRING:
                 names.add(node.value)
-            elif isinstance(node, ast.arg) and module in READ_AS_PARAMETERS:
-                names.add(node.arg)
     return names
 
 

@@ -2,6 +2,9 @@
 
 import json
 import re
+import textwrap
+
+from vim_tf import ranges
 
 # Signs of Markdown and HTML: underscores not within a word, and what makes a list or a line of its own at the start.
 _MEANINGFUL = re.compile(r"""[&<>|`*\[\]\\~#!$"'{}]|(?<!\w)_|_(?!\w)|^[-+=:]|(?<=^\d)[.)](?= )|(?<=^\d\d)[.)](?= )""")
@@ -81,10 +84,11 @@ def model_card(name, version, signatures, metrics, conditions, facts, licence=""
 def _use(signatures):
     if "generate" not in signatures:
         return ['tokens = model.signatures["encode"](image_bytes=tf.constant([open("a.png", "rb").read()]))["tokens"]']
+    values = {"label": 0, "seed": 0} | {name: setting.default for name, setting in ranges.SAMPLING.items()}
+    arguments = " ".join(f"{name}=tf.constant([{value}])," for name, value in values.items())
     return [
         'images = model.signatures["generate"](',
-        "    label=tf.constant([0]), seed=tf.constant([0]), temperature=tf.constant([1.0]), top_k=tf.constant([0]),",
-        "    top_p=tf.constant([1.0]), guidance_scale=tf.constant([1.0]),",
+        *textwrap.wrap(arguments, 110, initial_indent="    ", subsequent_indent="    "),
         ')["images"]  # uint8 [1, height, width, 3]',
     ]
 

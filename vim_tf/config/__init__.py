@@ -1,10 +1,10 @@
 """Every hyperparameter of every command: its default, unit, meaning and check.
 
-The dataclasses here are the only place where defaults live. `cli/flags.py` turns each field into a dotted flag
-(`model.quantizer.codebook_size`), and a trained stage stores its resolved config as `config.json`. The defaults of the
-two training configs are the paper's ImageNet settings (arXiv 2110.04627, section 3.3, 5 and table 2) except where a
-field's help says otherwise; `docs/paper_choices.md` lists what the paper leaves open. The files in `configs/` hold what
-differs.
+The dataclasses here, and the table `vim_tf.ranges.SAMPLING` from which `SamplingConfig` takes its first fields, are the
+only place where defaults live. `cli/flags.py` turns each field into a dotted flag (`model.quantizer.codebook_size`),
+and a trained stage stores its resolved config as `config.json`. The defaults of the two training configs are the
+paper's ImageNet settings (arXiv 2110.04627, section 3.3, 5 and table 2) except where a field's help says otherwise;
+`docs/paper_choices.md` lists what the paper leaves open. The files in `configs/` hold what differs.
 """
 
 from vim_tf.config.commands import (

@@ -17,17 +17,18 @@ from vim_tf.config.fields import (
     setting,
 )
 
+# The settings of a sample, as `vim_tf.ranges` lists them: the first fields of SamplingConfig.
+_SampleSettings = dataclasses.make_dataclass(
+    "_SampleSettings",
+    [(name, type(row.default), setting(row.default, row.help)) for name, row in ranges.SAMPLING.items()],
+    frozen=True,
+)
+
 
 @dataclasses.dataclass(frozen=True)
-class SamplingConfig:
+class SamplingConfig(_SampleSettings):
     """How tokens are drawn; the default is the paper's: the model's own distribution."""
 
-    temperature: float = setting(1.0, "divides the logits")
-    top_k: int = setting(0, "draw from the k likeliest tokens only; 0 = all")
-    top_p: float = setting(1.0, "draw from the likeliest tokens that together reach this probability; 1 = all")
-    guidance_scale: float = setting(
-        1.0, "classifier-free guidance; 1 = off; other values need a model trained with label_dropout"
-    )
     guidance_schedule: Literal["constant", "linear", "cosine"] = setting(
         "constant", "guidance_scale at every token, or grown to from 1 at the first one"
     )
@@ -47,8 +48,8 @@ class SamplingConfig:
         accept_boolean(self, "jit_compile")
         check_choices(self)
         check_positive(self, "batch_size", "rejection_keep")
-        for name, allowed in ranges.SAMPLING.items():
-            allowed.check(f"sampling.{name}", getattr(self, name))
+        for name, row in ranges.SAMPLING.items():
+            row.allowed.check(f"sampling.{name}", getattr(self, name))
         check(
             self.rejection_candidates >= self.rejection_keep,
             f"sampling.rejection_keep {self.rejection_keep} can't be more than sampling.rejection_candidates "
