@@ -12,7 +12,7 @@ def run(config, judge=None):
     """Writes `<output>/metrics.json` and `<output>/report.html`.
 
     Args:
-        config: EvaluateConfig; not one that compares.
+        config: EvaluateCommand; not one that compares.
         judge: function of metrics and conditions that returns the reasons, list of str, for which the model is refused;
             the report says them. None = nobody judges.
 
@@ -258,7 +258,7 @@ def main():
     """The command."""
     flags.main(
         show,
-        lambda argv: configs.EvaluateConfig,
+        lambda argv: configs.EvaluateCommand,
         "Measures a tokenizer and a language model and writes a report; or, with --compare, puts reports side by side.",
     )
 

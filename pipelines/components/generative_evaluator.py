@@ -60,7 +60,7 @@ def GenerativeEvaluator(
     if linear_probe_flags:
         flagfile = os.path.join(evaluation.uri, "linear_probe.flags")
         files.write_whole(flagfile, linear_probe_flags + "\n")
-    config = configs.EvaluateConfig(
+    config = configs.EvaluateCommand(
         evaluation=configs.from_dict(configs.EvaluationConfig, json.loads(evaluation_config)),
         tokenizer=tokenizer.uri,
         language_model=language_model.uri,

@@ -1,4 +1,4 @@
-"""What the commands beside training take."""
+"""What the commands besides training take."""
 
 import dataclasses
 from typing import Literal
@@ -62,7 +62,7 @@ class SamplingConfig(_SampleSettings):
 
 
 @dataclasses.dataclass(frozen=True)
-class EncodeConfig:
+class EncodeCommand:
     """`vim_tf.encode_dataset`: images to token records."""
 
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
@@ -91,7 +91,7 @@ class EncodeConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class MaterializeConfig(EncodeConfig):
+class MaterializeCommand(EncodeCommand):
     """`vim_tf.materialize`: images to token records with Beam."""
 
     beam_args: tuple[str, ...] = setting(
@@ -102,7 +102,7 @@ class MaterializeConfig(EncodeConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class ReconstructConfig:
+class ReconstructCommand:
     """`vim_tf.reconstruct`: images beside what the tokenizer keeps of them."""
 
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
@@ -116,7 +116,7 @@ class ReconstructConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class SampleConfig:
+class SampleCommand:
     """`vim_tf.sample`: labels to new images."""
 
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
@@ -145,7 +145,7 @@ class SampleConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class CompleteConfig:
+class CompleteCommand:
     """`vim_tf.complete`: the upper part of images to whole ones, or to larger canvases."""
 
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
@@ -172,7 +172,7 @@ class CompleteConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ExportConfig:
+class ExportCommand:
     """`vim_tf.export`: trained stages to one SavedModel and a TF Hub archive."""
 
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
@@ -190,7 +190,7 @@ class ExportConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ImportWeightsConfig:
+class ImportWeightsCommand:
     """`vim_tf.import_weights`: weights of other projects to ours."""
 
     format: Literal["enhancing_transformers", "taming_transformers", "lpips"] = setting(
