@@ -206,7 +206,7 @@ def _encode(config, tokenizer, tokens):
     from vim_tf.data.records.tokens import MANIFEST_NAME
 
     if not tf.io.gfile.exists(f"{tokens}/{MANIFEST_NAME}"):
-        encode_dataset.run(configs.EncodeConfig(tokenizer=tokenizer, data=config.data, output=tokens))
+        encode_dataset.run(configs.EncodeCommand(tokenizer=tokenizer, data=config.data, output=tokens))
 
 
 def main():

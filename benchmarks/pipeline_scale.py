@@ -72,7 +72,7 @@ def _encode(config):
     from vim_tf import materialize
 
     manifest = materialize.run(
-        configs.MaterializeConfig(
+        configs.MaterializeCommand(
             tokenizer=f"{config.folder}/tokenizer",
             data=configs.DataConfig(f"tfrecord:{config.folder}/examples/Split-{{split}}/*.gz"),
             output=f"{config.folder}/tokens",

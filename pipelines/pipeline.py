@@ -43,57 +43,14 @@ def create_pipeline(what, folders, platform):
         "files": what.file_fingerprints,
     }
     trainer = functools.partial(_trainer, settings=training, platform=platform)
-    warm_start_resolver = None
-    if what.warm_start:
-        warm_start_resolver = _warm_start_resolver(
-            platform, examples, _canonical(_custom_config(what.tokenizer, training))
-        )
-    tokenizer_trainer = trainer(
-        "TokenizerTrainer",
-        "train_tokenizer",
-        what.tokenizer,
-        examples=examples,
-        base_model=warm_start_resolver and warm_start_resolver.outputs["model"],
-    )
+    tokenizer_training = _tokenizer_training(what, platform, trainer, training, examples)
+    tokenizer_trainer = tokenizer_training[-1]
     tokenizer_trainer.add_upstream_node(anomaly_check)
-    token_materializer = TokenMaterializer(
-        examples=examples,
-        tokenizer=tokenizer_trainer.outputs["model"],
-        batch_size=what.evaluation["batch_size"],
-        views=what.views,
-        view_scale=what.view_scale,
-        max_unreadable_fraction=what.data["max_unreadable_fraction"],
-        max_pixels=what.data["max_pixels"],
-        code_version=what.code_version,
-    )
-    language_model_trainer = trainer(
-        "LanguageModelTrainer",
-        "train_language_model",
-        what.language_model,
-        more_settings={
-            "sampling_batch_size": what.export_sampling_batch_size,
-            "max_pixels": what.data["max_pixels"],
-        },
-        examples=token_materializer.outputs["tokens"],
-        base_model=tokenizer_trainer.outputs["model"],
-    )
+    language_model_training = _language_model_training(what, trainer, examples, tokenizer_trainer)
+    language_model_trainer = language_model_training[-1]
     model = language_model_trainer.outputs["model"]
 
-    baseline_resolver = _baseline_resolver(platform, model)
-    evaluator = GenerativeEvaluator(
-        examples=examples,
-        tokenizer=tokenizer_trainer.outputs["model_run"],
-        language_model=language_model_trainer.outputs["model_run"],
-        model=model,
-        evaluation_config=platform.parameter("evaluation", _canonical(what.evaluation)),
-        linear_probe_flags=what.linear_probe_flags,
-        max_pixels=what.data["max_pixels"],
-        sampling_config=platform.parameter("sampling", _canonical(what.sampling)),
-        gates=platform.parameter("gates", _canonical(what.gates)),
-        file_fingerprint=what.file_fingerprints["evaluation"],
-        code_version=what.code_version,
-        baseline_model=baseline_resolver.outputs["model"],
-    )
+    baseline_resolver, evaluator = _evaluation(what, platform, examples, tokenizer_trainer, language_model_trainer)
     probe = _probe_components(what.linear_probe, trainer, examples, model) if what.linear_probe else []
     serving_check, *pushers = _release(model, examples, evaluator, what, folders)
     return Pipeline(
@@ -101,10 +58,8 @@ def create_pipeline(what, folders, platform):
         pipeline_root=folders.artifacts,
         components=[
             *ingestion,
-            *([warm_start_resolver] if warm_start_resolver else []),
-            tokenizer_trainer,
-            token_materializer,
-            language_model_trainer,
+            *tokenizer_training,
+            *language_model_training,
             *probe,
             serving_check,
             baseline_resolver,
@@ -147,6 +102,68 @@ def _ingestion(what, platform):
         code_version=what.code_version,
     )
     return [example_gen, statistics_gen, schema_gen, example_validator, anomaly_check]
+
+
+def _tokenizer_training(what, platform, trainer, settings, examples):
+    """TokenizerTrainer last, after the resolver of the model that it starts from, if it starts from one."""
+    resolver = None
+    if what.warm_start:
+        resolver = _warm_start_resolver(platform, examples, _canonical(_custom_config(what.tokenizer, settings)))
+    tokenizer_trainer = trainer(
+        "TokenizerTrainer",
+        "train_tokenizer",
+        what.tokenizer,
+        examples=examples,
+        base_model=resolver and resolver.outputs["model"],
+    )
+    return [resolver, tokenizer_trainer] if resolver else [tokenizer_trainer]
+
+
+def _language_model_training(what, trainer, examples, tokenizer_trainer):
+    """TokenMaterializer, and LanguageModelTrainer on its tokens."""
+    token_materializer = TokenMaterializer(
+        examples=examples,
+        tokenizer=tokenizer_trainer.outputs["model"],
+        batch_size=what.evaluation["batch_size"],
+        views=what.views,
+        view_scale=what.view_scale,
+        max_unreadable_fraction=what.data["max_unreadable_fraction"],
+        max_pixels=what.data["max_pixels"],
+        code_version=what.code_version,
+    )
+    language_model_trainer = trainer(
+        "LanguageModelTrainer",
+        "train_language_model",
+        what.language_model,
+        more_settings={
+            "sampling_batch_size": what.export_sampling_batch_size,
+            "max_pixels": what.data["max_pixels"],
+        },
+        examples=token_materializer.outputs["tokens"],
+        base_model=tokenizer_trainer.outputs["model"],
+    )
+    return [token_materializer, language_model_trainer]
+
+
+def _evaluation(what, platform, examples, tokenizer_trainer, language_model_trainer):
+    """The resolver of the model that the new one is compared with, and GenerativeEvaluator."""
+    model = language_model_trainer.outputs["model"]
+    baseline_resolver = _baseline_resolver(platform, model)
+    evaluator = GenerativeEvaluator(
+        examples=examples,
+        tokenizer=tokenizer_trainer.outputs["model_run"],
+        language_model=language_model_trainer.outputs["model_run"],
+        model=model,
+        evaluation_config=platform.parameter("evaluation", _canonical(what.evaluation)),
+        linear_probe_flags=what.linear_probe_flags,
+        max_pixels=what.data["max_pixels"],
+        sampling_config=platform.parameter("sampling", _canonical(what.sampling)),
+        gates=platform.parameter("gates", _canonical(what.gates)),
+        file_fingerprint=what.file_fingerprints["evaluation"],
+        code_version=what.code_version,
+        baseline_model=baseline_resolver.outputs["model"],
+    )
+    return [baseline_resolver, evaluator]
 
 
 def _release(model, examples, evaluator, what, folders):

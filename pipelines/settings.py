@@ -22,7 +22,7 @@ class Contents:
         num_shards: files per split.
         min_image_side: smallest height and width in pixels of an image.
         max_duplicates: validation images that may be in the training split too.
-        views, view_scale: what is kept of each image for the language model, as in an EncodeConfig.
+        views, view_scale: what is kept of each image for the language model, as in an EncodeCommand.
         tokenizer, language_model: dicts of a TokenizerTrainConfig and a LanguageModelTrainConfig.
         evaluation, sampling, gates: dicts of an EvaluationConfig, a SamplingConfig and a GateConfig.
         linear_probe_flags: str, flags of a linear probe for the evaluation, a line each; empty = none.

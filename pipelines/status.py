@@ -25,7 +25,7 @@ def run(config):
     """Prints the tables.
 
     Args:
-        config: StatusConfig.
+        config: StatusCommand.
 
     Raises:
         InputError: no pipeline ran there, or no such model was pushed.
@@ -233,7 +233,7 @@ def _time(seconds):
 
 
 def main():
-    flags.main(run, lambda argv: configs.StatusConfig, DESCRIPTION, needs_tensorflow=False)
+    flags.main(run, lambda argv: configs.StatusCommand, DESCRIPTION, needs_tensorflow=False)
 
 
 if __name__ == "__main__":

@@ -15,18 +15,18 @@ GIVEN = {
     configs.LanguageModelTrainConfig: {"workdir": "w", "tokens": "t"},
     configs.PaletteTrainConfig: {"workdir": "w"},
     configs.LinearProbeTrainConfig: {"workdir": "w", "tokenizer": "t", "language_model": "l"},
-    configs.EncodeConfig: {"tokenizer": "t", "output": "o"},
-    configs.MaterializeConfig: {"tokenizer": "t", "output": "o"},
-    configs.MeasureReferenceConfig: {
+    configs.EncodeCommand: {"tokenizer": "t", "output": "o"},
+    configs.MaterializeCommand: {"tokenizer": "t", "output": "o"},
+    configs.MeasureReferenceCommand: {
         "evaluation": configs.EvaluationConfig(feature_network="inception"),
         "output": "o",
     },
-    configs.ReconstructConfig: {"tokenizer": "t", "images": ("a.png", "b.png"), "output": "o"},
-    configs.SampleConfig: {"tokenizer": "t", "language_model": "l", "output": "o", "labels": (1, 2)},
-    configs.CompleteConfig: {"tokenizer": "t", "language_model": "l", "images": ("a.png",), "output": "o"},
-    configs.EvaluateConfig: {"tokenizer": "t", "language_model": "l", "output": "o"},
-    configs.ExportConfig: {"tokenizer": "t", "output": "o"},
-    configs.ImportWeightsConfig: {"checkpoint": "c", "output": "o"},
+    configs.ReconstructCommand: {"tokenizer": "t", "images": ("a.png", "b.png"), "output": "o"},
+    configs.SampleCommand: {"tokenizer": "t", "language_model": "l", "output": "o", "labels": (1, 2)},
+    configs.CompleteCommand: {"tokenizer": "t", "language_model": "l", "images": ("a.png",), "output": "o"},
+    configs.EvaluateCommand: {"tokenizer": "t", "language_model": "l", "output": "o"},
+    configs.ExportCommand: {"tokenizer": "t", "output": "o"},
+    configs.ImportWeightsCommand: {"checkpoint": "c", "output": "o"},
     configs.PipelineConfig: {"output": "o", "tokenizer_flagfile": "t.flags", "language_model_flagfile": "l.flags"},
     configs.KubeflowConfig: {
         "output": "o",
@@ -34,7 +34,7 @@ GIVEN = {
         "language_model_flagfile": "l.flags",
         "pipeline_root": "gs://b/p",
     },
-    configs.StatusConfig: {"output": "o"},
+    configs.StatusCommand: {"output": "o"},
 }
 
 

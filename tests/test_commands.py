@@ -29,7 +29,7 @@ def chain(tmp_path_factory):
     call(train, configs.TokenizerTrainConfig, *TINY_TOKENIZER, f"--workdir={root}/tokenizer")
     call(
         encode_dataset,
-        configs.EncodeConfig,
+        configs.EncodeCommand,
         f"--tokenizer={root}/tokenizer",
         "--data.source=digits",
         f"--output={root}/tokens",
@@ -80,8 +80,8 @@ def test_encoded_tokens_are_those_of_the_loaded_tokenizer_in_source_order(chain)
 
 def test_sample_writes_images_grid_and_archive_and_repeats_itself(chain, tmp_path):
     argv = [*stages(chain), "--labels=3,1", "--num_per_label=2", "--seed=7"]
-    first = call(sample, configs.SampleConfig, *argv, f"--output={tmp_path}/a")
-    second = call(sample, configs.SampleConfig, *argv, f"--output={tmp_path}/b")
+    first = call(sample, configs.SampleCommand, *argv, f"--output={tmp_path}/a")
+    second = call(sample, configs.SampleCommand, *argv, f"--output={tmp_path}/b")
     assert {path for path in os.listdir(tmp_path / "a") if path.startswith("label")} == {
         "label3_seed7.png",
         "label3_seed8.png",
@@ -99,26 +99,26 @@ def test_sample_writes_images_grid_and_archive_and_repeats_itself(chain, tmp_pat
 
 def test_sample_of_a_label_that_is_not_there_is_refused_before_anything_is_written(chain, tmp_path):
     with pytest.raises(InputError, match="label 10 is out of range"):
-        call(sample, configs.SampleConfig, *stages(chain), "--labels=10", f"--output={tmp_path}/out")
+        call(sample, configs.SampleCommand, *stages(chain), "--labels=10", f"--output={tmp_path}/out")
     # In int32 it would be label 1.
     with pytest.raises(InputError, match="label 4294967297 is out of range"):
-        call(sample, configs.SampleConfig, *stages(chain), "--labels=4294967297", f"--output={tmp_path}/out")
+        call(sample, configs.SampleCommand, *stages(chain), "--labels=4294967297", f"--output={tmp_path}/out")
     assert not os.path.exists(tmp_path / "out")
 
 
 def test_a_large_request_holds_the_same_samples_in_files_and_is_not_drawn_twice(chain, tmp_path, capsys):
     argv = [*stages(chain), "--labels=3,1", "--num_per_label=3", "--seed=7"]
-    small = call(sample, configs.SampleConfig, *argv, f"--output={tmp_path}/small")
+    small = call(sample, configs.SampleCommand, *argv, f"--output={tmp_path}/small")
     for process in (1, 0):
         large = ["--num_shards=4", "--num_processes=2", f"--process={process}", f"--output={tmp_path}/large"]
-        call(sample, configs.SampleConfig, *argv, *large)
+        call(sample, configs.SampleCommand, *argv, *large)
     for shard in range(4):
         with np.load(tmp_path / "large" / f"samples-{shard:05d}-of-00004.npz") as data:
             for name in ("labels", "images", "tokens"):
                 np.testing.assert_array_equal(data[name], small[name][data["indices"]])
     assert "2 more are still to be written" in capsys.readouterr().out
     with pytest.raises(InputError, match="sampling differ"):
-        call(sample, configs.SampleConfig, *argv, *large, "--sampling.top_k=2")
+        call(sample, configs.SampleCommand, *argv, *large, "--sampling.top_k=2")
 
 
 def test_rejection_keeps_what_the_classifier_prefers(chain, tmp_path):
@@ -128,8 +128,8 @@ def test_rejection_keeps_what_the_classifier_prefers(chain, tmp_path):
     keras.Model(inputs, keras.layers.Concatenate()([0 * paleness, 0 * paleness, paleness])).save(tmp_path / "c.keras")
     argv = [*stages(chain), "--labels=2", "--num_per_label=4"]
     rejection = [f"--sampling.classifier={tmp_path}/c.keras", "--sampling.rejection_candidates=4"]
-    kept = call(sample, configs.SampleConfig, *argv, *rejection, f"--output={tmp_path}/a")
-    drawn = call(sample, configs.SampleConfig, *argv, "--num_per_label=16", f"--output={tmp_path}/b")
+    kept = call(sample, configs.SampleCommand, *argv, *rejection, f"--output={tmp_path}/a")
+    drawn = call(sample, configs.SampleCommand, *argv, "--num_per_label=16", f"--output={tmp_path}/b")
     redness = drawn["images"][..., 0].reshape(4, 4, -1).mean(axis=-1)
     np.testing.assert_allclose(kept["images"][..., 0].reshape(4, -1).mean(axis=-1), redness.min(axis=1))
 
@@ -143,11 +143,11 @@ class TestComplete:
 
     def test_kept_rows_stay_and_the_rest_is_sampled(self, chain, image, tmp_path):
         argv = [*stages(chain), image, "--labels=3", "--num_variants=3"]
-        whole = call(complete, configs.CompleteConfig, *argv, "--keep_rows=4", f"--output={tmp_path}/whole")
-        half = call(complete, configs.CompleteConfig, *argv, f"--output={tmp_path}/half")
-        none = call(complete, configs.CompleteConfig, *argv, "--keep_rows=0", f"--output={tmp_path}/none")
+        whole = call(complete, configs.CompleteCommand, *argv, "--keep_rows=4", f"--output={tmp_path}/whole")
+        half = call(complete, configs.CompleteCommand, *argv, f"--output={tmp_path}/half")
+        none = call(complete, configs.CompleteCommand, *argv, "--keep_rows=0", f"--output={tmp_path}/none")
         samples = call(
-            sample, configs.SampleConfig, *stages(chain), "--labels=3", "--num_per_label=3", f"--output={tmp_path}/s"
+            sample, configs.SampleCommand, *stages(chain), "--labels=3", "--num_per_label=3", f"--output={tmp_path}/s"
         )
         assert whole.shape == half.shape == (1, 3, 16, 16, 3)
         np.testing.assert_array_equal(whole[0, 0], whole[0, 1])
@@ -157,7 +157,7 @@ class TestComplete:
 
     def test_a_canvas_is_larger_than_the_model(self, chain, image, tmp_path):
         argv = [*stages(chain), image, "--labels=3", "--num_variants=2", "--height=24", "--width=32"]
-        assert call(complete, configs.CompleteConfig, *argv, f"--output={tmp_path}/o").shape == (1, 2, 24, 32, 3)
+        assert call(complete, configs.CompleteCommand, *argv, f"--output={tmp_path}/o").shape == (1, 2, 24, 32, 3)
 
     @pytest.mark.parametrize(
         ("flag", "message"),
@@ -172,14 +172,14 @@ class TestComplete:
     def test_what_does_not_fit_is_refused_before_anything_is_written(self, chain, image, tmp_path, flag, message):
         with pytest.raises(InputError, match=message):
             argv = [*stages(chain), image, "--labels=3", flag, f"--output={tmp_path}/o"]
-            call(complete, configs.CompleteConfig, *argv)
+            call(complete, configs.CompleteCommand, *argv)
         assert not os.path.exists(tmp_path / "o")
 
 
 def test_evaluate_writes_metrics_with_conditions_and_a_report(chain, tmp_path):
     metrics = call(
         evaluate,
-        configs.EvaluateConfig,
+        configs.EvaluateCommand,
         *stages(chain),
         "--evaluation.samples_per_label=3",
         "--evaluation.feature_steps=30",
@@ -209,7 +209,7 @@ def test_through_inception_the_metrics_are_called_fid_and_the_labels_are_not_jud
     tf.saved_model.save(InceptionStandIn(), str(tmp_path / "inception"))
     metrics = call(
         evaluate,
-        configs.EvaluateConfig,
+        configs.EvaluateCommand,
         *stages(chain),
         "--evaluation.kind=reconstruction,generation",
         "--evaluation.samples_per_label=2",
@@ -229,11 +229,11 @@ def test_through_inception_the_metrics_are_called_fid_and_the_labels_are_not_jud
 def test_evaluations_are_put_side_by_side_and_what_differs_is_not_compared(chain, tmp_path, capsys):
     argv = [*stages(chain), "--evaluation.kind=reconstruction", "--evaluation.feature_steps=2"]
     values = [
-        call(evaluate, configs.EvaluateConfig, *argv, *more, f"--output={tmp_path}/{name}")["reconstruction/psnr"]
+        call(evaluate, configs.EvaluateCommand, *argv, *more, f"--output={tmp_path}/{name}")["reconstruction/psnr"]
         for name, more in (("a", []), ("b", ["--evaluation.feature_steps=3"]))
     ]
     evaluate.show(
-        flags.parse(configs.EvaluateConfig, [f"--compare={tmp_path}/a,{tmp_path}/b", f"--output={tmp_path}/c"])
+        flags.parse(configs.EvaluateCommand, [f"--compare={tmp_path}/a,{tmp_path}/b", f"--output={tmp_path}/c"])
     )
     printed = capsys.readouterr().out
     assert values[0] == values[1] and printed.count(format_value(values[0])) >= 2
@@ -243,7 +243,7 @@ def test_evaluations_are_put_side_by_side_and_what_differs_is_not_compared(chain
 
 
 def test_a_comparison_names_the_folder_without_metrics(tmp_path):
-    config = flags.parse(configs.EvaluateConfig, [f"--compare={tmp_path}/a,{tmp_path}/b", f"--output={tmp_path}/c"])
+    config = flags.parse(configs.EvaluateCommand, [f"--compare={tmp_path}/a,{tmp_path}/b", f"--output={tmp_path}/c"])
     with pytest.raises(InputError, match="a holds no output of vim_tf.evaluate"):
         evaluate.show(config)
 
@@ -251,9 +251,9 @@ def test_a_comparison_names_the_folder_without_metrics(tmp_path):
 def test_samples_are_compared_with_statistics_in_a_file(chain, tmp_path):
     argv = [*stages(chain), "--evaluation.feature_steps=2", "--evaluation.samples_per_label=3"]
     kinds = "--evaluation.kind=generation"
-    first = call(evaluate, configs.EvaluateConfig, *argv, kinds, f"--output={tmp_path}/a")
+    first = call(evaluate, configs.EvaluateCommand, *argv, kinds, f"--output={tmp_path}/a")
     (kept,) = (tmp_path / "a" / "reference").iterdir()
-    second = call(evaluate, configs.EvaluateConfig, *argv, kinds, f"--reference={kept}", f"--output={tmp_path}/b")
+    second = call(evaluate, configs.EvaluateCommand, *argv, kinds, f"--reference={kept}", f"--output={tmp_path}/b")
     assert second == pytest.approx(first, rel=1e-9)
     _, conditions = read_metrics(f"{tmp_path}/a/metrics.json")
     assert read_metrics(f"{tmp_path}/b/metrics.json")[1] == conditions
@@ -264,7 +264,7 @@ def test_reconstruct_puts_input_beside_output(chain, tmp_path):
     Image.fromarray(picture).save(tmp_path / "a.png")
     call(
         reconstruct,
-        configs.ReconstructConfig,
+        configs.ReconstructCommand,
         f"--tokenizer={chain}/tokenizer",
         f"--images={tmp_path}/a.png",
         f"--output={tmp_path}/out",
@@ -277,11 +277,11 @@ def test_reconstruct_names_the_file_that_is_no_image(chain, tmp_path):
     (tmp_path / "text.png").write_text("not a picture")
     arguments = [f"--tokenizer={chain}/tokenizer", f"--output={tmp_path}/out"]
     with pytest.raises(InputError, match="text.png can't be decoded as an image: not an image of a known format"):
-        call(reconstruct, configs.ReconstructConfig, *arguments, f"--images={tmp_path}/text.png")
+        call(reconstruct, configs.ReconstructCommand, *arguments, f"--images={tmp_path}/text.png")
     with pytest.raises(InputError, match="https://example.com/a.png can't be read"):
-        call(reconstruct, configs.ReconstructConfig, *arguments, "--images=https://example.com/a.png")
+        call(reconstruct, configs.ReconstructCommand, *arguments, "--images=https://example.com/a.png")
     with pytest.raises(InputError, match="there is no image .*missing.png"):
-        call(reconstruct, configs.ReconstructConfig, *arguments, f"--images={tmp_path}/missing.png")
+        call(reconstruct, configs.ReconstructCommand, *arguments, f"--images={tmp_path}/missing.png")
 
 
 def test_reconstruct_takes_no_two_images_of_one_name_and_no_place_that_can_not_be_written(chain, tmp_path):
@@ -292,7 +292,7 @@ def test_reconstruct_takes_no_two_images_of_one_name_and_no_place_that_can_not_b
     def run(images, output):
         images = ",".join(f"{tmp_path}/{image}" for image in images)
         tokenizer = f"--tokenizer={chain}/tokenizer"
-        call(reconstruct, configs.ReconstructConfig, tokenizer, f"--images={images}", f"--output={tmp_path}/{output}")
+        call(reconstruct, configs.ReconstructCommand, tokenizer, f"--images={images}", f"--output={tmp_path}/{output}")
 
     with pytest.raises(InputError, match="a/1.png and .*b/1.jpg would both be called 1; give them in two calls"):
         run(["a/1.png", "2.tiff", "b/1.jpg"], "out")
@@ -304,11 +304,11 @@ def test_reconstruct_takes_no_two_images_of_one_name_and_no_place_that_can_not_b
 
 
 def test_exported_model_serves_the_commands(chain, tmp_path):
-    folder = call(export, configs.ExportConfig, *trained(chain), f"--output={tmp_path}/e")
+    folder = call(export, configs.ExportCommand, *trained(chain), f"--output={tmp_path}/e")
     argv = ["--labels=2", "--num_per_label=2"]
     exported = [f"--tokenizer={folder}", f"--language_model={folder}", "--sampling.jit_compile=false"]
-    from_export = call(sample, configs.SampleConfig, *exported, *argv, f"--output={tmp_path}/a")
-    from_workdirs = call(sample, configs.SampleConfig, *stages(chain), *argv, f"--output={tmp_path}/b")
+    from_export = call(sample, configs.SampleCommand, *exported, *argv, f"--output={tmp_path}/a")
+    from_workdirs = call(sample, configs.SampleCommand, *stages(chain), *argv, f"--output={tmp_path}/b")
     np.testing.assert_array_equal(from_export["tokens"], from_workdirs["tokens"])
 
 
@@ -317,9 +317,9 @@ def test_language_model_and_another_tokenizer_are_refused(chain, tmp_path):
     call(train, configs.TokenizerTrainConfig, *other)
     mixed = [f"--tokenizer={tmp_path}/tokenizer", f"--language_model={chain}/language_model"]
     for module, config_class in (
-        (sample, configs.SampleConfig),
-        (evaluate, configs.EvaluateConfig),
-        (export, configs.ExportConfig),
+        (sample, configs.SampleCommand),
+        (evaluate, configs.EvaluateCommand),
+        (export, configs.ExportCommand),
     ):
         with pytest.raises(InputError, match="[0-9a-f]{64}.*[0-9a-f]{64}"):
             call(module, config_class, *mixed, f"--output={tmp_path}/{module.__name__}")

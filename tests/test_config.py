@@ -48,18 +48,18 @@ NOT_POSITIVE = {
     configs.ProbeConfig: ["statistics_steps"],
     configs.SamplingConfig: ["temperature", "batch_size", "rejection_keep"],
     configs.EvaluationConfig: ["samples_per_label", "batch_size", "feature_steps"],
-    configs.EncodeConfig: ["batch_size", "num_shards"],
-    configs.SampleConfig: ["num_per_label", "num_processes"],
-    configs.CompleteConfig: ["num_variants"],
-    configs.ExportConfig: ["sampling_batch_size"],
-    configs.ImportWeightsConfig: ["height", "width"],
+    configs.EncodeCommand: ["batch_size", "num_shards"],
+    configs.SampleCommand: ["num_per_label", "num_processes"],
+    configs.CompleteCommand: ["num_variants"],
+    configs.ExportCommand: ["sampling_batch_size"],
+    configs.ImportWeightsCommand: ["height", "width"],
     configs.PipelineConfig: ["export_sampling_batch_size", "num_shards"],
     configs.KubeflowConfig: ["accelerator_count"],
 }
 NEGATIVE = {
     configs.PipelineConfig: ["keep_runs"],
     configs.KubeflowConfig: ["cpu_limit", "memory_limit"],
-    configs.StatusConfig: ["last_runs"],
+    configs.StatusCommand: ["last_runs"],
     configs.ViTConfig: ["head_dim"],
     configs.QuantizerConfig: ["restart_unused_steps"],
     configs.TokenizerLossConfig: [
@@ -96,7 +96,7 @@ OUT_OF_RANGE = [
     ),
     *(
         (section, "max_pixels", value)
-        for section in (configs.DataConfig, configs.ReconstructConfig, configs.CompleteConfig, configs.ExportConfig)
+        for section in (configs.DataConfig, configs.ReconstructCommand, configs.CompleteCommand, configs.ExportCommand)
         for value in (0, -1, (1 << 29) // 3 + 1)
     ),
     (configs.QuantizerConfig, "codebook_size", 1),
@@ -116,7 +116,7 @@ OUT_OF_RANGE = [
     (configs.TrainingConfig, "ema_decay", 1.0),
     (configs.TrainingConfig, "precision", "float16"),
     (configs.AlarmConfig, "min_codebook_usage", 1.1),
-    (configs.ImportWeightsConfig, "heads", "h.pth"),
+    (configs.ImportWeightsCommand, "heads", "h.pth"),
     *((configs.LanguageModelConfig, "dropout", value) for value in (-0.1, 1.0)),
     *((configs.LanguageModelConfig, "label_dropout", value) for value in (-0.1, 1.1)),
     *((configs.LanguageModelConfig, "features_block", value) for value in (-2, 24)),
@@ -134,7 +134,7 @@ OUT_OF_RANGE = [
     # Seeds of samples may be negative.
     *(
         (section, "seed", value)
-        for section in (configs.SampleConfig, configs.CompleteConfig)
+        for section in (configs.SampleCommand, configs.CompleteCommand)
         for value in (-(2**31) - 1, 2**31)
     ),
     (configs.OptimizerConfig, "learning_rate", float("nan")),
@@ -151,21 +151,21 @@ OUT_OF_RANGE = [
     (configs.ProbeConfig, "features", ("pixels", "logits")),
     (configs.ProbeConfig, "latents", "summed"),
     *((configs.ProbeConfig, "min_deviation", value) for value in (0.0, 1.1)),
-    (configs.EvaluateConfig, "split", "test"),
-    (configs.EncodeConfig, "split", ("train", "test")),
-    (configs.EncodeConfig, "views", "five_crop"),
-    (configs.EncodeConfig, "view_scale", 0.9),
+    (configs.EvaluateCommand, "split", "test"),
+    (configs.EncodeCommand, "split", ("train", "test")),
+    (configs.EncodeCommand, "views", "five_crop"),
+    (configs.EncodeCommand, "view_scale", 0.9),
     (configs.EvaluationConfig, "kind", ("generation", "speed")),
 ]
 MISSING = [
     *((section, name, type(value)()) for section, given in GIVEN.items() for name, value in given.items()),
-    (configs.EncodeConfig, "split", ()),
+    (configs.EncodeCommand, "split", ()),
     (configs.EvaluationConfig, "kind", ()),
     (configs.ProbeConfig, "features", ()),
     (configs.PipelineConfig, "name", ""),
 ]
 # Without labels every label is drawn; without a language model the tokenizer is exported or measured alone.
-MISSING.remove((configs.SampleConfig, "labels", ()))
+MISSING.remove((configs.SampleCommand, "labels", ()))
 MISSING.remove((configs.LinearProbeTrainConfig, "language_model", ""))
 
 
@@ -228,7 +228,7 @@ def test_deviation_groups_must_not_mix_real_and_generated_images():
 
 def test_only_generation_needs_a_language_model():
     evaluation = configs.EvaluationConfig(kind=("reconstruction",))
-    assert make(configs.EvaluateConfig, language_model="", evaluation=evaluation).language_model == ""
+    assert make(configs.EvaluateCommand, language_model="", evaluation=evaluation).language_model == ""
 
 
 def test_a_probe_of_blocks_alone_needs_a_language_model():
@@ -247,7 +247,7 @@ def test_one_head_of_a_probe_must_not_slow_the_others():
 def test_a_probe_is_not_measured_on_what_it_is_trained_on():
     evaluation = configs.EvaluationConfig(kind=("linear_probe",))
     with pytest.raises(InputError, match="linear_probe needs --split=validation"):
-        make(configs.EvaluateConfig, evaluation=evaluation, split="train")
+        make(configs.EvaluateCommand, evaluation=evaluation, split="train")
 
 
 @pytest.mark.parametrize("name", ["height", "width"])
@@ -354,4 +354,4 @@ def test_messages_are_one_line():
 
 def test_a_config_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        make(configs.ExportConfig).output = "elsewhere"
+        make(configs.ExportCommand).output = "elsewhere"

@@ -69,8 +69,8 @@ def test_values_that_are_no_defaults_come_back_from_json():
 
 
 def test_fields_that_json_lacks_take_their_defaults():
-    config = configs.from_dict(configs.ExportConfig, {"tokenizer": "t", "output": "o"})
-    assert config == make(configs.ExportConfig)
+    config = configs.from_dict(configs.ExportCommand, {"tokenizer": "t", "output": "o"})
+    assert config == make(configs.ExportCommand)
 
 
 def test_an_unknown_field_is_refused_by_name():

@@ -78,7 +78,7 @@ def test_what_a_training_starts_from_and_judges_by_is_looked_for(no_images, toke
 
 @pytest.mark.parametrize(
     ("command", "config_class"),
-    [(encode_dataset.run, configs.EncodeConfig), (materialize.run, configs.MaterializeConfig)],
+    [(encode_dataset.run, configs.EncodeCommand), (materialize.run, configs.MaterializeCommand)],
 )
 def test_where_tokens_go_and_what_makes_them_is_checked(no_images, tokenizer, tmp_path, command, config_class):
     (tmp_path / "file").write_text("mine")

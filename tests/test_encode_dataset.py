@@ -34,7 +34,7 @@ def images(tmp_path_factory):
 
 def encode(tokenizer, images, output, **settings):
     data = configs.DataConfig(source=f"folder:{images}", validation_fraction=0.3)
-    config = configs.EncodeConfig(tokenizer=tokenizer, data=data, output=str(output), batch_size=12, **settings)
+    config = configs.EncodeCommand(tokenizer=tokenizer, data=data, output=str(output), batch_size=12, **settings)
     return encode_dataset.run(config), [token_records.load_tokens(str(output), split) for split in configs.SPLITS]
 
 
@@ -56,7 +56,7 @@ def test_what_can_not_be_used_leaves_earlier_tokens_as_they_are(tokenizer, image
         encode(tokenizer, f"{images}-mistyped", tmp_path / "tokens")
     with pytest.raises(InputError, match="validation split is empty"):
         data = configs.DataConfig(source=f"folder:{images}", validation_fraction=0.0)
-        encode_dataset.run(configs.EncodeConfig(tokenizer=tokenizer, data=data, output=str(tmp_path / "tokens")))
+        encode_dataset.run(configs.EncodeCommand(tokenizer=tokenizer, data=data, output=str(tmp_path / "tokens")))
     assert {path: path.read_bytes() for path in (tmp_path / "tokens").rglob("*") if path.is_file()} == before
 
 

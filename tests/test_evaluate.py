@@ -34,7 +34,7 @@ def test_no_samples_of_an_empty_class_are_drawn_and_the_report_names_it(shifted_
     config = replace(language_model_config(tmp_path / "language_model", "unused"), model={"tokens": facts})
     saved.save_stage(build_language_model(config.model), config, config.workdir)
     evaluate.run(
-        configs.EvaluateConfig(
+        configs.EvaluateCommand(
             tokenizer=tokenizer,
             language_model=config.workdir,
             data=configs.DataConfig(shifted_digits),

@@ -45,7 +45,7 @@ def no_pass(monkeypatch):
 
 
 def run(*argv):
-    return evaluate.run(flags.parse(configs.EvaluateConfig, list(argv)))
+    return evaluate.run(flags.parse(configs.EvaluateCommand, list(argv)))
 
 
 def npz(path, **arrays):
@@ -127,7 +127,7 @@ def test_a_metric_that_is_not_finite_is_named_as_undefined(stages, tmp_path, mon
     result = EvaluationResult({"reconstruction/psnr": float("nan"), "reconstruction/l1": 0.5})
     monkeypatch.setattr("vim_tf.evaluation.reconstruction.ReconstructionEvaluator.run", lambda *args: result)
     argv = [*stages, "--evaluation.kind=reconstruction", "--evaluation.feature_steps=2", f"--output={tmp_path}"]
-    evaluate.show(flags.parse(configs.EvaluateConfig, argv))
+    evaluate.show(flags.parse(configs.EvaluateCommand, argv))
     assert "reconstruction/psnr                  undefined" in capsys.readouterr().out
     assert read_metrics(f"{tmp_path}/metrics.json")[0]["reconstruction/psnr"] is None
     assert "reconstruction/psnr is undefined for these images (nan)" in caplog.text
@@ -137,7 +137,7 @@ def test_a_comparison_is_printed_with_a_head(tmp_path, capsys):
     for name, value in (("first", 20.5), ("a_second_longer_one", 21.0)):
         write_metrics(f"{tmp_path}/{name}/metrics.json", {"reconstruction/psnr": value, "codebook/usage": 1.0}, {})
     compared = f"--compare={tmp_path}/first,{tmp_path}/a_second_longer_one"
-    evaluate.show(flags.parse(configs.EvaluateConfig, [compared, f"--output={tmp_path}/c"]))
+    evaluate.show(flags.parse(configs.EvaluateCommand, [compared, f"--output={tmp_path}/c"]))
     assert capsys.readouterr().out.splitlines()[:3] == [
         f"{'':36s} {'first':>19s}  a_second_longer_one",
         f"{'reconstruction/psnr':36s} {'20.50':>19s}  {'21.00':>19s}",

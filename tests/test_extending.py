@@ -1,7 +1,7 @@
-"""A quantizer, a source of images, a loss and a metric are added to a copy of the package, in at most three files each.
+"""A quantizer, a source of images, a loss, a metric and a setting of samples are added to a copy of the package.
 
-CONTRIBUTING.md says the same in words. The additions are toys; what is tested is that nothing else needs a change for
-flags, training, checkpoints, evaluation and the report to know them.
+Each takes at most three files; CONTRIBUTING.md says the same in words. The additions are toys; what is tested is that
+nothing else needs a change for flags, training, checkpoints, evaluation, the report and exports to know them.
 """
 
 import json
@@ -168,3 +168,62 @@ def test_each_is_added_in_three_files_at_most_and_known_from_flags_to_report(ext
     metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())["metrics"]
     assert metrics["reconstruction/l1"] <= metrics["reconstruction/largest"] <= 1
     assert "A toy." in (tmp_path / "evaluation" / "report.html").read_text()
+
+
+# A token that is never drawn.
+SETTING = {
+    "vim_tf/ranges.py": {
+        '    "temperature": Setting(': '    "forbidden": Setting("int32", -1, Range(-1, 99), "token never drawn"),\n'
+        "{line}",
+    },
+    "vim_tf/sampling/generate.py": {
+        "        tokens = draw(logits, uniform[:, position])": "        is_forbidden = "
+        "tf.range(tf.shape(logits)[-1]) == request.forbidden[:, None]\n"
+        '        logits = tf.where(is_forbidden, float("-inf"), logits)\n'
+        "{line}",
+    },
+}
+DRAW = """
+import numpy as np
+from vim_tf import config as configs
+from vim_tf.models.language_model import LanguageModel
+from vim_tf.models.tokenizer import build_tokenizer
+from vim_tf.sampling.samplers import build_sampler, sampler_settings
+from vim_tf.serving.signatures import build_signatures
+
+vit = configs.TransformerConfig(num_layers=1, num_heads=1, hidden_dim=8, mlp_dim=8)
+quantizer = configs.QuantizerConfig(codebook_size=3, codebook_dim=2)
+tokenizer = build_tokenizer(configs.TokenizerModelConfig("vit", 8, 8, 4, encoder=vit, decoder=vit, quantizer=quantizer))
+model = LanguageModel(2, 2, 1, 3, num_classes=2, num_layers=1, num_heads=1, hidden_dim=4, mlp_dim=4)
+model.build()
+sampling = configs.SamplingConfig(forbidden=1, jit_compile="off")
+drawn = build_sampler(model, sampling, tokenizer).sample([0] * 20, range(20), **sampler_settings(sampling))
+assert np.unique(drawn).tolist() == [0, 2], drawn
+_, functions = build_signatures(tokenizer, model, 4, max_pixels=100)
+inputs = functions["generate"].input_signature
+print([spec.name for spec in inputs])
+request = {spec.name: np.zeros([20], spec.dtype.as_numpy_dtype) for spec in inputs}
+ones = np.ones([20], np.float32)
+request |= {"seed": np.arange(20, dtype=np.int32), "temperature": ones, "top_p": ones, "guidance_scale": ones}
+assert np.unique(functions["generate"](**request)["tokens"]).tolist() == [1, 2]
+"""
+
+
+@pytest.mark.slow
+def test_a_setting_of_a_sample_is_a_row_and_its_use(extend, tmp_path):
+    """The flag, the argument, the check and the served input are there without a word."""
+    extend(SETTING)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+
+    def call(*arguments):
+        argv = [sys.executable, *arguments]
+        return subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+
+    done = call("-c", DRAW)
+    assert done.returncode == 0, done.stderr[-2000:]
+    names = ["label", "seed", "forbidden", "temperature", "top_k", "top_p", "guidance_scale"]
+    assert done.stdout.splitlines()[-1] == str(names)
+    assert "token never drawn" in call("-m", "vim_tf.sample", "--help").stdout
+    flags = ["--tokenizer=t", "--language_model=l", "--output=o", "--sampling.forbidden=100"]
+    refused = call("-m", "vim_tf.sample", *flags)
+    assert refused.stderr.strip() == "Error: sampling.forbidden 100 is out of range: it must lie in [-1, 99]"

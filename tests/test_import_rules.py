@@ -190,24 +190,23 @@ READERS = {
     configs.PaletteTrainConfig: ["vim_tf.stages"],
     configs.SamplingConfig: ["vim_tf.sample", "vim_tf.sampling"],
     configs.EvaluationConfig: ["vim_tf.evaluate", "vim_tf.evaluation.feature_networks"],
-    configs.EncodeConfig: ["vim_tf.encode_dataset"],
-    configs.MaterializeConfig: ["vim_tf.materialize"],
-    configs.MeasureReferenceConfig: ["vim_tf.measure_reference"],
-    configs.ReconstructConfig: ["vim_tf.reconstruct"],
-    configs.SampleConfig: ["vim_tf.sample"],
-    configs.CompleteConfig: ["vim_tf.complete"],
-    configs.EvaluateConfig: ["vim_tf.evaluate", "vim_tf.stages"],
-    configs.ExportConfig: ["vim_tf.export"],
-    configs.ImportWeightsConfig: ["vim_tf.import_weights"],
+    configs.EncodeCommand: ["vim_tf.encode_dataset"],
+    configs.MaterializeCommand: ["vim_tf.materialize"],
+    configs.MeasureReferenceCommand: ["vim_tf.measure_reference"],
+    configs.ReconstructCommand: ["vim_tf.reconstruct"],
+    configs.SampleCommand: ["vim_tf.sample"],
+    configs.CompleteCommand: ["vim_tf.complete"],
+    configs.EvaluateCommand: ["vim_tf.evaluate", "vim_tf.stages"],
+    configs.ExportCommand: ["vim_tf.export"],
+    configs.ImportWeightsCommand: ["vim_tf.import_weights"],
     configs.GateConfig: ["pipelines.components.gates"],
     configs.PipelineConfig: ["pipelines.local_runner", "pipelines.settings"],
     configs.KubeflowConfig: ["pipelines.kubeflow_runner", "pipelines.local_runner", "pipelines.settings"],
-    configs.StatusConfig: ["pipelines.status"],
+    configs.StatusCommand: ["pipelines.status"],
 }
 # Generic readers: a loop over names with getattr, a dict by field name, a whole section passed as keyword arguments.
 READ_BY_STRING = {"vim_tf.models.tokenizer", "vim_tf.training.loss_terms", "pipelines.components.gates"}
 READ_BY_STRING |= {module for module in MODULES if module.startswith("vim_tf.models.quantizers.")}
-READ_AS_PARAMETERS = {"vim_tf.sampling.generate"}
 
 
 def names_read(unit):
@@ -219,8 +218,6 @@ def names_read(unit):
                 names.add(node.attr)
             elif isinstance(node, ast.Constant) and module in READ_BY_STRING:
                 names.add(node.value)
-            elif isinstance(node, ast.arg) and module in READ_AS_PARAMETERS:
-                names.add(node.arg)
     return names
 
 

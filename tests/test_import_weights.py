@@ -38,7 +38,7 @@ def read(monkeypatch):
 
 def call(format, output, *argv):
     argv = [f"--format={format}", "--checkpoint=model.ckpt", f"--output={output}", *argv]
-    return import_weights.run(flags.parse(configs.ImportWeightsConfig, argv))
+    return import_weights.run(flags.parse(configs.ImportWeightsCommand, argv))
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def stages(tmp_path_factory):
 
 
 def draw(stages, output, *argv):
-    return call(sample, configs.SampleConfig, *stages, *argv, f"--output={output}")
+    return call(sample, configs.SampleCommand, *stages, *argv, f"--output={output}")
 
 
 def pngs(folder):
@@ -94,7 +94,7 @@ def test_seeds_that_would_wrap_are_refused_before_anything_is_drawn(stages, tmp_
 def test_an_export_keeps_the_names_and_models_of_earlier_versions_have_none(stages, tmp_path):
     tokenizer, language_model = (flag.partition("=")[2] for flag in stages[:2])
     folder = export.run(
-        configs.ExportConfig(tokenizer=tokenizer, language_model=language_model, output=str(tmp_path / "e"))
+        configs.ExportCommand(tokenizer=tokenizer, language_model=language_model, output=str(tmp_path / "e"))
     )
     assert saved.load_language_model(folder).class_names == NAMES
     path = f"{folder}/assets.extra/language_model/config.json"
@@ -120,7 +120,7 @@ def images(tmp_path):
 
 
 def complete_images(stages, output, images, *argv):
-    return call(complete, configs.CompleteConfig, *stages, f"--images={images}", *argv, f"--output={output}")
+    return call(complete, configs.CompleteCommand, *stages, f"--images={images}", *argv, f"--output={output}")
 
 
 def test_completions_name_their_classes_and_take_folders_and_names_with_commas(stages, images, tmp_path, capsys):
@@ -159,5 +159,5 @@ def test_seeds_of_the_last_window_are_refused_before_the_first_is_drawn(stages, 
 
 
 def test_reconstruct_takes_folders_and_names_with_commas(stages, images, tmp_path):
-    call(reconstruct, configs.ReconstructConfig, stages[0], f"--images={images}", f"--output={tmp_path}/o")
+    call(reconstruct, configs.ReconstructCommand, stages[0], f"--images={images}", f"--output={tmp_path}/o")
     assert pngs(tmp_path / "o") == ["a, b.png", "c.png"]

@@ -11,7 +11,7 @@ def run(config):
     """Writes `<output>/<name>_variant<i>.png`, and `grid.png` with a row per image: image, kept part, completions.
 
     Args:
-        config: CompleteConfig.
+        config: CompleteCommand.
 
     Returns:
         uint8 [images, variants, height, width, 3].
@@ -189,7 +189,7 @@ def _remove_stale(config, names):
 
 def main():
     """The command."""
-    flags.main(run, lambda argv: configs.CompleteConfig, "Draws the rest of images, or larger canvases around them.")
+    flags.main(run, lambda argv: configs.CompleteCommand, "Draws the rest of images, or larger canvases around them.")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ def run(config):
     """Encodes splits of an image source; the manifest, without which nothing counts, is written last.
 
     Args:
-        config: EncodeConfig.
+        config: EncodeCommand.
 
     Returns:
         vim_tf.data.records.tokens.Manifest.
@@ -68,7 +68,7 @@ def run(config):
 
 def main():
     """The command."""
-    flags.main(run, lambda argv: configs.EncodeConfig, "Writes an image source as token records.")
+    flags.main(run, lambda argv: configs.EncodeCommand, "Writes an image source as token records.")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ def run(config, judge=None):
     """Writes `<output>/metrics.json` and `<output>/report.html`.
 
     Args:
-        config: EvaluateConfig; not one that compares.
+        config: EvaluateCommand; not one that compares.
         judge: function of metrics and conditions that returns the reasons, list of str, for which the model is refused;
             the report says them. None = nobody judges.
 
@@ -22,13 +22,8 @@ def run(config, judge=None):
     Raises:
         InputError: unusable stages, images, feature network or reference.
     """
-    from absl import logging
-
     from vim_tf.data import sources
     from vim_tf.devices import strategies
-    from vim_tf.evaluation import results
-    from vim_tf.evaluation.report import write_report
-    from vim_tf.evaluation.report.paper import paper_rows
     from vim_tf.evaluation.results import EvaluationResult
     from vim_tf.stages import probing, saved
     from vim_tf.storage.files import check_place, check_writable
@@ -53,11 +48,23 @@ def run(config, judge=None):
     result = EvaluationResult()
     for measure in _measurements(config, tokenizer, language_model, splits, strategy):
         result = result.merged(measure())
+    if probe_config:
+        result = result.merged(probing.measure(probe_config))
+    _write(config, result, tokenizer, splits, judge)
+    return result.metrics
+
+
+def _write(config, result, tokenizer, splits, judge):
+    """Writes metrics.json, lets it be judged, and writes the report."""
+    from absl import logging
+
+    from vim_tf.evaluation import results
+    from vim_tf.evaluation.report import write_report
+    from vim_tf.evaluation.report.paper import paper_rows
+
     stages = {"tokenizer": config.tokenizer}
     if "generation" in config.evaluation.kind:
         stages["language_model"] = config.language_model
-    if probe_config:
-        result = result.merged(probing.measure(probe_config))
     source = splits[config.split]
     for name in results.undefined(result.metrics):
         logging.warning("%s is undefined for these images (%s), and null in metrics.json", name, result.metrics[name])
@@ -73,7 +80,6 @@ def run(config, judge=None):
         paper_rows=paper_rows(source.name),
         refused=refused,
     )
-    return result.metrics
 
 
 def _measurements(config, tokenizer, language_model, splits, strategy):
@@ -258,7 +264,7 @@ def main():
     """The command."""
     flags.main(
         show,
-        lambda argv: configs.EvaluateConfig,
+        lambda argv: configs.EvaluateCommand,
         "Measures a tokenizer and a language model and writes a report; or, with --compare, puts reports side by side.",
     )
 

@@ -8,7 +8,7 @@ def run(config):
     """Writes `<output>/<version>/`, a SavedModel, and `<output>/hub.tar.gz`, the same one as a TF Hub archive.
 
     Args:
-        config: ExportConfig.
+        config: ExportCommand.
 
     Returns:
         str, the SavedModel's folder.
@@ -29,7 +29,7 @@ def run(config):
 
 def main():
     """The command."""
-    flags.main(run, lambda argv: configs.ExportConfig, "Exports trained stages as a SavedModel and a TF Hub archive.")
+    flags.main(run, lambda argv: configs.ExportCommand, "Exports trained stages as a SavedModel and a TF Hub archive.")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ def run(config):
     """Writes another project's tokenizer as a trained stage of ours, or LPIPS' weights as one file.
 
     Args:
-        config: ImportWeightsConfig.
+        config: ImportWeightsCommand.
 
     Raises:
         InputError: the file can't be read safely or is of another model, or the output isn't empty.
@@ -58,7 +58,7 @@ def _import_tokenizer(config):
 
 def main():
     """The command."""
-    flags.main(run, lambda argv: configs.ImportWeightsConfig, "Imports weights that another project has trained.")
+    flags.main(run, lambda argv: configs.ImportWeightsCommand, "Imports weights that another project has trained.")
 
 
 if __name__ == "__main__":

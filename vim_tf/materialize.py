@@ -13,7 +13,7 @@ def run(config):
     """Encodes splits of an image source; the manifest, without which nothing counts, is written last.
 
     Args:
-        config: MaterializeConfig.
+        config: MaterializeCommand.
 
     Returns:
         vim_tf.data.records.tokens.Manifest.
@@ -58,7 +58,7 @@ def run(config):
 def main():
     """The command."""
     flags.main(
-        run, lambda argv: configs.MaterializeConfig, "Writes an image source as token records, on any runner of Beam."
+        run, lambda argv: configs.MaterializeCommand, "Writes an image source as token records, on any runner of Beam."
     )
 
 

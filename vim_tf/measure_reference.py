@@ -15,7 +15,7 @@ def run(config):
     """Writes the statistics of a split.
 
     Args:
-        config: MeasureReferenceConfig.
+        config: MeasureReferenceCommand.
 
     Returns:
         int, number of images.
@@ -69,7 +69,7 @@ def main():
     """The command."""
     flags.main(
         run,
-        lambda argv: configs.MeasureReferenceConfig,
+        lambda argv: configs.MeasureReferenceCommand,
         "Measures real images through a feature network, on any runner of Beam.",
     )
 

@@ -1,4 +1,4 @@
-"""Which values the inputs of sampling may have: one place for flags, the Python API and the served signatures.
+"""What can be asked of sampling: one place for the flags, the Python API and the served signatures.
 
 The bounds keep float32 arithmetic finite: logits of up to 1e25 in size can be guided by the largest guidance scale and
 divided by the lowest temperature. Smaller values of top_p would be taken for 0 by processors that flush what is not
@@ -45,15 +45,44 @@ class Range:
         return f"it must lie in [{low}, {high}]" + (f", since {self.reason}" if self.reason else "")
 
 
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """A number that every sample of a request may have its own value of.
+
+    Attributes:
+        dtype: "int32" or "float32".
+        default: int or float; it leaves the model's distribution as it is.
+        allowed: Range of the values.
+        help: str, what it does, as `--help` says it.
+    """
+
+    dtype: str
+    default: float
+    allowed: Range
+    help: str
+
+
 # What seeds and top_k are on their way through a graph.
 INT32 = Range(-(2**31), 2**31 - 1)
 # Seeds of trainings, of which some libraries take no negative ones.
 TRAINING_SEED = Range(0, INT32.high)
+# How a sample's tokens are drawn. A further setting is a row here and its use in `vim_tf.sampling.generate`: the flag,
+# the argument of `Sampler.sample`, the input of the served signatures and the check follow from the row.
 SAMPLING = {
-    "temperature": Range(1e-6, 1e6),
-    "top_k": Range(0, INT32.high),
-    "top_p": Range(1e-6, 1.0),
-    "guidance_scale": Range(0.0, 1e6),
+    "temperature": Setting("float32", 1.0, Range(1e-6, 1e6), "divides the logits"),
+    "top_k": Setting("int32", 0, Range(0, INT32.high), "draw from the k likeliest tokens only; 0 = all"),
+    "top_p": Setting(
+        "float32",
+        1.0,
+        Range(1e-6, 1.0),
+        "draw from the likeliest tokens that together reach this probability; 1 = all",
+    ),
+    "guidance_scale": Setting(
+        "float32",
+        1.0,
+        Range(0.0, 1e6),
+        "classifier-free guidance; 1 = off; other values need a model trained with label_dropout",
+    ),
 }
 
 
@@ -72,7 +101,8 @@ def of_model(num_classes, can_be_guided):
     Returns:
         dict from name to Range: label, seed, and the settings in `SAMPLING`.
     """
-    ranges = {"label": below(max(num_classes, 1)), "seed": INT32, **SAMPLING}
+    ranges = {"label": below(max(num_classes, 1)), "seed": INT32}
+    ranges |= {name: setting.allowed for name, setting in SAMPLING.items()}
     if not can_be_guided:
         reason = "this language model was not trained with both labels and model.label_dropout"
         ranges["guidance_scale"] = Range(1, 1, reason)

@@ -8,7 +8,7 @@ def run(config):
     """Writes `<output>/<name>.png` for each image: as the tokenizer sees it, its reconstruction, the error.
 
     Args:
-        config: ReconstructConfig.
+        config: ReconstructCommand.
 
     Raises:
         InputError: a file is missing or can't be decoded, or two have one name; nothing has been written then.
@@ -40,7 +40,7 @@ def run(config):
 
 def main():
     """The command."""
-    flags.main(run, lambda argv: configs.ReconstructConfig, "Shows images beside their reconstructions.")
+    flags.main(run, lambda argv: configs.ReconstructCommand, "Shows images beside their reconstructions.")
 
 
 if __name__ == "__main__":

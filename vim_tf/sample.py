@@ -22,7 +22,7 @@ def run(config):
     A large request, with `num_shards`, writes `samples-*.npz` files instead, as in `vim_tf.sampling.jobs`.
 
     Args:
-        config: SampleConfig.
+        config: SampleCommand.
 
     Returns:
         dict of images uint8 [n, height, width, 3], labels int32 [n], tokens int32 [n, num_tokens] and class_names str
@@ -137,7 +137,7 @@ def _write_small(config, language_model, samples, seeds):
 
 def main():
     """The command."""
-    flags.main(run, lambda argv: configs.SampleConfig, "Generates images with a trained tokenizer and language model.")
+    flags.main(run, lambda argv: configs.SampleCommand, "Generates images with a trained tokenizer and language model.")
 
 
 if __name__ == "__main__":

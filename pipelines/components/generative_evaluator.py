@@ -56,20 +56,12 @@ def GenerativeEvaluator(
         baseline_model: the blessed model before this one, which is measured again where a gate compares with it; None =
             there is none.
     """
-    flagfile = ""
-    if linear_probe_flags:
-        flagfile = os.path.join(evaluation.uri, "linear_probe.flags")
-        files.write_whole(flagfile, linear_probe_flags + "\n")
-    config = configs.EvaluateConfig(
+    command = configs.EvaluateCommand(
         evaluation=configs.from_dict(configs.EvaluationConfig, json.loads(evaluation_config)),
         tokenizer=tokenizer.uri,
         language_model=language_model.uri,
-        data=configs.DataConfig(
-            source=f"tfrecord:{examples.uri}/Split-{{split}}/*.gz",
-            name=fingerprints.read_manifest(examples.uri)["source"],
-            max_pixels=max_pixels,
-        ),
-        linear_probe_flagfile=flagfile,
+        data=_data(examples.uri, max_pixels),
+        linear_probe_flagfile=_written(linear_probe_flags, evaluation.uri),
         sampling=configs.from_dict(configs.SamplingConfig, json.loads(sampling_config)),
         reference_folder=os.path.join(evaluation.uri, "reference"),
         output=evaluation.uri,
@@ -77,21 +69,48 @@ def GenerativeEvaluator(
     misses = []
 
     def judge(metrics, conditions):
-        limits = json.loads(gates)
-        baseline = None
-        if baseline_model is not None and needs_baseline(limits):
-            try:
-                baseline = _measured_again(config, path_utils.serving_model_path(baseline_model.uri))
-            except InputError as error:
-                # It may be of other classes or another size; what was measured of the new model isn't lost for that.
-                misses.append(f"the last blessed model can't be measured as this one was: {error}")
-        misses.extend(missed_gates((metrics, conditions), limits, baseline))
+        misses.extend(_misses((metrics, conditions), json.loads(gates), command, baseline_model))
         return misses
 
-    metrics = evaluate.run(config, judge)
+    metrics = evaluate.run(command, judge)
     for metric, value in metrics.items():
         if value is not None:
             evaluation.set_float_custom_property(metric, value)
+    _write_verdict(blessing, misses, model, baseline_model)
+
+
+def _data(folder, max_pixels):
+    """DataConfig of the images in a folder that ImageExampleGen wrote."""
+    return configs.DataConfig(
+        source=f"tfrecord:{folder}/Split-{{split}}/*.gz",
+        name=fingerprints.read_manifest(folder)["source"],
+        max_pixels=max_pixels,
+    )
+
+
+def _written(linear_probe_flags, folder):
+    """Path of a flagfile with a linear probe's flags; empty where there are none."""
+    if not linear_probe_flags:
+        return ""
+    flagfile = os.path.join(folder, "linear_probe.flags")
+    files.write_whole(flagfile, linear_probe_flags + "\n")
+    return flagfile
+
+
+def _misses(measured, limits, command, baseline_model):
+    """Reasons, list of str, for which a model with these (metrics, conditions) isn't blessed."""
+    misses, baseline = [], None
+    if baseline_model is not None and needs_baseline(limits):
+        try:
+            baseline = _measured_again(command, path_utils.serving_model_path(baseline_model.uri))
+        except InputError as error:
+            # It may be of other classes or another size; what was measured of the new model isn't lost for that.
+            misses.append(f"the last blessed model can't be measured as this one was: {error}")
+    return misses + missed_gates(measured, limits, baseline)
+
+
+def _write_verdict(blessing, misses, model, baseline_model):
+    """The blessing's file and properties: whether the model is blessed, why, and what was compared."""
     reason = "; ".join(misses) if misses else "every gate is passed"
     name = constants.NOT_BLESSED_FILE_NAME if misses else constants.BLESSED_FILE_NAME
     with tf.io.gfile.GFile(os.path.join(blessing.uri, name), "w") as file:
@@ -105,21 +124,21 @@ def GenerativeEvaluator(
         _set_id(blessing, constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baseline_model)
 
 
-def _measured_again(config, model):
+def _measured_again(command, model):
     """(metrics, conditions) of the last blessed model under the conditions of the new one, judged by its network."""
-    kinds = tuple(kind for kind in config.evaluation.kind if kind in ("reconstruction", "generation"))
+    kinds = tuple(kind for kind in command.evaluation.kind if kind in ("reconstruction", "generation"))
     if not kinds:
         return {}, {}
-    place = config.evaluation.feature_network_path
-    trained = os.path.join(config.output, "feature_network")
-    if config.evaluation.feature_network == "classifier" and not place and tf.io.gfile.isdir(trained):
+    place = command.evaluation.feature_network_path
+    trained = os.path.join(command.output, "feature_network")
+    if command.evaluation.feature_network == "classifier" and not place and tf.io.gfile.isdir(trained):
         place = trained
     baseline = dataclasses.replace(
-        config,
-        evaluation=dataclasses.replace(config.evaluation, kind=kinds, feature_network_path=place, nearest_images=0),
+        command,
+        evaluation=dataclasses.replace(command.evaluation, kind=kinds, feature_network_path=place, nearest_images=0),
         tokenizer=model,
         language_model=model,
-        output=os.path.join(config.output, "last_blessed"),
+        output=os.path.join(command.output, "last_blessed"),
     )
     evaluate.run(baseline)
     return results.read_metrics(os.path.join(baseline.output, "metrics.json"))

@@ -2,6 +2,9 @@
 
 import json
 import re
+import textwrap
+
+from vim_tf import ranges
 
 # Signs of Markdown and HTML: underscores not within a word, and what makes a list or a line of its own at the start.
 _MEANINGFUL = re.compile(r"""[&<>|`*\[\]\\~#!$"'{}]|(?<!\w)_|_(?!\w)|^[-+=:]|(?<=^\d)[.)](?= )|(?<=^\d\d)[.)](?= )""")
@@ -24,25 +27,11 @@ def model_card(name, version, signatures, metrics, conditions, facts, licence=""
         str.
     """
     lines = [
-        f"# Module {_text(name)}/{_text(version)}",
-        "Generates images and turns images to tokens and features: ViT-VQGAN and VIM "
-        "([arXiv 2110.04627](https://arxiv.org/abs/2110.04627)).",
-        "",
-        "<!-- task: image-generator -->",
-        "<!-- format: saved_model_2 -->",
-        "<!-- fine-tunable: false -->",
-        f"<!-- license: {_comment(licence) or 'custom'} -->",
+        *_head(name, version, licence),
         "",
         "## Use",
         "",
-        "```python",
-        "import tensorflow as tf",
-        "",
-        'model = tf.saved_model.load("<this folder>")',
         *_use(signatures),
-        "```",
-        "",
-        f"Signatures: {', '.join(f'`{signature}`' for signature in signatures)}.",
         "",
         "## Licence",
         "",
@@ -78,13 +67,42 @@ def model_card(name, version, signatures, metrics, conditions, facts, licence=""
     return "\n".join(lines) + "\n"
 
 
+def _head(name, version, licence):
+    """What TF Hub reads from the top of the file."""
+    return [
+        f"# Module {_text(name)}/{_text(version)}",
+        "Generates images and turns images to tokens and features: ViT-VQGAN and VIM "
+        "([arXiv 2110.04627](https://arxiv.org/abs/2110.04627)).",
+        "",
+        "<!-- task: image-generator -->",
+        "<!-- format: saved_model_2 -->",
+        "<!-- fine-tunable: false -->",
+        f"<!-- license: {_comment(licence) or 'custom'} -->",
+    ]
+
+
 def _use(signatures):
+    return [
+        "```python",
+        "import tensorflow as tf",
+        "",
+        'model = tf.saved_model.load("<this folder>")',
+        *_call(signatures),
+        "```",
+        "",
+        f"Signatures: {', '.join(f'`{signature}`' for signature in signatures)}.",
+    ]
+
+
+def _call(signatures):
+    """Code that calls the signature that is wanted most."""
     if "generate" not in signatures:
         return ['tokens = model.signatures["encode"](image_bytes=tf.constant([open("a.png", "rb").read()]))["tokens"]']
+    values = {"label": 0, "seed": 0} | {name: setting.default for name, setting in ranges.SAMPLING.items()}
+    arguments = " ".join(f"{name}=tf.constant([{value}])," for name, value in values.items())
     return [
         'images = model.signatures["generate"](',
-        "    label=tf.constant([0]), seed=tf.constant([0]), temperature=tf.constant([1.0]), top_k=tf.constant([0]),",
-        "    top_p=tf.constant([1.0]), guidance_scale=tf.constant([1.0]),",
+        *textwrap.wrap(arguments, 110, initial_indent="    ", subsequent_indent="    "),
         ')["images"]  # uint8 [1, height, width, 3]',
     ]
 

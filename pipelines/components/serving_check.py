@@ -12,6 +12,7 @@ from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
 from pipelines.components import serving_probe
+from vim_tf import ranges
 from vim_tf.stages import saved
 
 # Sampling with a large model on a CPU takes minutes; a call that hangs must not hold up the pipeline for ever.
@@ -65,6 +66,7 @@ def facts_of(folder):
         "codebook_size": tokens.codebook_size,
         "num_classes": tokens.num_classes if language_model.class_conditional else 0,
         "feature_dim": language_model.hidden_dim,
+        "settings": {name: setting.default for name, setting in ranges.SAMPLING.items()},
     }
 
 

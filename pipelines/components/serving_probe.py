@@ -25,7 +25,8 @@ def probe(folder, facts):
     Args:
         folder: str.
         facts: dict with the ints `height`, `width`, `grid_height`, `grid_width`, `depth`, `codebook_size`,
-            `num_classes` and `feature_dim`, which say what outputs must look like.
+            `num_classes` and `feature_dim`, which say what outputs must look like, and `settings`, the default of each
+            setting of a sample by its name.
 
     Returns:
         list of str, the signatures' names, sorted.
@@ -63,10 +64,7 @@ def _inputs(tf, name, function, facts):
         "tokens": tf.random.stateless_uniform((NUM_ROWS, length), (0, 1), 0, facts["codebook_size"], tf.int32),
         "label": rows % max(facts["num_classes"], 1),
         "seed": rows,
-        "temperature": tf.ones(NUM_ROWS),
-        "top_k": tf.zeros(NUM_ROWS, tf.int32),
-        "top_p": tf.ones(NUM_ROWS),
-        "guidance_scale": tf.ones(NUM_ROWS),
+        **{name: tf.fill([NUM_ROWS], default) for name, default in facts["settings"].items()},
         "keep_rows": rows % (facts["grid_height"] + 1),
     }
     arguments = {}

@@ -45,7 +45,7 @@ def TokenMaterializer(
         tokenizer: the exported tokenizer.
         tokens: the artifact; standard Examples, so that a Trainer takes it.
         batch_size: images, or views of them, a step.
-        views, view_scale: what is kept of each image, as in EncodeConfig.
+        views, view_scale: what is kept of each image, as in EncodeCommand.
         max_unreadable_fraction: share of a split's images that may end as dead letters.
         max_pixels: limit of an image, as in DataConfig.
         code_version: another version takes nothing from the cache.

@@ -19,7 +19,7 @@ def folders(tmp_path_factory):
     tokenizer = save_untrained_tokenizer(root / "tokenizer")
     language_model = save_untrained_language_model(root / "language_model", tokenizer)
     tokens = str(root / "tokens")
-    encode_dataset.run(configs.EncodeConfig(tokenizer=tokenizer, data=configs.DataConfig("digits"), output=tokens))
+    encode_dataset.run(configs.EncodeCommand(tokenizer=tokenizer, data=configs.DataConfig("digits"), output=tokens))
     return {"tokenizer": tokenizer, "language_model": language_model, "tokens": tokens}
 
 

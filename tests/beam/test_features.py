@@ -25,7 +25,7 @@ def network(tmp_path_factory):
 def measured(images, network, output, **settings):
     evaluation = configs.EvaluationConfig(feature_network_path=network, batch_size=3, kept_features=10)
     settings = {"data": images.config(), "split": "train", "height": 8, "width": 8, "num_shards": 3} | settings
-    return measure_reference.run(configs.MeasureReferenceConfig(evaluation=evaluation, output=str(output), **settings))
+    return measure_reference.run(configs.MeasureReferenceCommand(evaluation=evaluation, output=str(output), **settings))
 
 
 @pytest.mark.slow
@@ -72,4 +72,4 @@ def test_too_many_files_that_are_no_images_leave_nothing_behind(images, network,
 
 def test_a_classifier_must_be_trained_already(images):
     with pytest.raises(InputError, match="feature_network_path is needed"):
-        configs.MeasureReferenceConfig(data=images.config(), output="x.npz")
+        configs.MeasureReferenceCommand(data=images.config(), output="x.npz")

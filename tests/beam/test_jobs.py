@@ -16,7 +16,7 @@ PAGE = pathlib.Path(__file__).parents[2] / "docs" / "beam_runners.md"
 
 
 def documented():
-    """{heading: MaterializeConfig of the command below it}."""
+    """{heading: MaterializeCommand of the command below it}."""
     commands = {}
     for section in PAGE.read_text().split("\n## ")[1:]:
         heading, _, text = section.partition("\n")
@@ -25,7 +25,7 @@ def documented():
             # The shell joins what a backslash at the end of a line cuts apart.
             command = "\n".join(lines).replace("\\\n", "").split()
             assert command[:3] == ["python", "-m", "vim_tf.materialize"]
-            commands[heading] = flags.parse(configs.MaterializeConfig, command[3:])
+            commands[heading] = flags.parse(configs.MaterializeCommand, command[3:])
     return commands
 
 

@@ -22,7 +22,7 @@ SETTINGS = tokens.EncodeSettings("center", 1.125, 4, configs.DataConfig.max_pixe
 def materialized(images, tokenizer, output, **settings):
     settings = {"num_shards": 2, "batch_size": 8} | settings
     data = settings.pop("data", images.config())
-    config = configs.MaterializeConfig(tokenizer=tokenizer, data=data, output=str(output), **settings)
+    config = configs.MaterializeCommand(tokenizer=tokenizer, data=data, output=str(output), **settings)
     return materialize.run(config)
 
 
@@ -51,7 +51,7 @@ def encoded(images, tokenizer, tmp_path_factory):
 @pytest.mark.parametrize("views", ["center", "flips", "ten_crop"])
 def test_tokens_are_those_of_the_command_that_encodes_in_one_process(views, images, tokenizer, tmp_path):
     materialized(images, tokenizer, tmp_path / "beam", views=views, view_scale=1.25)
-    command = configs.EncodeConfig(
+    command = configs.EncodeCommand(
         tokenizer=tokenizer,
         data=images.config(),
         output=str(tmp_path / "command"),
@@ -191,7 +191,7 @@ def test_records_of_which_a_part_has_labels_are_refused_as_in_one_process(images
     data = configs.DataConfig(source=f"tfrecord:{tmp_path}/{{split}}.tfrecord")
     message = "labels must be 0 or above in all records or missing in all of them"
     with pytest.raises(InputError, match=message):
-        encode_dataset.run(configs.EncodeConfig(tokenizer=tokenizer, data=data, output=str(tmp_path / "command")))
+        encode_dataset.run(configs.EncodeCommand(tokenizer=tokenizer, data=data, output=str(tmp_path / "command")))
     with pytest.raises(InputError, match=message):
         materialized(images, tokenizer, tmp_path / "beam", data=data)
     assert not (tmp_path / "beam" / "manifest.json").exists()
@@ -215,8 +215,8 @@ def test_mapped_labels_are_kept_in_the_manifest_by_both_commands(tokenizer, tmp_
             writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
     data = configs.DataConfig(f"tfrecord:{tmp_path}/all.tfrecord", validation_fraction=0.3, map_labels=True)
     settings = {"tokenizer": tokenizer, "data": data, "num_shards": 1, "batch_size": 8}
-    encode_dataset.run(configs.EncodeConfig(output=f"{tmp_path}/command", **settings))
-    materialize.run(configs.MaterializeConfig(output=f"{tmp_path}/beam", **settings))
+    encode_dataset.run(configs.EncodeCommand(output=f"{tmp_path}/command", **settings))
+    materialize.run(configs.MaterializeCommand(output=f"{tmp_path}/beam", **settings))
     for split in configs.SPLITS:
         one, other = (token_records.load_tokens(f"{tmp_path}/{name}", split) for name in ("command", "beam"))
         np.testing.assert_array_equal(one.labels, other.labels)

@@ -64,14 +64,14 @@ class TestValues:
 
     @pytest.mark.parametrize(("argument", "labels"), [("1,2,3", (1, 2, 3)), ("7", (7,)), (" 1, 2", (1, 2)), ("", ())])
     def test_lists_are_separated_by_commas(self, argument, labels):
-        assert flags.parse(configs.SampleConfig, [*SAMPLE, f"--labels={argument}"]).labels == labels
+        assert flags.parse(configs.SampleCommand, [*SAMPLE, f"--labels={argument}"]).labels == labels
 
     def test_a_list_of_text_is_a_tuple(self):
         argv = ["--tokenizer=t", "--output=o", "--images=a.png,b c.jpg"]
-        assert flags.parse(configs.ReconstructConfig, argv).images == ("a.png", "b c.jpg")
+        assert flags.parse(configs.ReconstructCommand, argv).images == ("a.png", "b c.jpg")
 
     def test_a_list_takes_the_place_of_its_default(self):
-        config = flags.parse(configs.EncodeConfig, ["--tokenizer=t", "--output=o", "--split=validation"])
+        config = flags.parse(configs.EncodeCommand, ["--tokenizer=t", "--output=o", "--split=validation"])
         assert config.split == ("validation",)
 
     def test_two_parses_do_not_know_each_other(self):
@@ -102,7 +102,7 @@ class TestMistakes:
         assert f"--{name}={value}" in refusal(TRAIN, "--workdir=w", f"--{name}={value}")
 
     def test_a_list_with_a_value_of_the_wrong_kind_is_refused(self):
-        message = refusal(configs.SampleConfig, *SAMPLE, "--labels=1,two")
+        message = refusal(configs.SampleCommand, *SAMPLE, "--labels=1,two")
         assert message == "flag --labels=1,two: needs int values, separated by commas"
 
     def test_a_wrong_choice_names_the_allowed_ones(self):
@@ -379,7 +379,7 @@ def run(config):
     {body}
 
 
-flags.main(run, lambda argv: configs.SampleConfig, "Samples.")
+flags.main(run, lambda argv: configs.SampleCommand, "Samples.")
 """
 
 

@@ -34,7 +34,7 @@ def test_the_readmes_example_draws_images_from_what_the_demo_leaves(tmp_path, mo
     demo = tmp_path / "runs" / "digits"
     call(train, configs.TokenizerTrainConfig, *TINY_TOKENIZER, f"--workdir={demo}/tokenizer")
     encode = [f"--tokenizer={demo}/tokenizer", "--data.source=digits", f"--output={demo}/tokens"]
-    call(encode_dataset, configs.EncodeConfig, *encode)
+    call(encode_dataset, configs.EncodeCommand, *encode)
     language_model = [*TINY_LANGUAGE_MODEL, f"--tokens={demo}/tokens", f"--workdir={demo}/language_model"]
     call(train, configs.LanguageModelTrainConfig, *language_model)
     monkeypatch.chdir(tmp_path)

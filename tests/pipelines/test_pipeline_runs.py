@@ -95,11 +95,11 @@ def test_the_pushed_model_has_both_stages_and_every_signature(chain):
 
 def test_tokens_of_the_pipeline_equal_those_of_the_command(chain, tmp_path):
     from vim_tf import encode_dataset
-    from vim_tf.config import DataConfig, EncodeConfig
+    from vim_tf.config import DataConfig, EncodeCommand
     from vim_tf.data.records import tokens as token_records
 
     encode_dataset.run(
-        EncodeConfig(
+        EncodeCommand(
             tokenizer=f"{chain.output('pushed')}/tokenizer",
             data=DataConfig(source=chain.source),
             output=str(tmp_path),

@@ -85,4 +85,4 @@ def test_only_the_last_runs_are_shown():
 
 def test_the_output_must_be_named():
     with pytest.raises(InputError, match="--output is needed"):
-        configs.StatusConfig()
+        configs.StatusCommand()

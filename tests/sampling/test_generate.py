@@ -11,10 +11,10 @@ from scipy.stats import chisquare
 from vim_tf.errors import InputError
 from vim_tf.models.language_model import LanguageModel
 from vim_tf.sampling.generate import Sampler, cache_lengths, generate_tokens
+from vim_tf.sampling.requests import Request, checked_request, request_specs
 
 BATCH_SIZE, CODEBOOK_SIZE, NUM_CLASSES, NUM_TOKENS = 4, 7, 3, 6
 SETTINGS = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "guidance_scale": 1.0}
-DTYPES = {"temperature": "float32", "top_k": "int32", "top_p": "float32", "guidance_scale": "float32"}
 
 
 def model_with(**settings):
@@ -51,24 +51,18 @@ def large_sampler(model):
 @pytest.fixture(scope="module")
 def request_tokens(model):
     """Tokens of a request in which every sample has settings of its own."""
-    spec = tf.TensorSpec
-    dtypes = (tf.int32, tf.int32, tf.float32, tf.int32, tf.float32, tf.float32)
     generate = tf.function(
-        lambda *arguments: generate_tokens(model, BATCH_SIZE, *arguments),
-        input_signature=[
-            *(spec([None], dtype) for dtype in dtypes),
-            spec([None, NUM_TOKENS], tf.int32),
-            spec([None, NUM_TOKENS], tf.bool),
-        ],
+        lambda request: generate_tokens(model, BATCH_SIZE, request),
+        input_signature=[request_specs(NUM_TOKENS)],
         autograph=False,
     )
 
     def tokens(labels, seeds, prefix=None, prefix_length=None, **settings):
         n = len(labels)
-        values = [np.broadcast_to(np.array(value, DTYPES[name]), [n]) for name, value in (SETTINGS | settings).items()]
         prefix = np.zeros([n, NUM_TOKENS], "int32") if prefix is None else prefix
         known = np.arange(NUM_TOKENS) < np.reshape(prefix_length or [0] * n, [n, 1])
-        return generate(np.array(labels, "int32"), np.array(seeds, "int32"), *values, prefix, known).numpy()
+        request = Request(labels, seeds, known_tokens=prefix, known=known, **settings)
+        return generate(checked_request(model, request)).numpy()
 
     return tokens
 

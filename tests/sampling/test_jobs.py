@@ -114,7 +114,7 @@ def test_files_that_are_added_on_another_device_are_compiled_or_not_like_the_fir
     tokenizer = save_untrained_tokenizer(tmp_path / "tokenizer")
     language_model = save_untrained_language_model(tmp_path / "language_model", tokenizer)
     output = tmp_path / "samples"
-    config = configs.SampleConfig(
+    config = configs.SampleCommand(
         tokenizer=tokenizer,
         language_model=language_model,
         labels=(0, 1),

@@ -60,7 +60,7 @@ def stages(tmp_path_factory):
 def exported(stages, tmp_path_factory):
     """(export folder, SavedModel folder)."""
     folder = str(tmp_path_factory.mktemp("exported"))
-    config = configs.ExportConfig(tokenizer=stages[0], language_model=stages[1], output=folder, sampling_batch_size=4)
+    config = configs.ExportCommand(tokenizer=stages[0], language_model=stages[1], output=folder, sampling_batch_size=4)
     return folder, export.run(config)
 
 
@@ -251,7 +251,7 @@ def test_a_file_that_is_no_image_or_too_large_fails_the_request_with_its_row(nam
 
 
 def test_the_limit_of_pixels_is_part_of_the_export(stages, tmp_path):
-    config = configs.ExportConfig(tokenizer=stages[0], output=str(tmp_path), max_pixels=63)
+    config = configs.ExportCommand(tokenizer=stages[0], output=str(tmp_path), max_pixels=63)
     served = tf.saved_model.load(export.run(config))
     with pytest.raises(tf.errors.InvalidArgumentError, match="row 0 of image_bytes: 8 x 8 pixels are more than .* 63"):
         served.signatures["encode"](image_bytes=tf.constant(IMAGE_BYTES))
@@ -282,7 +282,7 @@ def test_tokens_of_another_width_are_an_error_that_names_both(served, width):
 
 
 def test_images_of_another_size_are_refused_by_the_hub_module(served, stages, tmp_path):
-    alone = tf.saved_model.load(export.run(configs.ExportConfig(tokenizer=stages[0], output=str(tmp_path))))
+    alone = tf.saved_model.load(export.run(configs.ExportCommand(tokenizer=stages[0], output=str(tmp_path))))
     for module in (served, alone):
         with pytest.raises(tf.errors.InvalidArgumentError, match=r"images must be \[batch, 8, 8, 3\] and not.*16 8 3"):
             as_a_server_feeds_it(module, [None, 8, 8, 3], np.zeros([1, 16, 8, 3], np.float32))
@@ -309,7 +309,7 @@ def test_commands_take_the_exported_model_in_place_of_workdirs(exported, stages)
 
 def test_next_export_gets_the_next_version_and_leaves_the_first(exported, stages):
     folder, first = exported
-    config = configs.ExportConfig(tokenizer=stages[0], language_model=stages[1], output=folder, sampling_batch_size=4)
+    config = configs.ExportCommand(tokenizer=stages[0], language_model=stages[1], output=folder, sampling_batch_size=4)
     second = export.run(config)
     assert (os.path.basename(first), os.path.basename(second)) == ("1", "2")
     assert os.path.exists(f"{first}/saved_model.pb")
@@ -322,7 +322,7 @@ def test_stages_that_do_not_belong_together_are_not_exported(stages, tmp_path):
     saved.save_stage(other, config, config.workdir)
     with pytest.raises(InputError, match="belongs to the tokenizer with checksum"):
         export.run(
-            configs.ExportConfig(tokenizer=config.workdir, language_model=stages[1], output=str(tmp_path / "out"))
+            configs.ExportCommand(tokenizer=config.workdir, language_model=stages[1], output=str(tmp_path / "out"))
         )
     assert not os.path.exists(tmp_path / "out")
 
@@ -330,11 +330,11 @@ def test_stages_that_do_not_belong_together_are_not_exported(stages, tmp_path):
 def test_an_output_that_can_not_be_written_is_named(stages, tmp_path):
     (tmp_path / "file").write_bytes(b"mine")
     with pytest.raises(InputError, match="--output=.*file/out can't be written"):
-        export.run(configs.ExportConfig(tokenizer=stages[0], output=str(tmp_path / "file" / "out")))
+        export.run(configs.ExportCommand(tokenizer=stages[0], output=str(tmp_path / "file" / "out")))
 
 
 def test_tokenizer_alone_is_exported_with_its_latents_as_features(stages, tmp_path):
-    folder = export.run(configs.ExportConfig(tokenizer=stages[0], output=str(tmp_path)))
+    folder = export.run(configs.ExportCommand(tokenizer=stages[0], output=str(tmp_path)))
     model = tf.saved_model.load(folder)
     assert sorted(model.signatures) == ["decode", "encode", "reconstruct", "serving_default"]
     tokenizer = saved.load_tokenizer(stages[0])

@@ -31,7 +31,7 @@ def tokenizer(tmp_path_factory):
 def tokens(tokenizer, tmp_path_factory):
     """Folder of the digits' tokens."""
     folder = str(tmp_path_factory.mktemp("tokens"))
-    encode_dataset.run(configs.EncodeConfig(tokenizer=tokenizer, output=folder))
+    encode_dataset.run(configs.EncodeCommand(tokenizer=tokenizer, output=folder))
     return folder
 
 
@@ -69,7 +69,7 @@ def unlabelled(tmp_path):
 
 def test_a_model_that_is_conditioned_on_labels_refuses_images_without(tokenizer, unlabelled, tmp_path):
     tokens = f"{tmp_path}/tokens"
-    encode_dataset.run(configs.EncodeConfig(tokenizer=tokenizer, data=unlabelled, output=tokens))
+    encode_dataset.run(configs.EncodeCommand(tokenizer=tokenizer, data=unlabelled, output=tokens))
     cached = language_model_config(tmp_path / "run", tokens)
     images = dataclasses.replace(on_the_fly(cached, tokenizer), data=unlabelled)
     for config, place in ((cached, f"--tokens={tokens}"), (images, f"--data.source={unlabelled.source}")):

@@ -164,7 +164,7 @@ def test_evaluate_trains_the_heads_and_reports_them(tmp_path, stages):
         f"--linear_probe_flagfile={flagfile}",
         f"--output={tmp_path}/out",
     ]
-    metrics = evaluate.run(flags.parse(configs.EvaluateConfig, argv))
+    metrics = evaluate.run(flags.parse(configs.EvaluateCommand, argv))
     assert {f"linear_probe/{name}_top1" for name in SIZES} <= metrics.keys()
     assert not {name for name in metrics if name.startswith(("reconstruction/", "generation/"))}
     written, conditions = read_metrics(f"{tmp_path}/out/metrics.json")
@@ -222,5 +222,5 @@ def test_a_wrong_flagfile_of_the_probe_is_refused_before_anything_is_done(tmp_pa
     (tmp_path / "bad.flags").write_text("--probe.feature=pixels")
     argv = ["--evaluation.kind=linear_probe", f"--linear_probe_flagfile={tmp_path}/bad.flags", "--tokenizer=nowhere"]
     with pytest.raises(InputError, match="probe.feature"):
-        evaluate.run(flags.parse(configs.EvaluateConfig, [*argv, f"--output={tmp_path}/out"]))
+        evaluate.run(flags.parse(configs.EvaluateCommand, [*argv, f"--output={tmp_path}/out"]))
     assert not os.path.exists(tmp_path / "out")

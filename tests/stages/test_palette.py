@@ -179,12 +179,12 @@ def test_the_same_language_model_trains_and_samples_on_a_palettes_tokens(tmp_pat
 
     palette = palette_config(tmp_path / "palette")
     train.run(palette)
-    encode_dataset.run(configs.EncodeConfig(tokenizer=palette.workdir, output=f"{tmp_path}/tokens"))
+    encode_dataset.run(configs.EncodeCommand(tokenizer=palette.workdir, output=f"{tmp_path}/tokens"))
     train.run(language_model_config(tmp_path / "language_model", tmp_path / "tokens"))
     facts = saved.load_config(f"{tmp_path}/language_model").model.tokens
     assert (facts.grid_height, facts.grid_width, facts.depth, facts.codebook_size) == (4, 4, 1, 8)
     drawn = sample.run(
-        configs.SampleConfig(
+        configs.SampleCommand(
             tokenizer=palette.workdir,
             language_model=f"{tmp_path}/language_model",
             labels=(3,),

@@ -1,24 +1,27 @@
 """Every hyperparameter of every command: its default, unit, meaning and check.
 
-The dataclasses here are the only place where defaults live. `cli/flags.py` turns each field into a dotted flag
-(`model.quantizer.codebook_size`), and a trained stage stores its resolved config as `config.json`. The defaults of the
-two training configs are the paper's ImageNet settings (arXiv 2110.04627, section 3.3, 5 and table 2) except where a
-field's help says otherwise; `docs/paper_choices.md` lists what the paper leaves open. The files in `configs/` hold what
-differs.
+The dataclasses here, and the table `vim_tf.ranges.SAMPLING` from which `SamplingConfig` takes its first fields, are the
+only place where defaults live. `cli/flags.py` turns each field into a dotted flag (`model.quantizer.codebook_size`),
+and a trained stage stores its resolved config as `config.json`. The defaults of the two training configs are the
+paper's ImageNet settings (arXiv 2110.04627, section 3.3, 5 and table 2) except where a field's help says otherwise;
+`docs/paper_choices.md` lists what the paper leaves open. The files in `configs/` hold what differs.
+
+What a command takes is called after it, such as `SampleCommand`; the names of sections, and of what a training stores,
+end in `Config`.
 """
 
 from vim_tf.config.commands import (
-    CompleteConfig,
-    EncodeConfig,
-    ExportConfig,
-    ImportWeightsConfig,
-    MaterializeConfig,
-    ReconstructConfig,
-    SampleConfig,
+    CompleteCommand,
+    EncodeCommand,
+    ExportCommand,
+    ImportWeightsCommand,
+    MaterializeCommand,
+    ReconstructCommand,
+    SampleCommand,
     SamplingConfig,
 )
 from vim_tf.config.data import SPLITS, AugmentationConfig, DataConfig
-from vim_tf.config.evaluation import EVALUATION_KINDS, EvaluateConfig, EvaluationConfig, MeasureReferenceConfig
+from vim_tf.config.evaluation import EVALUATION_KINDS, EvaluateCommand, EvaluationConfig, MeasureReferenceCommand
 from vim_tf.config.fields import from_dict, get, leaves, to_dict
 from vim_tf.config.models import (
     CNNConfig,
@@ -31,7 +34,7 @@ from vim_tf.config.models import (
     ViTConfig,
 )
 from vim_tf.config.palette import ClusteringConfig, PaletteModelConfig, PaletteTrainConfig
-from vim_tf.config.pipelines import GateConfig, KubeflowConfig, PipelineConfig, StatusConfig
+from vim_tf.config.pipelines import GateConfig, KubeflowConfig, PipelineConfig, StatusCommand
 from vim_tf.config.probe import LinearProbeTrainConfig, ProbeConfig, ProbeFacts
 from vim_tf.config.training import (
     AlarmConfig,
@@ -60,22 +63,22 @@ __all__ = [
     "AugmentationConfig",
     "CNNConfig",
     "ClusteringConfig",
-    "CompleteConfig",
+    "CompleteCommand",
     "DataConfig",
     "DiscriminatorConfig",
-    "EncodeConfig",
-    "EvaluateConfig",
+    "EncodeCommand",
+    "EvaluateCommand",
     "EvaluationConfig",
-    "ExportConfig",
+    "ExportCommand",
     "GateConfig",
-    "ImportWeightsConfig",
+    "ImportWeightsCommand",
     "KubeflowConfig",
     "LanguageModelAlarmConfig",
     "LanguageModelConfig",
     "LanguageModelTrainConfig",
     "LanguageModelValidationConfig",
-    "MaterializeConfig",
-    "MeasureReferenceConfig",
+    "MaterializeCommand",
+    "MeasureReferenceCommand",
     "LinearProbeTrainConfig",
     "OptimizerConfig",
     "PaletteModelConfig",
@@ -84,10 +87,10 @@ __all__ = [
     "ProbeConfig",
     "ProbeFacts",
     "QuantizerConfig",
-    "ReconstructConfig",
-    "SampleConfig",
+    "ReconstructCommand",
+    "SampleCommand",
     "SamplingConfig",
-    "StatusConfig",
+    "StatusCommand",
     "TokenFacts",
     "TokenizerLossConfig",
     "TokenizerModelConfig",

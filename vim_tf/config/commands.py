@@ -1,4 +1,4 @@
-"""What the commands beside training take."""
+"""What the commands besides training take."""
 
 import dataclasses
 from typing import Literal
@@ -17,17 +17,18 @@ from vim_tf.config.fields import (
     setting,
 )
 
+# The settings of a sample, as `vim_tf.ranges` lists them: the first fields of SamplingConfig.
+_SampleSettings = dataclasses.make_dataclass(
+    "_SampleSettings",
+    [(name, type(row.default), setting(row.default, row.help)) for name, row in ranges.SAMPLING.items()],
+    frozen=True,
+)
+
 
 @dataclasses.dataclass(frozen=True)
-class SamplingConfig:
+class SamplingConfig(_SampleSettings):
     """How tokens are drawn; the default is the paper's: the model's own distribution."""
 
-    temperature: float = setting(1.0, "divides the logits")
-    top_k: int = setting(0, "draw from the k likeliest tokens only; 0 = all")
-    top_p: float = setting(1.0, "draw from the likeliest tokens that together reach this probability; 1 = all")
-    guidance_scale: float = setting(
-        1.0, "classifier-free guidance; 1 = off; other values need a model trained with label_dropout"
-    )
     guidance_schedule: Literal["constant", "linear", "cosine"] = setting(
         "constant", "guidance_scale at every token, or grown to from 1 at the first one"
     )
@@ -47,8 +48,8 @@ class SamplingConfig:
         accept_boolean(self, "jit_compile")
         check_choices(self)
         check_positive(self, "batch_size", "rejection_keep")
-        for name, allowed in ranges.SAMPLING.items():
-            allowed.check(f"sampling.{name}", getattr(self, name))
+        for name, row in ranges.SAMPLING.items():
+            row.allowed.check(f"sampling.{name}", getattr(self, name))
         check(
             self.rejection_candidates >= self.rejection_keep,
             f"sampling.rejection_keep {self.rejection_keep} can't be more than sampling.rejection_candidates "
@@ -61,7 +62,7 @@ class SamplingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class EncodeConfig:
+class EncodeCommand:
     """`vim_tf.encode_dataset`: images to token records."""
 
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
@@ -90,7 +91,7 @@ class EncodeConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class MaterializeConfig(EncodeConfig):
+class MaterializeCommand(EncodeCommand):
     """`vim_tf.materialize`: images to token records with Beam."""
 
     beam_args: tuple[str, ...] = setting(
@@ -101,7 +102,7 @@ class MaterializeConfig(EncodeConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class ReconstructConfig:
+class ReconstructCommand:
     """`vim_tf.reconstruct`: images beside what the tokenizer keeps of them."""
 
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
@@ -115,7 +116,7 @@ class ReconstructConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class SampleConfig:
+class SampleCommand:
     """`vim_tf.sample`: labels to new images."""
 
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
@@ -144,7 +145,7 @@ class SampleConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class CompleteConfig:
+class CompleteCommand:
     """`vim_tf.complete`: the upper part of images to whole ones, or to larger canvases."""
 
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
@@ -171,7 +172,7 @@ class CompleteConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ExportConfig:
+class ExportCommand:
     """`vim_tf.export`: trained stages to one SavedModel and a TF Hub archive."""
 
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
@@ -189,7 +190,7 @@ class ExportConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ImportWeightsConfig:
+class ImportWeightsCommand:
     """`vim_tf.import_weights`: weights of other projects to ours."""
 
     format: Literal["enhancing_transformers", "taming_transformers", "lpips"] = setting(

@@ -67,7 +67,7 @@ class EvaluationConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateCommand:
     """`vim_tf.evaluate`: trained stages to metrics and a report."""
 
     evaluation: EvaluationConfig = setting(EvaluationConfig(), "what is measured")
@@ -117,7 +117,7 @@ class EvaluateConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class MeasureReferenceConfig:
+class MeasureReferenceCommand:
     """`vim_tf.measure_reference`: real images to the statistics that samples are compared with, with Beam."""
 
     evaluation: EvaluationConfig = setting(

@@ -103,7 +103,7 @@ class PipelineConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class StatusConfig:
+class StatusCommand:
     """`pipelines.status`: what a pipeline did, and what a pushed model was made of."""
 
     output: str = setting("", "output folder of a pipeline")

@@ -7,7 +7,7 @@ import tensorflow as tf
 from vim_tf.models import devices
 from vim_tf.models.layers import call_layer
 from vim_tf.sampling.logits import draw, guidance_at, guide, keep_likeliest
-from vim_tf.sampling.requests import checked_request
+from vim_tf.sampling.requests import Request, checked_request, request_specs
 
 # The cache has at most so many lengths, and none that is shorter: a further one is a further loop to compile.
 _MAX_CACHE_LENGTHS, _SHORTEST_CACHE = 5, 128
@@ -15,74 +15,51 @@ _MAX_CACHE_LENGTHS, _SHORTEST_CACHE = 5, 128
 _MAX_PACKED_ROWS = 16
 
 
-def generate_tokens(
-    language_model,
-    batch_size,
-    labels,
-    seeds,
-    temperature,
-    top_k,
-    top_p,
-    guidance_scale,
-    known_tokens=None,
-    known=None,
-    *,
-    guidance_schedule="constant",
-    jit_compile=False,
-):
-    """Tokens for any number of labels, in a graph.
+def generate_tokens(language_model, batch_size, request, *, guidance_schedule="constant", jit_compile=False):
+    """Tokens of a request for any number of samples, in a graph.
 
     Requests are padded to multiples of `batch_size` and drawn one such batch after the other: memory doesn't grow with
-    the request, and label and seed alone decide a sample, whatever else is asked for. (Float products differ in their
-    last bits between batch shapes, between XLA and plain kernels and between devices; the promise is for one of each.)
+    the request, and only label and seed decide a sample, no matter what else is asked for. (Float products differ in
+    their last bits between batch shapes, between XLA and plain kernels and between devices; the promise is for one of
+    each.)
 
     Args:
         language_model: LanguageModel.
         batch_size: int, samples drawn at once.
-        labels: int32 [n] in [0, num_classes], the null label included.
-        seeds: int32 [n].
-        temperature: float32 [n]; divides the logits. The ranges of this and the following are in `vim_tf.ranges`, and
-            callers have checked them.
-        top_k: int32 [n]; 0 = off.
-        top_p: float32 [n]; 1 = off.
-        guidance_scale: float32 [n]; 1 = off. Not looked at where the model can't be guided.
-        known_tokens: int32 [n, num_tokens], tokens that may be kept; None = none.
-        known: bool [n, num_tokens], which of them are. A drawn token depends on those before it alone.
+        request: Request of tensors, whose ranges callers have checked. The guidance scale isn't looked at where the
+            model can't be guided.
         guidance_schedule: how the scale grows from token to token, as in `guidance_at`.
         jit_compile: whether XLA compiles the loop.
 
     Returns:
         int32 [n, num_tokens] in [0, codebook_size).
     """
-    n, num_tokens = tf.shape(labels)[0], language_model.num_tokens
-    if known_tokens is None:
-        known_tokens, known = tf.zeros([n, num_tokens], tf.int32), tf.zeros([n, num_tokens], tf.bool)
-    arguments = (labels, seeds, temperature, top_k, top_p, guidance_scale, known_tokens, known)
-    batches = -(-n // batch_size)
-
-    def split(values):
-        # Padded with copies of the first sample: any valid one would do.
-        index = tf.range(batches * batch_size)
-        padded = tf.gather(values, tf.where(index < n, index, 0))
-        return tf.reshape(padded, [batches, batch_size, *values.shape[1:]])
+    n, num_tokens = tf.shape(request.label)[0], language_model.num_tokens
+    if request.known is None:
+        nothing = tf.zeros([n, num_tokens], tf.int32), tf.zeros([n, num_tokens], tf.bool)
+        request = request._replace(known_tokens=nothing[0], known=nothing[1])
 
     generate = tf.function(
-        lambda *batch: _generate_batch(language_model, guidance_schedule, jit_compile, *batch),
+        lambda batch, uniform: _generate_batch(language_model, guidance_schedule, jit_compile, batch, uniform),
         jit_compile=jit_compile,
         autograph=False,
     )
-
-    def generate_batch(batch):
-        labels, seeds, *settings = batch
-        return generate(labels, _uniform(seeds, num_tokens), *settings)
-
     tokens = tf.map_fn(
-        generate_batch,
-        tuple(split(values) for values in arguments),
+        lambda batch: generate(batch, _uniform(batch.seed, num_tokens)),
+        _split(request, n, batch_size),
         fn_output_signature=tf.TensorSpec([batch_size, num_tokens], tf.int32),
         parallel_iterations=1,
     )
     return tf.reshape(tokens, [-1, num_tokens])[:n]
+
+
+def _split(request, n, batch_size):
+    """A request of n samples as batches: Request of tensors [batches, batch_size, ...]."""
+    batches = -(-n // batch_size)
+    # Padded with copies of the first sample: any valid one would do.
+    index = tf.range(batches * batch_size)
+    index = tf.where(index < n, index, 0)
+    return Request(*(tf.reshape(tf.gather(each, index), [batches, batch_size, *each.shape[1:]]) for each in request))
 
 
 def _uniform(seeds, num_tokens):
@@ -95,27 +72,17 @@ def _uniform(seeds, num_tokens):
     )
 
 
-def _generate_batch(
-    language_model,
-    guidance_schedule,
-    jit_compile,
-    labels,
-    uniform,
-    temperature,
-    top_k,
-    top_p,
-    guidance_scale,
-    known_tokens,
-    known,
-):
-    filtering = tf.reduce_any(top_k > 0) | tf.reduce_any(top_p < 1)
+def _generate_batch(language_model, guidance_schedule, jit_compile, request, uniform):
+    """Tokens of one batch of a request, by one number in [0, 1) for each: int32 [batch, num_tokens]."""
+    labels = request.label
+    filtering = tf.reduce_any(request.top_k > 0) | tf.reduce_any(request.top_p < 1)
     last = max(language_model.num_tokens - 1, 1)
 
     def choose(logits, position):
-        logits = logits / temperature[:, None]
-        logits = tf.cond(filtering, lambda: keep_likeliest(logits, top_k, top_p), lambda: logits)
+        logits = logits / request.temperature[:, None]
+        logits = tf.cond(filtering, lambda: keep_likeliest(logits, request.top_k, request.top_p), lambda: logits)
         tokens = draw(logits, uniform[:, position])
-        return tf.where(known[:, position], known_tokens[:, position], tokens)
+        return tf.where(request.known[:, position], request.known_tokens[:, position], tokens)
 
     def plain():
         return _loop(language_model, labels, choose, jit_compile)
@@ -123,7 +90,7 @@ def _generate_batch(
     def guided():
         # Both halves draw the same tokens; the second one doesn't know the label.
         def choose_for_both(logits, position):
-            scale = guidance_at(guidance_scale, guidance_schedule, tf.cast(position, tf.float32) / last)
+            scale = guidance_at(request.guidance_scale, guidance_schedule, tf.cast(position, tf.float32) / last)
             tokens = choose(guide(*tf.split(logits, 2), scale), position)
             return tf.concat([tokens, tokens], axis=0)
 
@@ -132,7 +99,7 @@ def _generate_batch(
 
     if not language_model.can_be_guided:
         return plain()
-    return tf.cond(tf.reduce_any(guidance_scale != 1), guided, plain)
+    return tf.cond(tf.reduce_any(request.guidance_scale != 1), guided, plain)
 
 
 def cache_lengths(num_tokens):
@@ -200,46 +167,27 @@ class Sampler:
         self.batch_size = batch_size
         # What a metric's conditions must tell.
         self.description = {"guidance_schedule": guidance_schedule, "jit_compile": jit_compile}
-        spec = tf.TensorSpec
-        dtypes = (tf.int32, tf.int32, tf.float32, tf.int32, tf.float32, tf.float32)
-        num_tokens = language_model.num_tokens
         self._generate = tf.function(
-            lambda *settings: generate_tokens(
+            lambda request: generate_tokens(
                 language_model,
                 batch_size,
-                *settings,
+                request,
                 guidance_schedule=guidance_schedule,
                 jit_compile=jit_compile,
             ),
-            input_signature=[
-                *(spec([None], dtype) for dtype in dtypes),
-                spec([None, num_tokens], tf.int32),
-                spec([None, num_tokens], tf.bool),
-            ],
+            input_signature=[request_specs(language_model.num_tokens)],
             autograph=False,
         )
 
-    def sample(
-        self,
-        labels,
-        seeds,
-        temperature=1.0,
-        top_k=0,
-        top_p=1.0,
-        guidance_scale=1.0,
-        known_tokens=None,
-        known=None,
-    ):
+    def sample(self, labels, seeds, **settings):
         """Tokens for labels.
 
         Args:
             labels: int [n] in [0, num_classes); for an unconditional model 0.
             seeds: int [n] of 32 bits.
-            temperature, top_k, top_p, guidance_scale: numbers for all samples or arrays [n], as in `generate_tokens`
-                and in the ranges of `vim_tf.ranges`.
-            known_tokens: int [n, num_tokens], tokens that may be kept; those that are lie in [0, codebook_size).
-                None = none.
-            known: bool [n, num_tokens], which of them are.
+            **settings: the other attributes of `Request`: temperature, top_k, top_p and guidance_scale, numbers for all
+                samples or arrays [n] in the ranges of `vim_tf.ranges.SAMPLING`, and together known_tokens int [n,
+                num_tokens], of which those that are kept lie in [0, codebook_size), and known bool [n, num_tokens].
 
         Returns:
             int32 numpy array [n, num_tokens].
@@ -247,11 +195,8 @@ class Sampler:
         Raises:
             InputError: a value is out of range, or there are more or fewer of them than labels; one line that names it.
         """
-        arguments = checked_request(
-            self.language_model, labels, seeds, temperature, top_k, top_p, guidance_scale, known_tokens, known
-        )
-        return self._generate(*arguments).numpy()
+        return self._generate(checked_request(self.language_model, Request(labels, seeds, **settings))).numpy()
 
-    def check(self, labels, seeds, **request):
+    def check(self, labels, seeds, **settings):
         """Refuses what `sample` would refuse, and draws nothing; arguments and errors are those of `sample`."""
-        checked_request(self.language_model, labels, seeds, **request)
+        checked_request(self.language_model, Request(labels, seeds, **settings))

@@ -1,18 +1,45 @@
 """What callers ask of a sampler, checked once on the host before anything is drawn."""
 
+import collections
+
 import numpy as np
+import tensorflow as tf
 
 from vim_tf import ranges
 from vim_tf.errors import InputError
 
-_DTYPES = {
-    "label": np.int32,
-    "seed": np.int32,
-    "temperature": np.float32,
-    "top_k": np.int32,
-    "top_p": np.float32,
-    "guidance_scale": np.float32,
-}
+# What a request says of each sample: names and dtypes, in the order of the served signatures' inputs.
+INPUTS = {"label": "int32", "seed": "int32"} | {name: setting.dtype for name, setting in ranges.SAMPLING.items()}
+_DEFAULTS = [setting.default for setting in ranges.SAMPLING.values()]
+
+
+class Request(collections.namedtuple("Request", [*INPUTS, "known_tokens", "known"], defaults=[*_DEFAULTS, None, None])):
+    """What is asked of a sampler: n samples.
+
+    A caller may give a number of a setting for all of them; `checked_request` makes arrays of everything.
+
+    Attributes:
+        label: int32 [n] in [0, num_classes], the null label included.
+        seed: int32 [n].
+        temperature, top_k, top_p, guidance_scale: [n], one for each row of `vim_tf.ranges.SAMPLING`, which has dtype,
+            default, range and meaning.
+        known_tokens: int32 [n, num_tokens], tokens that may be kept; None keeps none.
+        known: bool [n, num_tokens], which of them are. A drawn token depends only on those before it.
+    """
+
+    __slots__ = ()
+
+
+def input_specs():
+    """A tf.TensorSpec [n] for each of `INPUTS`, by name."""
+    return {name: tf.TensorSpec([None], dtype, name) for name, dtype in INPUTS.items()}
+
+
+def request_specs(num_tokens):
+    """A Request of tf.TensorSpecs, for images of `num_tokens` tokens."""
+    shape = [None, num_tokens]
+    known_tokens, known = tf.TensorSpec(shape, tf.int32, "known_tokens"), tf.TensorSpec(shape, tf.bool, "known")
+    return Request(**input_specs(), known_tokens=known_tokens, known=known)
 
 
 def checked(name, values, allowed, dtype=np.int32):
@@ -60,55 +87,44 @@ def checked_labels(language_model, labels):
     return checked("label", labels, allowed["label"])
 
 
-def checked_request(
-    language_model,
-    labels,
-    seeds,
-    temperature=1.0,
-    top_k=0,
-    top_p=1.0,
-    guidance_scale=1.0,
-    known_tokens=None,
-    known=None,
-):
-    """The arguments of `generate_tokens` behind its batch size.
+def checked_request(language_model, request):
+    """A request as `generate_tokens` takes it.
 
     Args:
         language_model: LanguageModel.
-        labels, seeds, temperature, top_k, top_p, guidance_scale, known_tokens, known: as in `Sampler.sample`.
+        request: Request of numbers, lists or arrays, as in `Sampler.sample`.
 
     Returns:
-        list of arrays: labels, seeds and the settings, [n] each, known_tokens int32 and known bool [n, num_tokens].
+        Request of arrays of the dtypes and shapes that its attributes have.
 
     Raises:
         InputError: a value is out of range, or there are more or fewer of them than labels.
     """
     allowed = ranges.of_model(language_model.num_classes, language_model.can_be_guided)
-    given = {
-        "label": labels,
-        "seed": seeds,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "guidance_scale": guidance_scale,
-    }
-    arrays = {name: checked(name, values, allowed[name], _DTYPES[name]) for name, values in given.items()}
+    arrays = {name: checked(name, getattr(request, name), allowed[name], dtype) for name, dtype in INPUTS.items()}
     n = len(arrays["label"])
     for name, values in arrays.items():
         if values.shape != (n,) and (values.shape or name == "seed"):
             raise InputError(f"{name} is of the shape {list(values.shape)}, and labels are {n}: give one for each")
+    rows = {name: np.broadcast_to(values, [n]) for name, values in arrays.items()}
+    known_tokens, known = _checked_known(language_model, n, request.known_tokens, request.known)
+    return Request(**rows, known_tokens=known_tokens, known=known)
+
+
+def _checked_known(language_model, n, known_tokens, known):
+    """known_tokens int32 and known bool [n, num_tokens]; nothing is known where both are None."""
     shape = (n, language_model.num_tokens)
     if (known_tokens is None) != (known is None):
         raise InputError("known_tokens and known go together: the tokens, and which of them are kept")
     if known is None:
-        known_tokens, known = np.zeros(shape, np.int32), np.zeros(shape, bool)
+        return np.zeros(shape, np.int32), np.zeros(shape, bool)
     known_tokens, known = np.asarray(known_tokens), np.asarray(known, bool)
     for name, values in (("known_tokens", known_tokens), ("known", known)):
         if values.shape != shape:
             raise InputError(f"{name} has the shape {list(values.shape)}; {n} labels need {list(shape)}")
     # What isn't kept is never looked at.
     kept = checked("known_tokens", np.where(known, known_tokens, 0), ranges.below(language_model.codebook_size))
-    return [*(np.broadcast_to(values, [n]) for values in arrays.values()), kept, known]
+    return kept, known
 
 
 def label_name(label, class_names):

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from vim_tf import ranges
 from vim_tf.data.images.pixels import to_uint8
 from vim_tf.devices import compilation
 from vim_tf.sampling.generate import Sampler
@@ -52,5 +53,5 @@ def settled(sampling):
 
 
 def sampler_settings(sampling):
-    """The arguments of `Sampler.sample` in a SamplingConfig: all but those of the samplers themselves."""
-    return {name: getattr(sampling, name) for name in ("temperature", "top_k", "top_p", "guidance_scale")}
+    """dict of the settings of `Sampler.sample` in a SamplingConfig; its other fields are the samplers' own."""
+    return {name: getattr(sampling, name) for name in ranges.SAMPLING}

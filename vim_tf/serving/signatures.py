@@ -4,21 +4,15 @@ Every input and output has the batch axis first, as TF Serving's batcher and RES
 graph before anything is computed of it, so that a wrong one never gets an image: see `guarded`.
 """
 
+import inspect
+
 import tensorflow as tf
 
 from vim_tf import ranges
 from vim_tf.data.images.pixels import to_uint8
 from vim_tf.sampling.generate import generate_tokens
+from vim_tf.sampling.requests import INPUTS, Request, input_specs
 from vim_tf.serving.request_images import read_images
-
-_SAMPLING_INPUTS = {
-    "label": tf.int32,
-    "seed": tf.int32,
-    "temperature": tf.float32,
-    "top_k": tf.int32,
-    "top_p": tf.float32,
-    "guidance_scale": tf.float32,
-}
 
 
 def build_signatures(tokenizer, language_model=None, sampling_batch_size=16, *, max_pixels):
@@ -85,43 +79,44 @@ def _tokenizer_functions(tokenizer, max_pixels):
 
 
 def _language_model_functions(tokenizer, language_model, batch_size, max_pixels):
-    sampling_specs = [tf.TensorSpec([None], dtype, name=name) for name, dtype in _SAMPLING_INPUTS.items()]
+    request_specs = list(input_specs().values())
     bytes_spec = tf.TensorSpec([None], tf.string, name="image_bytes")
     rows_spec = tf.TensorSpec([None], tf.int32, name="keep_rows")
 
     allowed = ranges.of_model(language_model.num_classes, language_model.can_be_guided)
     allowed["keep_rows"] = ranges.Range(0, tokenizer.grid_height)
 
-    def generated(*arguments):
-        tokens = generate_tokens(language_model, batch_size, *arguments)
+    def generated(request):
+        tokens = generate_tokens(language_model, batch_size, request)
         return {"tokens": tokens, "images": _decode(tokenizer, tokens)}
 
-    def generate(label, seed, temperature, top_k, top_p, guidance_scale):
-        inputs = (label, seed, temperature, top_k, top_p, guidance_scale)
-        return generated(*guarded(dict(zip(_SAMPLING_INPUTS, inputs, strict=True)), allowed))
+    def generate(*inputs):
+        return generated(Request(*guarded(dict(zip(INPUTS, inputs, strict=True)), allowed)))
 
-    def complete(label, seed, temperature, top_k, top_p, guidance_scale, image_bytes, keep_rows):
-        inputs = (label, seed, temperature, top_k, top_p, guidance_scale, image_bytes, keep_rows)
-        names = (*_SAMPLING_INPUTS, "image_bytes", "keep_rows")
-        *sampling, image_bytes, keep_rows = guarded(dict(zip(names, inputs, strict=True)), allowed)
+    def complete(*inputs):
+        names = (*INPUTS, "image_bytes", "keep_rows")
+        *inputs, image_bytes, keep_rows = guarded(dict(zip(names, inputs, strict=True)), allowed)
         num_kept = keep_rows * tokenizer.grid_width * tokenizer.depth
         tokens = _encode(tokenizer, image_bytes, max_pixels)
         known = tf.range(tokens.shape[1]) < num_kept[:, None]
-        return generated(*sampling, tokens, known)
+        return generated(Request(*inputs, known_tokens=tokens, known=known))
 
     def features(image_bytes):
         return {"features": language_model.features(_encode(tokenizer, image_bytes, max_pixels))}
 
-    generate = _function(generate, sampling_specs)
+    generate = _function(generate, request_specs)
     return {
         "generate": generate,
         "serving_default": generate,
-        "complete": _function(complete, [*sampling_specs, bytes_spec, rows_spec]),
+        "complete": _function(complete, [*request_specs, bytes_spec, rows_spec]),
         "features": _function(features, [bytes_spec]),
     }
 
 
 def _function(function, specs):
+    # The names of the arguments are part of what is exported, also where a function takes them in one row.
+    arguments = [inspect.Parameter(spec.name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for spec in specs]
+    function.__signature__ = inspect.Signature(arguments)
     return tf.function(function, input_signature=specs, autograph=False)
 
 

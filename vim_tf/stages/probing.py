@@ -48,7 +48,7 @@ def check(config, tokenizer, language_model, train):
 
 
 def train_config(config):
-    """The LinearProbeTrainConfig of an EvaluateConfig; its heads are kept in `<output>/linear_probe`.
+    """The LinearProbeTrainConfig of an EvaluateCommand; its heads are kept in `<output>/linear_probe`.
 
     Raises:
         InputError: the flagfile can't be read or holds what isn't a flag of the probe.

@@ -46,6 +46,13 @@ def test_the_code_on_it_is_python_that_calls_a_signature_that_is_there():
         assert f'signatures["{called}"]' in code
 
 
+def test_the_code_on_it_gives_every_input_of_a_sample():
+    assert (
+        "    label=tf.constant([0]), seed=tf.constant([0]), temperature=tf.constant([1.0]), top_k=tf.constant([0]),\n"
+        "    top_p=tf.constant([1.0]), guidance_scale=tf.constant([1.0]),\n"
+    ) in card()
+
+
 def test_it_begins_as_tf_hub_s_documentation_does():
     assert card().splitlines()[0] == "# Module digits/7"
     assert "<!-- format: saved_model_2 -->" in card()

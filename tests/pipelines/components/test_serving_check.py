@@ -19,6 +19,7 @@ FACTS = {
     "codebook_size": 8,
     "num_classes": 2,
     "feature_dim": 3,
+    "settings": {"temperature": 1.0, "top_k": 0},
 }
 BYTES = [tf.TensorSpec([None], tf.string, name="image_bytes")]
 TOKENS = [tf.TensorSpec([None, 4], tf.int32, name="tokens")]
@@ -106,6 +107,18 @@ def test_a_model_that_holds_has_every_signature_called(tmp_path):
 def test_what_is_wrong_is_named(tmp_path, functions, failure):
     with pytest.raises(serving_probe.Failure, match=failure):
         serving_probe.probe(save(tmp_path, **functions), FACTS)
+
+
+def test_each_setting_of_a_sample_gets_its_default(tmp_path):
+    def other(temperature, top_k):
+        is_default = tf.debugging.Assert(tf.reduce_all((temperature == 1) & (top_k == 0)), ["no default"])
+        with tf.control_dependencies([is_default]):
+            return {"y": tf.identity(temperature)}
+
+    specs = [tf.TensorSpec([None], tf.float32, "temperature"), tf.TensorSpec([None], tf.int32, "top_k")]
+    assert "other" in serving_probe.probe(save(tmp_path, other=(other, specs)), FACTS)
+    with pytest.raises(serving_probe.Failure, match="signature other fails"):
+        serving_probe.probe(str(tmp_path), FACTS | {"settings": {"temperature": 0.5, "top_k": 0}})
 
 
 def test_rows_that_complete_must_keep_are_compared_with_the_image(tmp_path):

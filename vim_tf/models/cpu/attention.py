@@ -55,29 +55,45 @@ def attend(projected, num_heads, causal=False):
 
         def gradient(upstream):
             # Cut out again: what a gradient takes from outside is kept from the forward pass to the backward pass.
-            query, key, value = heads()
-            upstream = ops.reshape(upstream, ops.shape(query))
-            by_query, by_key, by_value = [], [], []
-            for block, weight, output in zip(blocks, weights, mixed, strict=True):
-                above = _rows(upstream)[:, :, block.queries]
-                by_weight = ops.cast(ops.matmul(above, _columns(value)[..., block.keys]), "float32")
-                # The mean of by_weight under the weights, which is cheaper from the outputs.
-                mean = ops.sum(ops.cast(above, "float32") * ops.cast(output, "float32"), axis=-1, keepdims=True)
-                by_score = ops.cast(weight * (by_weight - mean), query.dtype)
-                by_query.append(ops.matmul(by_score, _rows(key * scale)[:, :, block.keys]))
-                by_key.append(ops.matmul(_columns(query)[..., block.queries], by_score))
-                by_value.append(ops.matmul(_columns(upstream)[..., block.queries], ops.cast(weight, value.dtype)))
-            parts = (
-                ops.transpose(_join(by_query, axis=2), (0, 2, 1, 3)),
-                ops.transpose(_add_prefixes(by_key, blocks), (0, 3, 1, 2)),
-                ops.transpose(_add_prefixes(by_value, blocks), (0, 3, 1, 2)),
-            )
+            parts = _gradients(upstream, *heads(), scale, blocks, weights, mixed)
             return ops.concatenate([ops.reshape(part, (-1, length, width)) for part in parts], axis=-1)
 
         outputs = ops.transpose(_join(mixed, axis=2), (0, 2, 1, 3))
         return ops.reshape(outputs, (-1, length, width)), gradient
 
     return function(projected)
+
+
+def _gradients(upstream, query, key, value, scale, blocks, weights, mixed):
+    """Gradients of the queries before they were scaled, the keys and the values.
+
+    Args:
+        upstream: float [batch, length, heads * head_dim], the gradient of the outputs.
+        query: float [batch, length, heads, head_dim], scaled; key, value: of the same shape.
+        scale: float, of the queries.
+        blocks: list of _Block.
+        weights: for each block float32 [batch, heads, queries, keys].
+        mixed: for each block float [batch, heads, queries, head_dim], its outputs.
+
+    Returns:
+        tuple of three float [batch, length, heads, head_dim].
+    """
+    upstream = ops.reshape(upstream, ops.shape(query))
+    by_query, by_key, by_value = [], [], []
+    for block, weight, output in zip(blocks, weights, mixed, strict=True):
+        above = _rows(upstream)[:, :, block.queries]
+        by_weight = ops.cast(ops.matmul(above, _columns(value)[..., block.keys]), "float32")
+        # The mean of by_weight under the weights, which is cheaper from the outputs.
+        mean = ops.sum(ops.cast(above, "float32") * ops.cast(output, "float32"), axis=-1, keepdims=True)
+        by_score = ops.cast(weight * (by_weight - mean), query.dtype)
+        by_query.append(ops.matmul(by_score, _rows(key * scale)[:, :, block.keys]))
+        by_key.append(ops.matmul(_columns(query)[..., block.queries], by_score))
+        by_value.append(ops.matmul(_columns(upstream)[..., block.queries], ops.cast(weight, value.dtype)))
+    return (
+        ops.transpose(_join(by_query, axis=2), (0, 2, 1, 3)),
+        ops.transpose(_add_prefixes(by_key, blocks), (0, 3, 1, 2)),
+        ops.transpose(_add_prefixes(by_value, blocks), (0, 3, 1, 2)),
+    )
 
 
 class _Block(NamedTuple):
