@@ -157,8 +157,7 @@ def check_finished(folder, split_folders):
         RuntimeError: the job ended without an outcome.
     """
     for split_folder in split_folders:
-        for path in tf.io.gfile.glob(f"{split_folder}/*.tmp-*"):
-            tf.io.gfile.remove(path)
+        files.remove_unfinished(split_folder)
     path = f"{folder}/{_FAILURE_NAME}"
     if tf.io.gfile.exists(path):
         with tf.io.gfile.GFile(path) as file:

@@ -243,10 +243,7 @@ def _read_config(folder, task):
 
 
 def _write_config(config, folder):
-    temporary = f"{folder}/config.json.tmp"
-    with tf.io.gfile.GFile(temporary, "w") as file:
-        file.write(json.dumps(configs.to_dict(config), indent=2) + "\n")
-    tf.io.gfile.rename(temporary, f"{folder}/config.json", overwrite=True)
+    files.write_whole(f"{folder}/config.json", json.dumps(configs.to_dict(config), indent=2) + "\n")
 
 
 def _check_resumable(before, now, with_facts=True):

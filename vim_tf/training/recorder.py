@@ -7,6 +7,7 @@ import time
 
 import tensorflow as tf
 
+from vim_tf.storage.files import write_whole
 from vim_tf.training.callbacks import StepCallback
 
 
@@ -127,10 +128,7 @@ class Recorder(StepCallback):
             ) from error
 
     def _rewrite(self):
-        temporary = f"{self._path}.tmp"
-        with tf.io.gfile.GFile(temporary, "w") as file:
-            file.write("".join(json.dumps(line) + "\n" for line in self._lines))
-        tf.io.gfile.rename(temporary, self._path, overwrite=True)
+        write_whole(self._path, "".join(json.dumps(line) + "\n" for line in self._lines))
 
 
 def read_records(path):
