@@ -10,7 +10,7 @@ import tensorflow as tf
 from vim_tf.errors import BROKEN_NPZ, InputError
 from vim_tf.evaluation.image_sets import MeasuredImages, read_arrays
 from vim_tf.evaluation.metrics.statistics import FeatureStatistics
-from vim_tf.storage.files import sha256_of
+from vim_tf.storage.digests import digest_of_file
 
 # What files of other projects that don't say their number of images are taken to be of.
 _ASSUMED_IMAGES = 50_000
@@ -34,7 +34,7 @@ class ReferenceFile:
 
     def __init__(self, path, size):
         self.path = path
-        self._facts = {"file": path.rpartition("/")[2], "sha256": _sha256_of(path)}
+        self._facts = {"file": path.rpartition("/")[2], "sha256": _digest_of(path)}
         self._arrays = None
         with _named(path), tf.io.gfile.GFile(path, "rb") as file, zipfile.ZipFile(file) as archive:
             self._holds_images = "arr_0.npy" in archive.namelist()
@@ -171,8 +171,8 @@ def _named(path):
         raise InputError(f"--reference={path} can't be read as an .npz file: {' '.join(str(error).split())}") from error
 
 
-def _sha256_of(path):
+def _digest_of(path):
     try:
-        return sha256_of(path)
+        return digest_of_file(path)
     except tf.errors.OpError as error:
         raise InputError(f"--reference={path} can't be read: {error.message}") from error

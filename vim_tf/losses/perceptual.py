@@ -1,6 +1,5 @@
 """How different images look: distances between the features that a frozen VGG16 has of them."""
 
-import hashlib
 import io
 import os
 import tempfile
@@ -12,6 +11,7 @@ from keras import ops
 from tensorflow.python.ops import control_flow_util
 
 from vim_tf.errors import BROKEN_NPZ, InputError
+from vim_tf.storage.digests import digest_of_parts
 
 # VGG16's five stages; a distance compares the last activation of each: relu1_2, 2_2, 3_3, 4_3, 5_3.
 VGG16_CHANNELS = (64, 128, 256, 512, 512)
@@ -77,11 +77,13 @@ def check_shapes(arrays, shapes, what):
 
 def checksum(arrays):
     """sha256 over names, shapes and float32 values of arrays, as hexadecimal digits."""
-    digest = hashlib.sha256()
+    return digest_of_parts(_parts(arrays))
+
+
+def _parts(arrays):
     for name in sorted(arrays):
-        digest.update(f"{name} {tuple(arrays[name].shape)}\n".encode())
-        digest.update(np.ascontiguousarray(arrays[name], "<f4").tobytes())
-    return digest.hexdigest()
+        yield f"{name} {tuple(arrays[name].shape)}\n".encode()
+        yield np.ascontiguousarray(arrays[name], "<f4").tobytes()
 
 
 class VGG16(keras.Model):

@@ -1,7 +1,6 @@
 """A large request as files that any number of processes fill: resumable, no image twice, none lost."""
 
 import dataclasses
-import hashlib
 import io
 import json
 import sys
@@ -12,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from vim_tf.errors import InputError
+from vim_tf.storage.digests import digest_of_parts
 from vim_tf.storage.files import write_whole
 from vim_tf.training.callbacks import duration
 
@@ -131,7 +131,7 @@ def _claim(job):
                 "num_images": len(job.labels),
                 "num_shards": job.num_shards,
                 # In their order: the same labels in another one are another job.
-                "labels_and_seeds": hashlib.sha256(np.stack([job.labels, job.seeds]).tobytes()).hexdigest(),
+                "labels_and_seeds": digest_of_parts([np.stack([job.labels, job.seeds]).tobytes()]),
             }
         )
     )

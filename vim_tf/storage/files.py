@@ -1,7 +1,6 @@
 """Files and folders that appear whole or not at all."""
 
 import contextlib
-import hashlib
 import os
 import re
 import socket
@@ -303,12 +302,3 @@ def expand_braces(pattern):
         parts = choices.split(",")
     head, tail = pattern[: match.start()], pattern[match.end() :]
     return [head + part + rest for part in parts for rest in expand_braces(tail)]
-
-
-def sha256_of(path):
-    """sha256 of a file: str, hexadecimal."""
-    digest = hashlib.sha256()
-    with tf.io.gfile.GFile(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

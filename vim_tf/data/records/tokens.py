@@ -16,6 +16,7 @@ import tensorflow as tf
 from vim_tf.data.records.writer import RecordFileWriter
 from vim_tf.errors import InputError
 from vim_tf.storage import files
+from vim_tf.storage.digests import digest_of_file
 
 MANIFEST_NAME = "manifest.json"
 
@@ -192,7 +193,7 @@ def _load_shard(path, shard, manifest):
     """(tokens int32 [n, views, L * depth], labels int32 [n], keys) of one file."""
     if not tf.io.gfile.exists(path):
         raise InputError(f"{path} is missing, though the manifest names it; encode the images again")
-    found = files.sha256_of(path)
+    found = digest_of_file(path)
     if found != shard["sha256"]:
         raise InputError(
             f"{path} is damaged: its checksum is {found}, the manifest says {shard['sha256']}; encode the images again"

@@ -5,7 +5,8 @@ import os
 
 import tensorflow as tf
 
-from vim_tf.storage.files import sha256_of, whole_file
+from vim_tf.storage.digests import digest_of_file
+from vim_tf.storage.files import whole_file
 
 
 class RecordFileWriter:
@@ -39,7 +40,7 @@ class RecordFileWriter:
         with whole_file(self.path) as unfinished:
             with tf.io.TFRecordWriter(unfinished, options) as self._writer:
                 yield
-            self.sha256 = sha256_of(unfinished)
+            self.sha256 = digest_of_file(unfinished)
 
     def write_features(self, features):
         """Adds an example.

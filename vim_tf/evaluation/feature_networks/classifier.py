@@ -1,7 +1,7 @@
 """A small classifier whose inner activations judge images, for data sets on which Inception's mean nothing."""
 
-import hashlib
 import io
+import itertools
 import json
 
 import keras
@@ -14,7 +14,7 @@ from vim_tf.data.sources import source_fingerprint
 from vim_tf.errors import BROKEN_NPZ, InputError
 from vim_tf.evaluation import conditions
 from vim_tf.evaluation.feature_networks.base import FeatureNetwork
-from vim_tf.storage.digests import digest
+from vim_tf.storage.digests import array_parts, digest, digest_of_parts
 from vim_tf.storage.files import write_whole
 
 NUM_FEATURES = 64
@@ -308,9 +308,6 @@ def _feature_scale(model, batches, num_batches=16):
 
 
 def _checksum(model, feature_scale, description):
-    checksum = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
-    for values in [np.float32(feature_scale), *model.get_weights()]:
-        values = np.ascontiguousarray(values)
-        checksum.update(f"{values.dtype.str} {values.shape}\n".encode())
-        checksum.update(values.tobytes())
-    return checksum.hexdigest()
+    arrays = [np.float32(feature_scale), *model.get_weights()]
+    parts = itertools.chain.from_iterable(map(array_parts, arrays))
+    return digest_of_parts(itertools.chain([json.dumps(description, sort_keys=True).encode()], parts))

@@ -1,6 +1,6 @@
 """Inception networks as feature networks: TF-GAN's graph, any SavedModel with its outputs, Keras Applications' one."""
 
-import hashlib
+import itertools
 import math
 import os
 
@@ -10,6 +10,7 @@ import tensorflow as tf
 from vim_tf.devices import strategies
 from vim_tf.errors import InputError
 from vim_tf.evaluation.feature_networks.base import FeatureNetwork
+from vim_tf.storage.digests import array_parts, digest_of_parts, file_parts
 
 # TF-GAN's own constant lies in a module that loads estimators: tensorflow_gan.python.eval.inception_metrics.
 TFGAN_HANDLE = "https://tfhub.dev/tensorflow/tfgan/eval/inception/1"
@@ -108,7 +109,8 @@ class KerasInceptionNetwork(FeatureNetwork):
             "num_classes": num_classes,
             "input": f"{_INPUT}, x / 127.5 - 1",
         }
-        super().__init__(num_features, num_classes, description, _checksum_of_weights(model))
+        parts = itertools.chain.from_iterable(map(array_parts, model.get_weights()))
+        super().__init__(num_features, num_classes, description, digest_of_parts(parts))
 
     @tf.function(reduce_retracing=True)
     def forward(self, images):
@@ -160,22 +162,14 @@ def _short(error):
 
 def _checksum_of_files(folder):
     """sha256 over the graph and the variables of a SavedModel, in the order of their names."""
-    digest = hashlib.sha256()
+    return digest_of_parts(_parts_of_files(folder))
+
+
+def _parts_of_files(folder):
     for parent, _, names in sorted(tf.io.gfile.walk(folder)):
         for name in sorted(names):
             # The fingerprint file has an id of its own for every export.
             if name.startswith(("saved_model", "variables")):
                 path = os.path.join(parent, name)
-                digest.update(f"{os.path.relpath(path, folder)}\n".encode())
-                with tf.io.gfile.GFile(path, "rb") as file:
-                    while block := file.read(1 << 20):
-                        digest.update(block)
-    return digest.hexdigest()
-
-
-def _checksum_of_weights(model):
-    digest = hashlib.sha256()
-    for values in model.get_weights():
-        digest.update(f"{values.dtype.str} {values.shape}\n".encode())
-        digest.update(values.tobytes())
-    return digest.hexdigest()
+                yield f"{os.path.relpath(path, folder)}\n".encode()
+                yield from file_parts(path)
