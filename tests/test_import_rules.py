@@ -135,6 +135,11 @@ def test_only_one_module_makes_digests():
     assert [module for module in MODULES if "hashlib" in imports_of(module)] == ["vim_tf.storage.digests"]
 
 
+@pytest.mark.parametrize("call", ["np.load(", "np.savez"])
+def test_only_one_module_reads_and_writes_files_of_arrays(call):
+    assert [module for module, path in MODULES.items() if call in path.read_text()] == ["vim_tf.storage.npz"]
+
+
 @pytest.mark.parametrize("module", LIGHT)
 def test_what_answers_at_once_loads_no_tensorflow(module):
     """Directly, or through another module of ours that is imported with it."""
