@@ -24,7 +24,8 @@ def one_line(error, limit=None, lines=None):
     """
     # TensorFlow's errors add the place where an operation was made to what they say.
     said = getattr(error, "message", None)
-    text = re.sub(r"\{\{\w*node .*?\}\}", "", said if isinstance(said, str) else str(error))
-    found = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    text = re.sub(r"\{\{\w*node .*?\}\} ?", "", said if isinstance(said, str) else str(error))
+    # Spaces within a line stay: they may be those of a file's name.
+    found = [line.strip() for line in text.splitlines() if line.strip()]
     nothing = "" if isinstance(error, str) else type(error).__name__
     return (" ".join(found[:lines]) or nothing)[:limit]

@@ -6,7 +6,7 @@ LPIPS' authors for VGG16, version 0.1 (`lin<stage>.model.1.weight`), the heads.
 
 import tensorflow as tf
 
-from vim_tf.errors import InputError
+from vim_tf.errors import InputError, one_line
 from vim_tf.interop import conversion, torch_files
 from vim_tf.losses.perceptual import CHECKSUM, VGG16_CHANNELS, checksum, lpips_shapes
 from vim_tf.storage import npz
@@ -30,7 +30,7 @@ def convert(checkpoint, heads, output):
     try:
         npz.write(output, arrays | {CHECKSUM: checksum(arrays)})
     except (tf.errors.OpError, OSError) as error:
-        raise InputError(f"--output={output} can't be written: {str(error).splitlines()[0]}") from error
+        raise InputError(f"--output={output} can't be written: {one_line(error, lines=1)}") from error
 
 
 def convert_tensors(vgg16, heads, channels=VGG16_CHANNELS):

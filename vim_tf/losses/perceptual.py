@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import ops
 from tensorflow.python.ops import control_flow_util
 
-from vim_tf.errors import InputError
+from vim_tf.errors import InputError, one_line
 from vim_tf.storage import npz
 from vim_tf.storage.digests import digest_of_parts
 
@@ -309,7 +309,7 @@ def _load_keras_file(network, path):
         except (tf.errors.OpError, OSError, ValueError, KeyError) as error:
             raise InputError(
                 f"{_FLAG}={path} can't be read as Keras Applications' VGG16 weights without top, .h5 "
-                f"({_first_line(error)}): give that file, or leave the flag empty to have Keras download it"
+                f"({one_line(error, lines=1)}): give that file, or leave the flag empty to have Keras download it"
             ) from error
 
 
@@ -318,10 +318,6 @@ def _download():
         return keras.applications.VGG16(include_top=False).get_weights()
     except Exception as error:  # Keras raises a bare Exception where a download fails
         raise InputError(
-            f"Keras can't download VGG16's weights ({_first_line(error)}): get the .h5 file without top elsewhere and "
-            f"give it as {_FLAG}"
+            f"Keras can't download VGG16's weights ({one_line(error, lines=1)}): get the .h5 file without top "
+            f"elsewhere and give it as {_FLAG}"
         ) from error
-
-
-def _first_line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -9,7 +9,7 @@ import uuid
 import tensorflow as tf
 from absl import logging
 
-from vim_tf.errors import InputError
+from vim_tf.errors import InputError, one_line
 
 # What TensorFlow raises; the latter where its message quotes bytes of a file that are no text.
 FAILURES = (tf.errors.OpError, UnicodeDecodeError)
@@ -18,12 +18,9 @@ _UNFINISHED = ".tmp"
 _BEFORE = ".tmp-before"
 
 
-def reason_of(error):
-    """str: what one of `FAILURES` says, in one line."""
-    is_text = not isinstance(error, UnicodeDecodeError)
-    message = error.message if is_text else error.object.decode("utf-8", "backslashreplace")
-    # Names of nodes, in braces, mean nothing to a user.
-    return " ".join(re.sub(r"\{\{.*?\}\}", "", message).split())
+def message_of(error):
+    """str: what one of `FAILURES` says."""
+    return error.object.decode("utf-8", "backslashreplace") if isinstance(error, UnicodeDecodeError) else error.message
 
 
 @contextlib.contextmanager
@@ -162,7 +159,7 @@ def check_writable(folder, flag="output", names=()):
     try:
         tf.io.gfile.makedirs(folder)
     except tf.errors.OpError as error:
-        raise InputError(f"--{flag}={folder} can't be written: {error.message}") from error
+        raise InputError(f"--{flag}={folder} can't be written: {one_line(error)}") from error
     _try_to_write(folder, folder, flag)
     _check_names(folder, flag, names)
 
@@ -175,7 +172,7 @@ def _try_to_write(place, folder, flag):
             file.write(b"")
         tf.io.gfile.remove(path)
     except tf.errors.OpError as error:
-        raise InputError(f"--{flag}={folder} can't be written: {error.message}") from error
+        raise InputError(f"--{flag}={folder} can't be written: {one_line(error)}") from error
 
 
 def _check_names(folder, flag, names):

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from vim_tf.data.records.writer import RecordFileWriter
-from vim_tf.errors import InputError
+from vim_tf.errors import InputError, one_line
 from vim_tf.storage import files
 from vim_tf.storage.digests import digest_of_file
 
@@ -213,7 +213,7 @@ def _load_shard(path, shard, manifest):
             labels.extend(batch["label"])
             keys.extend(batch["key"])
     except files.FAILURES as error:
-        raise InputError(f"{path} holds no token records: {files.reason_of(error)[:300]}") from error
+        raise InputError(f"{path} holds no token records: {one_line(files.message_of(error), 300)}") from error
     if len(keys) != shard["num_examples"]:
         raise InputError(f"{path} holds {len(keys)} examples, the manifest says {shard['num_examples']}")
     wrong = [len(each) for each in encoded if len(each) != size]
