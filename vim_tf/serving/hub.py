@@ -6,7 +6,7 @@ import tarfile
 
 import tensorflow as tf
 
-from vim_tf.storage.files import whole_file
+from vim_tf.storage.files import read_file, whole_file
 
 
 def write_archive(saved_model, path):
@@ -32,8 +32,7 @@ def write_archive(saved_model, path):
                 member.type, member.mode = tarfile.DIRTYPE, 0o755
                 archive.addfile(member)
                 continue
-            with tf.io.gfile.GFile(f"{saved_model}/{name}", "rb") as source:
-                content = source.read()
+            content = read_file(f"{saved_model}/{name}")
             member.size, member.mode = len(content), 0o644
             archive.addfile(member, io.BytesIO(content))
 
