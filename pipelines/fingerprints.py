@@ -10,6 +10,7 @@ import vim_tf
 from vim_tf.data.sources import source_fingerprint
 from vim_tf.data.sources.fingerprints import files_fingerprint
 from vim_tf.storage.digests import digest
+from vim_tf.storage.files import write_whole
 
 __all__ = [
     "code_version",
@@ -37,11 +38,7 @@ def code_version():
 
 def write_manifest(folder, facts):
     """Writes `manifest.json`, which says what an artifact holds; the last file to be written into it."""
-    path = os.path.join(folder, MANIFEST)
-    temporary = f"{path}.tmp-{os.getpid()}"
-    with tf.io.gfile.GFile(temporary, "w") as file:
-        file.write(json.dumps(facts, indent=2, sort_keys=True))
-    tf.io.gfile.rename(temporary, path, overwrite=True)
+    write_whole(os.path.join(folder, MANIFEST), json.dumps(facts, indent=2, sort_keys=True))
 
 
 def read_manifest(folder):

@@ -11,7 +11,7 @@ from tfx.components.example_gen import utils
 from tfx.proto import example_gen_pb2, range_config_pb2
 
 from vim_tf.config import SPLITS
-from vim_tf.errors import InputError
+from vim_tf.errors import InputError, one_line
 
 
 def resolve(data, span, version):
@@ -43,7 +43,7 @@ def resolve(data, span, version):
             chosen, has_span, has_date, has_version and version < 0, span, latest
         )
     except ValueError as error:
-        raise InputError(f"--data.source={data.source}: {' '.join(str(error).split())}") from error
+        raise InputError(f"--data.source={data.source}: {one_line(error)}") from error
     for split in splits:
         if found.rstrip("/").replace("{split}", split.name) != split.pattern:
             raise InputError(

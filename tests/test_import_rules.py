@@ -35,8 +35,8 @@ LEVELS = [
     ["vim_tf.stages"],
     ["vim_tf.evaluation", "vim_tf.sampling"],
     ["vim_tf.data", "vim_tf.training", "vim_tf.interop"],
-    ["vim_tf.config", "vim_tf.models", "vim_tf.losses", "vim_tf.devices", "vim_tf.storage", "vim_tf.cli"],
-    ["vim_tf.ranges"],
+    ["vim_tf.config", "vim_tf.models", "vim_tf.losses", "vim_tf.devices", "vim_tf.cli"],
+    ["vim_tf.storage", "vim_tf.ranges"],
     ["vim_tf.errors"],
     ["vim_tf"],
 ]
@@ -129,6 +129,15 @@ def test_only_the_beam_jobs_and_their_commands_import_beam(module):
 def test_library_modules_take_plain_arguments_instead_of_configs(module):
     if unit_of(module) not in SEE_CONFIGS:
         assert not {name for name in imports_of(module) if unit_of(name) == "vim_tf.config"}
+
+
+def test_only_one_module_makes_digests():
+    assert [module for module in MODULES if "hashlib" in imports_of(module)] == ["vim_tf.storage.digests"]
+
+
+@pytest.mark.parametrize("call", ["np.load(", "np.savez"])
+def test_only_one_module_reads_and_writes_files_of_arrays(call):
+    assert [module for module, path in MODULES.items() if call in path.read_text()] == ["vim_tf.storage.npz"]
 
 
 @pytest.mark.parametrize("module", LIGHT)

@@ -30,7 +30,7 @@ def run(config):
     from vim_tf.data.sources import plan_shards
     from vim_tf.evaluation import conditions
     from vim_tf.evaluation.feature_networks import load_feature_network
-    from vim_tf.evaluation.image_sets import read_arrays
+    from vim_tf.storage import npz
     from vim_tf.storage.files import check_writable
 
     if tf.io.gfile.isdir(config.output):
@@ -60,7 +60,7 @@ def run(config):
     folder = features.work_folder(config.output)
     jobs.check_finished(folder, ())
     tf.io.gfile.rmtree(folder)
-    count = int(read_arrays(config.output)["num_images"])
+    count = int(npz.read(config.output)["num_images"])
     print(f"{config.split}: statistics of {count} images in {config.output}", flush=True)
     return count
 

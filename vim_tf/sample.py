@@ -1,7 +1,6 @@
 """Generates images: `python -m vim_tf.sample --tokenizer=D --language_model=D2 --labels=0,1 --output=O`."""
 
 import dataclasses
-import io
 import re
 
 from vim_tf import config as configs
@@ -106,11 +105,11 @@ def _file_name(label, seed, class_names):
 
 
 def _write_small(config, language_model, samples, seeds):
-    import numpy as np
 
     from vim_tf.data.images.pixels import encode_png
     from vim_tf.evaluation import pictures
     from vim_tf.sampling.requests import label_name
+    from vim_tf.storage import npz
     from vim_tf.storage.files import remove_files, write_whole
 
     images, labels, class_names = samples["images"], samples["labels"], language_model.class_names
@@ -124,9 +123,7 @@ def _write_small(config, language_model, samples, seeds):
     if language_model.num_classes:
         grid = pictures.with_row_labels(grid, shown)
     write_whole(f"{config.output}/grid.png", encode_png(grid))
-    archive = io.BytesIO()
-    np.savez_compressed(archive, **samples)
-    write_whole(f"{config.output}/samples.npz", archive.getvalue())
+    npz.write(f"{config.output}/samples.npz", samples, compressed=True)
     print(f"{len(images)} images: {config.output}/grid.png, {config.output}/samples.npz and one PNG each")
     named = [each for each in dict.fromkeys(shown) if "," in each]
     if named:

@@ -184,7 +184,7 @@ def main():
     arguments = parser.parse_args()
     settings = arguments.settings
     device, precision = take_device(settings)
-    arrays = dict(np.load(arguments.weights))
+    arrays = dict(np.load(arguments.weights, allow_pickle=False))
     images = arrays.pop("images")
     tokenizer = Tokenizer(settings["shape"])
     load(tokenizer, arrays)

@@ -2,7 +2,6 @@
 
 import os
 
-import tensorflow as tf
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.components.example_validator.executor import DEFAULT_FILE_NAME
 from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
@@ -12,6 +11,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from pipelines import fingerprints
 from vim_tf.data.records import images as image_records
 from vim_tf.errors import InputError
+from vim_tf.storage import files
 
 
 @component
@@ -36,8 +36,7 @@ def AnomalyCheck(
     found = image_records.split_problems(fingerprints.read_manifest(examples.uri), max_duplicates)
     for split in artifact_utils.decode_split_names(anomalies.split_names):
         path = os.path.join(artifact_utils.get_split_uri([anomalies], split), DEFAULT_FILE_NAME)
-        with tf.io.gfile.GFile(path, "rb") as file:
-            found += _described(split, anomalies_pb2.Anomalies.FromString(file.read()))
+        found += _described(split, anomalies_pb2.Anomalies.FromString(files.read_file(path)))
     if found:
         raise InputError(f"the images have anomalies: {'; '.join(found)} (details: {anomalies.uri})")
 

@@ -82,12 +82,9 @@ def write_module(saved_model, card, destination, replace_card=False):
             tf.io.gfile.remove(f"{destination}.tar.gz")
         files.write_whole(os.path.join(destination, CARD), card)
     if not tf.io.gfile.exists(destination):
-        temporary = f"{destination}.tmp"
-        if tf.io.gfile.exists(temporary):
-            tf.io.gfile.rmtree(temporary)
-        io_utils.copy_dir(saved_model, temporary)
-        files.write_whole(os.path.join(temporary, CARD), card)
-        tf.io.gfile.rename(temporary, destination)
+        with files.whole_folder(destination) as unfinished:
+            io_utils.copy_dir(saved_model, unfinished)
+            files.write_whole(os.path.join(unfinished, CARD), card)
     if not tf.io.gfile.exists(f"{destination}.tar.gz"):
         hub.write_archive(destination, f"{destination}.tar.gz")
 

@@ -5,6 +5,7 @@ import re
 import shutil
 
 from vim_tf.errors import InputError
+from vim_tf.storage.files import whole_file, whole_folder
 
 LINKS = ("tokenizer", "language_model", "tokens")
 FILES = ("report.html", "metrics.json")
@@ -34,17 +35,15 @@ def publish(output, folders, evaluation_folder):
         replace_link(os.path.join(output, name), folders[name])
     for name in FILES:
         path = os.path.join(output, name)
-        temporary = _temporary(path)
-        shutil.copyfile(os.path.join(evaluation_folder, name), temporary)
-        os.replace(temporary, path)
+        with whole_file(path) as unfinished:
+            shutil.copyfile(os.path.join(evaluation_folder, name), unfinished)
 
 
 def replace_link(path, folder):
     """Makes `path` a link to a folder at once, whatever link it was before."""
-    temporary = _temporary(path)
-    # A relative link stays true where both are moved together.
-    os.symlink(os.path.relpath(folder, os.path.dirname(path)), temporary)
-    os.replace(temporary, path)
+    with whole_file(path) as unfinished:
+        # A relative link stays true where both are moved together.
+        os.symlink(os.path.relpath(folder, os.path.dirname(path)), unfinished)
 
 
 def restore_pushed_model(archive, destination):
@@ -56,9 +55,8 @@ def restore_pushed_model(archive, destination):
     """
     if not os.path.isdir(destination):
         # A model server takes only folders whose name is a number.
-        temporary = _temporary(destination)
-        shutil.copytree(archive, temporary)
-        os.replace(temporary, destination)
+        with whole_folder(destination) as unfinished:
+            shutil.copytree(archive, unfinished)
 
 
 def is_version(name):
@@ -72,11 +70,3 @@ def remove_unfinished_pushes(serving_folder):
         folder = os.path.join(serving_folder, name)
         if is_version(name) and os.path.isdir(folder) and not os.path.exists(os.path.join(folder, "saved_model.pb")):
             shutil.rmtree(folder)
-
-
-def _temporary(path):
-    temporary = f"{path}.tmp-{os.getpid()}"
-    if os.path.islink(temporary) or os.path.isfile(temporary):
-        os.remove(temporary)
-    shutil.rmtree(temporary, ignore_errors=True)
-    return temporary

@@ -8,8 +8,9 @@ from vim_tf import measure_reference
 from vim_tf.data import sources
 from vim_tf.errors import InputError
 from vim_tf.evaluation.feature_networks import ClassifierNetwork
-from vim_tf.evaluation.image_sets import ReferenceSets, read_arrays
+from vim_tf.evaluation.image_sets import ReferenceSets
 from vim_tf.evaluation.reference_file import ReferenceFile
+from vim_tf.storage import npz
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_parts_merge_into_what_one_process_measures(images, network, tmp_path):
 @pytest.mark.slow
 def test_the_sample_is_one_of_all_parts_and_the_parts_are_removed(images, network, tmp_path):
     measured(images, network, tmp_path / "train.npz")
-    sample = read_arrays(str(tmp_path / "train.npz"))["sample"]
+    sample = npz.read(str(tmp_path / "train.npz"))["sample"]
     assert len(np.unique(sample, axis=0)) == 10
     assert [path.name for path in tmp_path.iterdir()] == ["train.npz"]
 

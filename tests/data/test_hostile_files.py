@@ -21,7 +21,7 @@ from vim_tf.data.images import examination, headers
 from vim_tf.data.records import tokens
 from vim_tf.data.sources import containers, tar
 from vim_tf.errors import InputError
-from vim_tf.storage import files
+from vim_tf.storage.digests import digest_of_file
 
 LIMIT = DataConfig.max_pixels
 
@@ -293,7 +293,7 @@ def test_token_records_that_are_none_are_an_input_error_whatever_their_bytes(tmp
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
         writer.write(b"\xff\xfe\xc3\x28" * 9)
-    shard = {"file": path.name, "num_examples": 1, "sha256": files.sha256_of(str(path))}
+    shard = {"file": path.name, "num_examples": 1, "sha256": digest_of_file(str(path))}
     facts = {field.name: 1 for field in dataclasses.fields(tokens.Manifest)}
     facts |= {"codebook_size": 9, "num_classes": 0, "class_names": [], "tokenizer_checksum": "x", "source": "x"}
     manifest = tokens.Manifest(**facts | {"splits": {"train": {"num_examples": 1, "shards": [shard]}}})

@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from vim_tf.errors import InputError
 from vim_tf.evaluation import conditions
-from vim_tf.evaluation.image_sets import ReferenceSets, read_arrays
+from vim_tf.evaluation.image_sets import ReferenceSets
+from vim_tf.storage import npz
 
 # Height and width of the images of `source`.
 SIZE = (16, 16)
@@ -100,7 +101,7 @@ def test_changed_files_are_measured_anew(source, counting, tmp_path):
 def test_the_file_on_disk_has_the_moments_under_the_names_that_others_read(source, fakes, tmp_path):
     references = fakes.references(folder=str(tmp_path))
     references.of(source)
-    arrays = read_arrays(references.path(source))
+    arrays = npz.read(references.path(source))
     features = fakes.BrightnessNetwork().features(source.images).astype(float)
     np.testing.assert_allclose(arrays["mu"], features.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(arrays["sigma"], np.cov(features, rowvar=False), rtol=1e-6)

@@ -1,9 +1,10 @@
-"""Folders with links, and names that stand for several files."""
+"""What appears whole or not at all, folders with links, and names that stand for several files."""
 
 import errno
 import os
 
 import pytest
+import tensorflow as tf
 
 from vim_tf.errors import InputError
 from vim_tf.storage import files
@@ -107,3 +108,132 @@ def test_of_several_names_in_braces_a_missing_one_is_named(tmp_path):
     with pytest.raises(InputError, match=f"1 of 4 files aren't there, such as {tmp_path}/02.tar"):
         files.glob(f"{tmp_path}/{{00..03}}.tar")
     assert files.glob(f"{tmp_path}/{{07..09}}.tar") == []
+
+
+class Stop(BaseException):
+    """An end that is no error, as an interrupt is."""
+
+
+class TestWholeFile:
+    """Also `write_whole`, which is made of it."""
+
+    def test_takes_the_place_of_what_was_there_once_the_block_is_done(self, tmp_path):
+        path = tmp_path / "new" / "file"
+        files.write_whole(str(path), "old")
+        with files.whole_file(str(path)) as unfinished:
+            with open(unfinished, "w") as file:
+                file.write("new")
+            assert path.read_text() == "old"
+            assert unfinished.startswith(f"{path}.tmp-")
+        assert path.read_text() == "new"
+        assert os.listdir(path.parent) == ["file"]
+
+    @pytest.mark.parametrize("error", [OSError, InputError, Stop])
+    @pytest.mark.parametrize("begun", [True, False])
+    def test_an_error_leaves_what_was_there_and_nothing_else(self, error, begun, tmp_path):
+        write(tmp_path, "file")
+        with pytest.raises(error), files.whole_file(str(tmp_path / "file")) as unfinished:
+            if begun:
+                files.write_whole(unfinished, b"half")
+            raise error
+        assert (tmp_path / "file").read_bytes() == b"x"
+        assert os.listdir(tmp_path) == ["file"]
+
+    def test_a_move_that_fails_leaves_nothing_behind(self, tmp_path):
+        write(tmp_path, "taken/by a folder")
+        with pytest.raises(tf.errors.OpError):
+            files.write_whole(str(tmp_path / "taken"), b"new")
+        assert os.listdir(tmp_path) == ["taken"]
+        assert os.listdir(tmp_path / "taken") == ["by a folder"]
+
+    def test_a_link_is_replaced_and_what_either_leads_to_is_left_as_it_was(self, tmp_path):
+        write(tmp_path, "a/1", "b/2")
+        (tmp_path / "link").symlink_to("a")
+        with files.whole_file(str(tmp_path / "link")) as unfinished:
+            os.symlink("b", unfinished)
+        assert os.readlink(tmp_path / "link") == "b"
+        with pytest.raises(Stop), files.whole_file(str(tmp_path / "link")) as unfinished:
+            os.symlink("a", unfinished)
+            raise Stop
+        assert os.readlink(tmp_path / "link") == "b"
+        assert sorted(os.listdir(tmp_path)) == ["a", "b", "link"]
+        assert os.listdir(tmp_path / "a") == ["1"]
+
+    def test_what_killed_processes_left_is_removed(self, tmp_path):
+        write(tmp_path, "data", "data.tmp-host-1-abc", "data.tmp")
+        files.remove_unfinished(str(tmp_path))
+        assert sorted(os.listdir(tmp_path)) == ["data", "data.tmp"]
+
+
+class TestWholeFolder:
+    """A folder `run`, which holds x as `1` at first."""
+
+    @pytest.fixture
+    def run(self, tmp_path):
+        write(tmp_path, "run/1")
+        return tmp_path / "run"
+
+    @staticmethod
+    def contents(run):
+        assert os.listdir(run.parent) == ["run"]
+        return sorted(os.listdir(run))
+
+    def test_takes_the_place_of_what_was_there_once_the_block_is_done(self, run):
+        with files.whole_folder(f"{run}/") as unfinished:
+            assert unfinished == f"{run}.tmp"
+            files.write_whole(f"{unfinished}/2", b"new")
+            assert os.listdir(run) == ["1"]
+        assert self.contents(run) == ["2"]
+
+    @pytest.mark.parametrize("error", [OSError, Stop])
+    @pytest.mark.parametrize("begun", [True, False])
+    def test_an_error_leaves_what_was_there_and_nothing_else(self, error, begun, run):
+        with pytest.raises(error), files.whole_folder(str(run)) as unfinished:
+            if begun:
+                files.write_whole(f"{unfinished}/2", b"half")
+            raise error
+        assert self.contents(run) == ["1"]
+
+    def test_a_move_that_fails_brings_back_what_was_there(self, run, monkeypatch):
+        rename = tf.io.gfile.rename
+
+        def refuse(source, target, overwrite=False):
+            if source == f"{run}.tmp":
+                raise tf.errors.PermissionDeniedError(None, None, "no")
+            rename(source, target, overwrite)
+
+        with pytest.raises(tf.errors.PermissionDeniedError), files.whole_folder(str(run)) as unfinished:
+            files.write_whole(f"{unfinished}/2", b"new")
+            monkeypatch.setattr(tf.io.gfile, "rename", refuse)
+        monkeypatch.undo()
+        assert self.contents(run) == ["1"]
+
+    def test_no_file_is_replaced(self, tmp_path):
+        write(tmp_path, "run")
+        with pytest.raises(tf.errors.OpError), files.whole_folder(str(tmp_path / "run")) as unfinished:
+            files.write_whole(f"{unfinished}/2", b"new")
+        assert (tmp_path / "run").read_bytes() == b"x"
+        assert os.listdir(tmp_path) == ["run"]
+
+    def test_of_a_link_to_a_folder_only_the_link_is_replaced(self, run):
+        os.rename(run, run.parent / "elsewhere")
+        run.symlink_to("elsewhere")
+        with files.whole_folder(str(run)) as unfinished:
+            files.write_whole(f"{unfinished}/2", b"new")
+        assert not run.is_symlink()
+        assert os.listdir(run) == ["2"]
+        assert sorted(os.listdir(run.parent)) == ["elsewhere", "run"]
+        assert os.listdir(run.parent / "elsewhere") == ["1"]
+
+    def test_what_a_kill_left_is_cleared_away(self, run):
+        write(run.parent, "run.tmp/half", "run.tmp-before/0")
+        with files.whole_folder(str(run)) as unfinished:
+            files.write_whole(f"{unfinished}/2", b"new")
+        assert self.contents(run) == ["2"]
+
+    def test_a_folder_that_a_kill_took_away_comes_back(self, run):
+        run.rename(f"{run}.tmp-before")
+        files.restore_folder(str(run))
+        assert self.contents(run) == ["1"]
+        files.restore_folder(str(run))
+        assert self.contents(run) == ["1"]

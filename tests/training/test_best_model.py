@@ -75,7 +75,7 @@ def test_a_failure_while_saving_leaves_the_best_so_far(folder):
 
 def test_a_kill_between_the_two_renames_loses_nothing(folder):
     offer(best_model(folder), 1, 20.0)
-    folder.rename(f"{folder}.before")
+    folder.rename(f"{folder}.tmp-before")
     assert best_model(folder).best()["value"] == 20.0
 
 

@@ -13,7 +13,7 @@ from vim_tf.data.images.fit import decode_and_fit
 from vim_tf.errors import InputError
 from vim_tf.evaluation import image_sets
 from vim_tf.evaluation.feature_networks import load_feature_network
-from vim_tf.storage import files
+from vim_tf.storage import files, npz
 
 
 class FeatureSettings(NamedTuple):
@@ -130,7 +130,7 @@ def _finish(results, settings, folder, output, source, facts, max_unreadable_fra
     network = load_feature_network(settings.kind, settings.place)
     merged = image_sets.MeasuredImages(network, settings.kept_features, settings.seed)
     for result in results:
-        merged.merge(image_sets.MeasuredImages.from_arrays(network, image_sets.read_arrays(result["part"])))
+        merged.merge(image_sets.MeasuredImages.from_arrays(network, npz.read(result["part"])))
     image_sets.write_set(output, merged, facts | {"num_images": count})
     # What `jobs.check_finished` takes for the sign that the job came to its end.
     files.write_whole(f"{folder}/manifest.json", "{}\n")

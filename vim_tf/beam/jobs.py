@@ -11,7 +11,7 @@ import tensorflow as tf
 from apache_beam.options import pipeline_options
 from apache_beam.runners.portability import flink_runner, spark_runner
 
-from vim_tf.errors import InputError
+from vim_tf.errors import InputError, one_line
 from vim_tf.storage import files
 
 # DirectRunner itself would first try to download another runner.
@@ -68,7 +68,7 @@ def make_pipeline(options):
     try:
         return beam.Pipeline(options=options)
     except ValueError as error:
-        raise InputError(f"--beam_args: {' '.join(str(error).split())}") from error
+        raise InputError(f"--beam_args: {one_line(error)}") from error
 
 
 def run_shards(pipeline, shards, work, finish):
@@ -157,8 +157,7 @@ def check_finished(folder, split_folders):
         RuntimeError: the job ended without an outcome.
     """
     for split_folder in split_folders:
-        for path in tf.io.gfile.glob(f"{split_folder}/*.tmp-*"):
-            tf.io.gfile.remove(path)
+        files.remove_unfinished(split_folder)
     path = f"{folder}/{_FAILURE_NAME}"
     if tf.io.gfile.exists(path):
         with tf.io.gfile.GFile(path) as file:
@@ -212,7 +211,7 @@ def _check_job_server(options):
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"--beam_args: {runner} needs Beam's job server, and it can't be had: give its file as "
-            f"--{name}_job_server_jar=<path>.jar ({' '.join(str(error).split())[:200]})"
+            f"--{name}_job_server_jar=<path>.jar ({one_line(error, 200)})"
         ) from error
 
 

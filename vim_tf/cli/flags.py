@@ -13,7 +13,7 @@ import typing
 from absl import flags
 
 from vim_tf.cli import flagfiles, terminal
-from vim_tf.errors import InputError
+from vim_tf.errors import InputError, one_line
 
 
 def parse(config_class, argv):
@@ -99,7 +99,7 @@ def main(run, select_config_class, description, needs_tensorflow=True):
         sys.exit(130)
     except Exception as error:  # the frame's one place where any failure becomes an exit status
         traceback.print_exc()
-        print(f"Failed: {type(error).__name__}: {_first_line(error)}", file=sys.stderr)
+        print(f"Failed: {type(error).__name__}: {one_line(error, lines=1)}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -234,7 +234,7 @@ def _call(values, argv, known_only=False):
     try:
         return values(argv, known_only=known_only)
     except flags.Error as error:
-        raise InputError(_first_line(error)) from error
+        raise InputError(one_line(error, lines=1)) from error
 
 
 def _build(config_class, chosen, prefix=""):
@@ -249,12 +249,8 @@ def _build(config_class, chosen, prefix=""):
     return config_class(**arguments)
 
 
-def _first_line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def _refuse(error):
-    print(f"Error: {_first_line(error)}", file=sys.stderr)
+    print(f"Error: {one_line(error, lines=1)}", file=sys.stderr)
     return 2
 
 

@@ -1,11 +1,10 @@
 """The order in which examples are seen: functions of (seed, epoch, index) without state, so a resume starts at once."""
 
-import hashlib
-
 import numpy as np
 import tensorflow as tf
 
 from vim_tf.errors import InputError
+from vim_tf.storage.digests import integers
 
 _ENDLESS = np.iinfo(np.int64).max
 # Named, so that a machine's default can't change an order.
@@ -133,7 +132,7 @@ def validation_limit(hashes, fraction):
 
 def hash_of(key):
     """Float in [0, 1], uniform over keys (bytes); always the same for a key."""
-    return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") / 2**64
+    return integers(key, 1)[0] / 2**64
 
 
 def _pair(seed, epoch):

@@ -8,7 +8,7 @@ import tempfile
 
 import tensorflow as tf
 
-from vim_tf.errors import InputError
+from vim_tf.errors import InputError, one_line
 
 
 def build_strategy(name, tpu=""):
@@ -34,7 +34,9 @@ def build_strategy(name, tpu=""):
         try:
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(tpu)
         except (ValueError, tf.errors.OpError) as error:
-            raise InputError(f"no TPU at {tpu or 'this machine'}; --tpu=<name> says which one: {error}") from error
+            raise InputError(
+                f"no TPU at {tpu or 'this machine'}; --tpu=<name> says which one: {one_line(error)}"
+            ) from error
         return tf.distribute.TPUStrategy(resolver)
     return tf.distribute.get_strategy()
 
@@ -69,7 +71,7 @@ def _multi_worker():
         ) from error
     except (ValueError, tf.errors.OpError) as error:
         raise InputError(
-            f"the cluster of TF_CONFIG can't be joined: {str(error).splitlines()[0]}; each worker needs an address of "
+            f"the cluster of TF_CONFIG can't be joined: {one_line(error, lines=1)}; each worker needs an address of "
             "its own that is free and that the others reach"
         ) from error
     _broadcast_as_int32(strategy.extended, tf.int8)

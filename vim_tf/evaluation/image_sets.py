@@ -1,6 +1,5 @@
 """Sets of images as a feature network sees them: generated ones, and real ones whose statistics are kept on disk."""
 
-import io
 import json
 
 import numpy as np
@@ -9,11 +8,11 @@ from absl import logging
 
 from vim_tf.data.batches import eval_batches
 from vim_tf.data.sources import source_fingerprint
-from vim_tf.errors import BROKEN_NPZ, InputError
+from vim_tf.errors import InputError
 from vim_tf.evaluation import conditions
 from vim_tf.evaluation.metrics.statistics import FeatureStatistics
+from vim_tf.storage import npz
 from vim_tf.storage.digests import digest
-from vim_tf.storage.files import write_whole
 
 _FORMAT = 1
 
@@ -142,7 +141,7 @@ class ReferenceSets:
             return None
         logging.info("statistics of real images are taken from %s", path)
         try:
-            return MeasuredImages.from_arrays(self.network, read_arrays(path))
+            return MeasuredImages.from_arrays(self.network, npz.read(path))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is damaged ({error}): delete it to measure the images again") from error
 
@@ -166,20 +165,5 @@ def write_set(path, measured, facts):
         measured: MeasuredImages.
         facts: dict of JSON values that says which images they are, for the conditions of metrics.
     """
-    content = io.BytesIO()
     described = json.dumps({"images": facts, "feature_network": measured.network.checksum})
-    np.savez(content, **measured.arrays(), described=np.array(described))
-    write_whole(path, content.getvalue())
-
-
-def read_arrays(path):
-    """Dict of the arrays of an .npz file, which is read without running any code in it.
-
-    Raises:
-        InputError: it can't be read.
-    """
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read()), allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (*BROKEN_NPZ, tf.errors.OpError) as error:
-        raise InputError(f"{path} is no readable .npz file: {' '.join(str(error).split())[:200]}") from error
+    npz.write(path, measured.arrays() | {"described": np.array(described)})

@@ -2,15 +2,15 @@
 
 import contextlib
 import json
-import zipfile
 
 import numpy as np
 import tensorflow as tf
 
-from vim_tf.errors import BROKEN_NPZ, InputError
-from vim_tf.evaluation.image_sets import MeasuredImages, read_arrays
+from vim_tf.errors import InputError, one_line
+from vim_tf.evaluation.image_sets import MeasuredImages
 from vim_tf.evaluation.metrics.statistics import FeatureStatistics
-from vim_tf.storage.files import sha256_of
+from vim_tf.storage import npz
+from vim_tf.storage.digests import digest_of_file
 
 # What files of other projects that don't say their number of images are taken to be of.
 _ASSUMED_IMAGES = 50_000
@@ -34,15 +34,15 @@ class ReferenceFile:
 
     def __init__(self, path, size):
         self.path = path
-        self._facts = {"file": path.rpartition("/")[2], "sha256": _sha256_of(path)}
+        self._facts = {"file": path.rpartition("/")[2], "sha256": _digest_of(path)}
         self._arrays = None
-        with _named(path), tf.io.gfile.GFile(path, "rb") as file, zipfile.ZipFile(file) as archive:
-            self._holds_images = "arr_0.npy" in archive.namelist()
+        name = f"--reference={path}"
+        self._holds_images = "arr_0" in npz.names(path, name)
         if self._holds_images:
-            with _opened_images(path) as (_, shape):
-                self._num_images = shape[0]
+            with _opened_images(path) as images:
+                self._num_images = images.shape[0]
             return
-        self._arrays = read_arrays(path)
+        self._arrays = npz.read(path, name)
         self._is_own = "described" in self._arrays
         if self._is_own:
             self._check_own(size)
@@ -59,8 +59,9 @@ class ReferenceFile:
         """
         if self._holds_images:
             measured = references.empty()
-            for images in _image_blocks(self.path, references.batch_size):
-                measured.update(images)
+            with _opened_images(self.path) as opened:
+                for images in opened.blocks(references.batch_size):
+                    measured.update(images)
             return measured, self._facts | {"num_images": measured.statistics.count}
         if self._is_own:
             return self._own(references.network)
@@ -118,61 +119,24 @@ class ReferenceFile:
 
 @contextlib.contextmanager
 def _opened_images(path):
-    """(file of the pixels of `arr_0`, its shape); such files hold gigabytes.
+    """npz.Rows of the images `arr_0`; such files hold gigabytes.
 
     Raises:
-        InputError: there are no images, or fewer bytes than their shape says.
+        InputError: there are no images, or fewer than their shape says.
     """
-    # What is done with the images may raise the same errors, for reasons of its own.
-    with contextlib.ExitStack() as stack:
-        with _named(path):
-            file = stack.enter_context(tf.io.gfile.GFile(path, "rb"))
-            archive = stack.enter_context(zipfile.ZipFile(file))
-            member = stack.enter_context(archive.open("arr_0.npy"))
-            shape, fortran_order, dtype = _read_header(member)
-            available = archive.getinfo("arr_0.npy").file_size - member.tell()
-        if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or fortran_order:
-            raise InputError(f"--reference={path}: arr_0 must be uint8 [images, height, width, 3], not {dtype} {shape}")
+    with npz.open_rows(path, "arr_0", f"--reference={path}") as rows:
+        shape = rows.shape
+        if rows.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3:
+            raise InputError(
+                f"--reference={path}: arr_0 must be uint8 [images, height, width, 3], not {rows.dtype} {shape}"
+            )
         if shape[0] < 2:
             raise InputError(f"--reference={path}: arr_0 holds {shape[0]} images, and a distance needs at least 2")
-        if available < np.prod(shape, dtype=np.int64):
-            raise InputError(
-                f"--reference={path}: arr_0 is cut off after {available // np.prod(shape[1:], dtype=np.int64)} of "
-                f"{shape[0]} images"
-            )
-        yield member, shape
+        yield rows
 
 
-def _image_blocks(path, batch_size):
-    """Yields uint8 [rows, height, width, 3] of the array `arr_0`, a block at a time."""
-    with _opened_images(path) as (member, shape):
-        for start in range(0, shape[0], batch_size):
-            count = min(batch_size, shape[0] - start)
-            with _named(path):
-                content = member.read(count * int(np.prod(shape[1:])))
-            yield np.frombuffer(content, np.uint8).reshape(count, *shape[1:])
-
-
-def _read_header(member):
-    """(shape, whether it is in Fortran's order, dtype) of an array file."""
-    version = np.lib.format.read_magic(member)
-    known = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in known:
-        raise ValueError(f"arr_0 is of array format {version}, which is not known")
-    return known[version](member)
-
-
-@contextlib.contextmanager
-def _named(path):
-    """Makes an InputError of what a damaged file raises."""
+def _digest_of(path):
     try:
-        yield
-    except (*BROKEN_NPZ, tf.errors.OpError) as error:
-        raise InputError(f"--reference={path} can't be read as an .npz file: {' '.join(str(error).split())}") from error
-
-
-def _sha256_of(path):
-    try:
-        return sha256_of(path)
+        return digest_of_file(path)
     except tf.errors.OpError as error:
-        raise InputError(f"--reference={path} can't be read: {error.message}") from error
+        raise InputError(f"--reference={path} can't be read: {one_line(error)}") from error

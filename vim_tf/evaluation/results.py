@@ -6,7 +6,7 @@ import math
 
 import tensorflow as tf
 
-from vim_tf.errors import InputError
+from vim_tf.errors import InputError, one_line
 from vim_tf.storage.files import write_whole
 
 
@@ -66,7 +66,7 @@ def read_metrics(path):
         if not all(isinstance(value, dict) for value in conditions.values()):
             raise ValueError("a metric's conditions are no object")
     except (tf.errors.OpError, KeyError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         raise InputError(f"{path} can't be read as the metrics.json of vim_tf.evaluate: {reason}") from error
     return metrics, conditions
 

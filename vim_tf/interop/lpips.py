@@ -4,15 +4,12 @@ torchvision's VGG16 (a state dict with `features.<index>.weight` and `.bias`) gi
 LPIPS' authors for VGG16, version 0.1 (`lin<stage>.model.1.weight`), the heads.
 """
 
-import io
-
-import numpy as np
 import tensorflow as tf
 
-from vim_tf.errors import InputError
+from vim_tf.errors import InputError, one_line
 from vim_tf.interop import conversion, torch_files
-from vim_tf.losses.perceptual import CHECKSUM, VGG16_CHANNELS, check_shapes, checksum, lpips_shapes
-from vim_tf.storage.files import write_whole
+from vim_tf.losses.perceptual import CHECKSUM, VGG16_CHANNELS, checksum, lpips_shapes
+from vim_tf.storage import npz
 
 # Places of the convolutions in torchvision's chain, between activations and poolings.
 TORCHVISION_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
@@ -30,12 +27,10 @@ def convert(checkpoint, heads, output):
         InputError: a file can't be read safely or is of another model, or the output can't be written.
     """
     arrays = convert_tensors(torch_files.read_state_dict(checkpoint), torch_files.read_state_dict(heads))
-    content = io.BytesIO()
-    np.savez(content, **arrays, **{CHECKSUM: checksum(arrays)})
     try:
-        write_whole(output, content.getvalue())
+        npz.write(output, arrays | {CHECKSUM: checksum(arrays)})
     except (tf.errors.OpError, OSError) as error:
-        raise InputError(f"--output={output} can't be written: {str(error).splitlines()[0]}") from error
+        raise InputError(f"--output={output} can't be written: {one_line(error, lines=1)}") from error
 
 
 def convert_tensors(vgg16, heads, channels=VGG16_CHANNELS):
@@ -63,7 +58,7 @@ def convert_tensors(vgg16, heads, channels=VGG16_CHANNELS):
     if twice:
         raise InputError(f"--checkpoint and --heads both hold {twice[0]}: give VGG16 and the heads, one file each")
     arrays, _ = conversion.convert(vgg16 | heads, table, left_out=["classifier."])
-    check_shapes(arrays, shapes, "VGG16 with LPIPS' heads")
+    npz.check_shapes(arrays, shapes, "VGG16 with LPIPS' heads")
     negative = [name for name in arrays if name.startswith("head") and arrays[name].min() < 0]
     if negative:
         raise InputError(f"--heads holds values below 0, which LPIPS' heads never have: {', '.join(negative)}")

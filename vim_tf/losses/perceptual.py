@@ -1,7 +1,5 @@
 """How different images look: distances between the features that a frozen VGG16 has of them."""
 
-import hashlib
-import io
 import os
 import tempfile
 
@@ -11,7 +9,9 @@ import tensorflow as tf
 from keras import ops
 from tensorflow.python.ops import control_flow_util
 
-from vim_tf.errors import BROKEN_NPZ, InputError
+from vim_tf.errors import InputError, one_line
+from vim_tf.storage import npz
+from vim_tf.storage.digests import digest_of_parts
 
 # VGG16's five stages; a distance compares the last activation of each: relu1_2, 2_2, 3_3, 4_3, 5_3.
 VGG16_CHANNELS = (64, 128, 256, 512, 512)
@@ -52,36 +52,15 @@ def lpips_shapes(channels=VGG16_CHANNELS):
     return vgg16_shapes(channels) | heads
 
 
-def check_shapes(arrays, shapes, what):
-    """Refuses arrays that aren't exactly those wanted.
-
-    Args:
-        arrays: dict from name to array.
-        shapes: dict from name to tuple of int.
-        what: str, the arrays' origin, which begins the message.
-
-    Raises:
-        InputError: an array is missing, unknown or of another shape.
-    """
-    wrong = [f"{name} is missing" for name in shapes if name not in arrays]
-    wrong += [f"{name} is unknown" for name in arrays if name not in shapes]
-    wrong += [
-        f"{name} is {tuple(arrays[name].shape)} and not {shape}"
-        for name, shape in shapes.items()
-        if name in arrays and tuple(arrays[name].shape) != shape
-    ]
-    if wrong:
-        more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise InputError(f"{what} doesn't hold the weights wanted: {'; '.join(wrong[:5])}{more}")
-
-
 def checksum(arrays):
     """sha256 over names, shapes and float32 values of arrays, as hexadecimal digits."""
-    digest = hashlib.sha256()
+    return digest_of_parts(_parts(arrays))
+
+
+def _parts(arrays):
     for name in sorted(arrays):
-        digest.update(f"{name} {tuple(arrays[name].shape)}\n".encode())
-        digest.update(np.ascontiguousarray(arrays[name], "<f4").tobytes())
-    return digest.hexdigest()
+        yield f"{name} {tuple(arrays[name].shape)}\n".encode()
+        yield np.ascontiguousarray(arrays[name], "<f4").tobytes()
 
 
 class VGG16(keras.Model):
@@ -229,7 +208,7 @@ class LPIPS(_VGG16Distance):
     """
 
     def __init__(self, arrays, channels=VGG16_CHANNELS):
-        check_shapes(arrays, lpips_shapes(channels), "LPIPS")
+        npz.check_shapes(arrays, lpips_shapes(channels), "LPIPS")
         super().__init__(channels)
         self.network.assign(arrays)
         self.checksum = checksum(arrays)
@@ -312,15 +291,9 @@ def _read_lpips(path, shapes):
         raise InputError(
             f"--losses.perceptual=lpips needs LPIPS' weights: make them with {_IMPORT} and give the file as {_FLAG}"
         )
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read()), allow_pickle=False) as content:
-            arrays = dict(content)
-    except (tf.errors.OpError, OSError) as error:
-        raise InputError(f"{_FLAG}={path} can't be read ({_first_line(error)}): make it with {_IMPORT}") from error
-    except (*BROKEN_NPZ, TypeError) as error:
-        raise InputError(f"{_FLAG}={path} is no .npz file of arrays: make it with {_IMPORT}") from error
+    arrays = npz.read(path, f"{_FLAG}={path}", f"make it with {_IMPORT}")
     stored = str(arrays.pop(CHECKSUM, ""))
-    check_shapes(arrays, shapes, f"{_FLAG}={path}, to be made with {_IMPORT},")
+    npz.check_shapes(arrays, shapes, f"{_FLAG}={path}, to be made with {_IMPORT},")
     if stored != checksum(arrays):
         raise InputError(f"{_FLAG}={path} is damaged, its checksum is another: make it anew with {_IMPORT}")
     return arrays
@@ -336,7 +309,7 @@ def _load_keras_file(network, path):
         except (tf.errors.OpError, OSError, ValueError, KeyError) as error:
             raise InputError(
                 f"{_FLAG}={path} can't be read as Keras Applications' VGG16 weights without top, .h5 "
-                f"({_first_line(error)}): give that file, or leave the flag empty to have Keras download it"
+                f"({one_line(error, lines=1)}): give that file, or leave the flag empty to have Keras download it"
             ) from error
 
 
@@ -345,10 +318,6 @@ def _download():
         return keras.applications.VGG16(include_top=False).get_weights()
     except Exception as error:  # Keras raises a bare Exception where a download fails
         raise InputError(
-            f"Keras can't download VGG16's weights ({_first_line(error)}): get the .h5 file without top elsewhere and "
-            f"give it as {_FLAG}"
+            f"Keras can't download VGG16's weights ({one_line(error, lines=1)}): get the .h5 file without top "
+            f"elsewhere and give it as {_FLAG}"
         ) from error
-
-
-def _first_line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

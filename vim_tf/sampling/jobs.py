@@ -1,8 +1,6 @@
 """A large request as files that any number of processes fill: resumable, no image twice, none lost."""
 
 import dataclasses
-import hashlib
-import io
 import json
 import sys
 import time
@@ -12,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from vim_tf.errors import InputError
+from vim_tf.storage import npz
+from vim_tf.storage.digests import digest_of_parts
 from vim_tf.storage.files import write_whole
 from vim_tf.training.callbacks import duration
 
@@ -91,10 +91,8 @@ def run_job(job, draw, process=0, num_processes=1):
     for shard in own:
         indices = job.indices(shard)
         labels, seeds = job.labels[indices], job.seeds[indices]
-        archive = io.BytesIO()
         drawn = {"indices": indices, "labels": labels, "seeds": seeds, **draw(labels, seeds)}
-        np.savez_compressed(archive, **drawn, class_names=np.array(job.class_names, str))
-        write_whole(job.path(shard), archive.getvalue())
+        npz.write(job.path(shard), drawn | {"class_names": np.array(job.class_names, str)}, compressed=True)
         done += len(indices)
         rate = done / (time.monotonic() - start)
         print(
@@ -131,7 +129,7 @@ def _claim(job):
                 "num_images": len(job.labels),
                 "num_shards": job.num_shards,
                 # In their order: the same labels in another one are another job.
-                "labels_and_seeds": hashlib.sha256(np.stack([job.labels, job.seeds]).tobytes()).hexdigest(),
+                "labels_and_seeds": digest_of_parts([np.stack([job.labels, job.seeds]).tobytes()]),
             }
         )
     )

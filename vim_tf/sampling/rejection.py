@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from vim_tf import ranges
-from vim_tf.errors import InputError
+from vim_tf.errors import InputError, one_line
 from vim_tf.sampling.requests import checked
 
 
@@ -188,7 +188,7 @@ def _load(path):
         # The module is kept: its variables live as long as it does.
         return lambda images, module=loaded: signature(**{name: images})[output], tuple(spec.shape)
     except (OSError, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         raise InputError(
             f"{path} can't be loaded as a classifier, a .keras file or a SavedModel with serving_default: {reason}"
         ) from error

@@ -6,6 +6,8 @@ import tarfile
 
 import tensorflow as tf
 
+from vim_tf.storage.files import read_file, whole_file
+
 
 def write_archive(saved_model, path):
     """Writes a SavedModel as the tar.gz that TF Hub's client takes: its contents at the root of the archive.
@@ -16,9 +18,9 @@ def write_archive(saved_model, path):
         saved_model: str, folder.
         path: str, file to write, whole or not at all.
     """
-    temporary = f"{path}.tmp"
     with (
-        tf.io.gfile.GFile(temporary, "wb") as file,
+        whole_file(path) as unfinished,
+        tf.io.gfile.GFile(unfinished, "wb") as file,
         # tarfile by itself would write the time into gzip's header.
         gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as compressed,
         tarfile.open(fileobj=compressed, mode="w|") as archive,
@@ -30,11 +32,9 @@ def write_archive(saved_model, path):
                 member.type, member.mode = tarfile.DIRTYPE, 0o755
                 archive.addfile(member)
                 continue
-            with tf.io.gfile.GFile(f"{saved_model}/{name}", "rb") as source:
-                content = source.read()
+            content = read_file(f"{saved_model}/{name}")
             member.size, member.mode = len(content), 0o644
             archive.addfile(member, io.BytesIO(content))
-    tf.io.gfile.rename(temporary, path, overwrite=True)
 
 
 def _entries(folder):

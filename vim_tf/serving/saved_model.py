@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from vim_tf.serving.signatures import build_signatures
 from vim_tf.stages import saved
-from vim_tf.storage.files import check_writable, write_whole
+from vim_tf.storage.files import check_writable, whole_folder, write_whole
 
 
 def export(folder, tokenizer, language_model="", sampling_batch_size=16, *, max_pixels):
@@ -54,16 +54,10 @@ def write(folder, module, signatures, add=None):
         signatures: dict from name to function.
         add: function of a folder that puts further files into it; None = none.
     """
-    folder = folder.rstrip("/")
-    temporary = f"{folder}.tmp"
-    if tf.io.gfile.exists(temporary):
-        tf.io.gfile.rmtree(temporary)
-    tf.saved_model.save(module, temporary, signatures=signatures)
-    if add:
-        add(temporary)
-    if tf.io.gfile.isdir(folder):
-        tf.io.gfile.rmtree(folder)
-    tf.io.gfile.rename(temporary, folder)
+    with whole_folder(folder) as unfinished:
+        tf.saved_model.save(module, unfinished, signatures=signatures)
+        if add:
+            add(unfinished)
 
 
 def next_version(folder):

@@ -5,7 +5,6 @@ import os
 import sys
 
 import numpy as np
-import tensorflow as tf
 import threadpoolctl
 from sklearn.cluster import KMeans
 
@@ -15,7 +14,7 @@ from vim_tf.data.images.pixels import to_float
 from vim_tf.evaluation.reconstruction import ReconstructionEvaluator
 from vim_tf.models.palette import build_palette_tokenizer
 from vim_tf.stages import saved
-from vim_tf.storage.files import check_place, check_writable, write_whole
+from vim_tf.storage.files import check_place, check_writable, whole_folder, write_whole
 from vim_tf.training.recorder import read_records
 
 _BATCH_SIZE = 64
@@ -117,14 +116,10 @@ def fill_up(colors, num_colors):
 
 
 def _write(config, tokenizer, record):
-    staging = f"{config.workdir.rstrip('/')}.tmp"
     saved.check_empty(config.workdir)
-    for leftover in (staging, config.workdir):
-        if tf.io.gfile.isdir(leftover):
-            tf.io.gfile.rmtree(leftover)
-    saved.save_stage(tokenizer, config, staging)
-    write_whole(f"{staging}/metrics.jsonl", json.dumps(record) + "\n")
-    tf.io.gfile.rename(staging, config.workdir.rstrip("/"))
+    with whole_folder(config.workdir) as unfinished:
+        saved.save_stage(tokenizer, config, unfinished)
+        write_whole(f"{unfinished}/metrics.jsonl", json.dumps(record) + "\n")
 
 
 def _metrics(record):

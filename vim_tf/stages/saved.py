@@ -1,9 +1,7 @@
 """A trained stage on disk: `config.json` and `checkpoints/`. The one way in which commands load a model."""
 
-import hashlib
 import json
 
-import numpy as np
 import tensorflow as tf
 
 from vim_tf import config as configs
@@ -12,7 +10,7 @@ from vim_tf.models.language_model import build_language_model
 from vim_tf.models.linear_probe import build_linear_probe
 from vim_tf.models.palette import build_palette_tokenizer
 from vim_tf.models.tokenizer import build_tokenizer
-from vim_tf.storage import files
+from vim_tf.storage import digests, files
 from vim_tf.training.checkpoints import restore_model, save_model
 
 # Where an exported model keeps the stages that it was made of; TF Serving passes this folder over.
@@ -204,13 +202,13 @@ def save_stage(model, config, folder):
 
 def checksum(model):
     """sha256 over a model's inference weights and its configuration, as hexadecimal digits."""
-    digest = hashlib.sha256()
+    return digests.digest_of_parts(_parts(model))
+
+
+def _parts(model):
     for weight in sorted(model.weights, key=lambda weight: weight.path):
-        values = np.ascontiguousarray(weight.numpy())
-        digest.update(f"{weight.path} {values.dtype.str} {values.shape}\n".encode())
-        digest.update(values.tobytes())
-    digest.update(json.dumps(_form(model), sort_keys=True, separators=(",", ":")).encode())
-    return digest.hexdigest()
+        yield from digests.array_parts(weight.numpy(), weight.path)
+    yield json.dumps(_form(model), sort_keys=True, separators=(",", ":")).encode()
 
 
 def _form(model):
@@ -243,10 +241,7 @@ def _read_config(folder, task):
 
 
 def _write_config(config, folder):
-    temporary = f"{folder}/config.json.tmp"
-    with tf.io.gfile.GFile(temporary, "w") as file:
-        file.write(json.dumps(configs.to_dict(config), indent=2) + "\n")
-    tf.io.gfile.rename(temporary, f"{folder}/config.json", overwrite=True)
+    files.write_whole(f"{folder}/config.json", json.dumps(configs.to_dict(config), indent=2) + "\n")
 
 
 def _check_resumable(before, now, with_facts=True):

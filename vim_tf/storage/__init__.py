@@ -1,1 +1,1 @@
-"""Files that appear whole or not at all, and digests."""
+"""Files and folders that appear whole or not at all, arrays in files, and digests."""

@@ -1,6 +1,6 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
-import hashlib
+import contextlib
 import os
 import re
 import socket
@@ -9,23 +9,43 @@ import uuid
 import tensorflow as tf
 from absl import logging
 
-from vim_tf.errors import InputError
+from vim_tf.errors import InputError, one_line
 
 # What TensorFlow raises; the latter where its message quotes bytes of a file that are no text.
 FAILURES = (tf.errors.OpError, UnicodeDecodeError)
+# Endings of what is not finished yet, and of a folder that is about to be replaced.
+_UNFINISHED = ".tmp"
+_BEFORE = ".tmp-before"
 
 
-def reason_of(error):
-    """str: what one of `FAILURES` says, in one line."""
-    is_text = not isinstance(error, UnicodeDecodeError)
-    message = error.message if is_text else error.object.decode("utf-8", "backslashreplace")
-    # Names of nodes, in braces, mean nothing to a user.
-    return " ".join(re.sub(r"\{\{.*?\}\}", "", message).split())
+def message_of(error):
+    """str: what one of `FAILURES` says."""
+    return error.object.decode("utf-8", "backslashreplace") if isinstance(error, UnicodeDecodeError) else error.message
 
 
-def temporary_path(path):
-    """A name beside `path` that no other process, on any machine, writes to at the same time."""
-    return f"{path}.tmp-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+@contextlib.contextmanager
+def whole_file(path):
+    """Context manager for a file that is there whole or not at all.
+
+    The block writes to the path that it is given. That file moves to `path`, where it replaces what was there, once the
+    block is done; after an error it is removed, and `path` is left as it was.
+
+    Args:
+        path: str; its folder is made if need be.
+
+    Yields:
+        str, a path next to it that no other process, on any machine, writes to at the same time.
+    """
+    tf.io.gfile.makedirs(os.path.dirname(path) or ".")
+    unfinished = _unfinished_path(path)
+    try:
+        yield unfinished
+        tf.io.gfile.rename(unfinished, path, overwrite=True)
+    except BaseException:
+        # The error that is on its way says more than one of the removal, such as that there is no such file yet.
+        with contextlib.suppress(tf.errors.OpError):
+            tf.io.gfile.remove(unfinished)
+        raise
 
 
 def write_whole(path, content):
@@ -35,11 +55,70 @@ def write_whole(path, content):
         path: str; its folder is made if need be.
         content: str or bytes.
     """
-    tf.io.gfile.makedirs(os.path.dirname(path) or ".")
-    temporary = temporary_path(path)
-    with tf.io.gfile.GFile(temporary, "wb") as file:
+    with whole_file(path) as unfinished, tf.io.gfile.GFile(unfinished, "wb") as file:
         file.write(content)
-    tf.io.gfile.rename(temporary, path, overwrite=True)
+
+
+def remove_unfinished(folder):
+    """Removes what killed processes left of files in a folder; no process may be writing there."""
+    for path in tf.io.gfile.glob(f"{folder}/*{_UNFINISHED}-*"):
+        tf.io.gfile.remove(path)
+
+
+@contextlib.contextmanager
+def whole_folder(folder):
+    """Context manager for a folder that is there whole or not at all; only one process may write it.
+
+    The block makes the folder that it is given, which moves to `folder` once the block is done; what was there is
+    removed only then. After an error the new folder is removed, and `folder` is left as it was. What a killed process
+    left of either is cleared away by the next one.
+
+    Args:
+        folder: str; a slash at its end is passed over.
+
+    Yields:
+        str, a path next to it where there is nothing yet.
+    """
+    folder = folder.rstrip("/")
+    unfinished = f"{folder}{_UNFINISHED}"
+    restore_folder(folder)
+    if tf.io.gfile.exists(unfinished):
+        _remove_folder(unfinished)
+    try:
+        yield unfinished
+        if tf.io.gfile.isdir(folder):
+            tf.io.gfile.rename(folder, f"{folder}{_BEFORE}")
+        tf.io.gfile.rename(unfinished, folder)
+        restore_folder(folder)
+    except BaseException:
+        with contextlib.suppress(tf.errors.OpError):
+            restore_folder(folder)
+        with contextlib.suppress(tf.errors.OpError):
+            _remove_folder(unfinished)
+        raise
+
+
+def restore_folder(folder):
+    """Brings back the folder that a kill took away in `whole_folder`, just before a new one could replace it."""
+    before = f"{folder}{_BEFORE}"
+    if not tf.io.gfile.exists(before):
+        return
+    if tf.io.gfile.exists(folder):
+        _remove_folder(before)
+    else:
+        tf.io.gfile.rename(before, folder)
+
+
+def _remove_folder(folder):
+    # Of a link to a folder only the link: what it leads to may have other users.
+    if os.path.islink(folder):
+        tf.io.gfile.remove(folder)
+    else:
+        tf.io.gfile.rmtree(folder)
+
+
+def _unfinished_path(path):
+    return f"{path}{_UNFINISHED}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 def read_file(path):
@@ -80,20 +159,20 @@ def check_writable(folder, flag="output", names=()):
     try:
         tf.io.gfile.makedirs(folder)
     except tf.errors.OpError as error:
-        raise InputError(f"--{flag}={folder} can't be written: {error.message}") from error
+        raise InputError(f"--{flag}={folder} can't be written: {one_line(error)}") from error
     _try_to_write(folder, folder, flag)
     _check_names(folder, flag, names)
 
 
 def _try_to_write(place, folder, flag):
     # Other processes may do the same in the same folder.
-    path = temporary_path(f"{place}/.writable")
+    path = _unfinished_path(f"{place}/.writable")
     try:
         with tf.io.gfile.GFile(path, "wb") as file:
             file.write(b"")
         tf.io.gfile.remove(path)
     except tf.errors.OpError as error:
-        raise InputError(f"--{flag}={folder} can't be written: {error.message}") from error
+        raise InputError(f"--{flag}={folder} can't be written: {one_line(error)}") from error
 
 
 def _check_names(folder, flag, names):
@@ -220,12 +299,3 @@ def expand_braces(pattern):
         parts = choices.split(",")
     head, tail = pattern[: match.start()], pattern[match.end() :]
     return [head + part + rest for part in parts for rest in expand_braces(tail)]
-
-
-def sha256_of(path):
-    """sha256 of a file: str, hexadecimal."""
-    digest = hashlib.sha256()
-    with tf.io.gfile.GFile(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

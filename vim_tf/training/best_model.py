@@ -5,6 +5,8 @@ import math
 
 import tensorflow as tf
 
+from vim_tf.storage import files
+
 
 class BestModel:
     """Keeps the model of the best validation in a folder of its own, which every command takes as a trained stage.
@@ -25,12 +27,10 @@ class BestModel:
         self.metric = metric
         self.higher_is_better = higher_is_better
         self.save = save
-        self._before = f"{folder}.before"
 
     def best(self):
         """What `best.json` says: dict of metric, value, step; None where there is none of this metric."""
-        if not tf.io.gfile.exists(self.folder) and tf.io.gfile.exists(self._before):
-            tf.io.gfile.rename(self._before, self.folder)  # a kill came between the two renames below
+        files.restore_folder(self.folder)
         path = f"{self.folder}/best.json"
         if not tf.io.gfile.exists(path):
             return None
@@ -52,15 +52,7 @@ class BestModel:
             and not (value > before["value"] if self.higher_is_better else value < before["value"])
         ):
             return
-        staging = f"{self.folder}.tmp"
-        for leftover in (staging, self._before):
-            if tf.io.gfile.exists(leftover):
-                tf.io.gfile.rmtree(leftover)
-        self.save(staging)
-        with tf.io.gfile.GFile(f"{staging}/best.json", "w") as file:
-            file.write(json.dumps({"metric": self.metric, "value": value, "step": step}) + "\n")
-        if tf.io.gfile.exists(self.folder):
-            tf.io.gfile.rename(self.folder, self._before)
-        tf.io.gfile.rename(staging, self.folder)
-        if tf.io.gfile.exists(self._before):
-            tf.io.gfile.rmtree(self._before)
+        best = {"metric": self.metric, "value": value, "step": step}
+        with files.whole_folder(self.folder) as unfinished:
+            self.save(unfinished)
+            files.write_whole(f"{unfinished}/best.json", json.dumps(best) + "\n")

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from vim_tf.errors import InputError
+from vim_tf.errors import InputError, one_line
 
 # TensorFlow's reader turns what it finds in a damaged file into any of these.
 _READ_ERRORS = (AssertionError, ValueError, IndexError, RuntimeError, tf.errors.OpError)
@@ -108,13 +108,9 @@ def _remove_half_written(place):
 
 def _unreadable(path, error):
     return InputError(
-        f"checkpoint {path} can't be read ({_first_line(error)}); where there is an earlier one, remove {path}.* to go "
-        "on from that"
+        f"checkpoint {path} can't be read ({one_line(error, lines=1)}); where there is an earlier one, remove {path}.* "
+        "to go on from that"
     )
-
-
-def _first_line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def save_model(folder, model):
@@ -134,6 +130,6 @@ def _save(manager, number):
     except (OSError, tf.errors.OpError) as error:
         _remove_half_written(place)
         raise OSError(
-            f"checkpoint {place} can't be written ({_first_line(error)}); make room or mend the place, and call the "
-            "same command again: it goes on from the latest checkpoint that is whole"
+            f"checkpoint {place} can't be written ({one_line(error, lines=1)}); make room or mend the place, and call "
+            "the same command again: it goes on from the latest checkpoint that is whole"
         ) from error

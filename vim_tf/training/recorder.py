@@ -7,6 +7,8 @@ import time
 
 import tensorflow as tf
 
+from vim_tf.errors import one_line
+from vim_tf.storage.files import write_whole
 from vim_tf.training.callbacks import StepCallback
 
 
@@ -122,15 +124,12 @@ class Recorder(StepCallback):
             yield
         except (OSError, tf.errors.OpError) as error:
             raise OSError(
-                f"metrics can't be written to {self._workdir} ({' '.join(str(error).split())}); make room or mend the "
+                f"metrics can't be written to {self._workdir} ({one_line(error)}); make room or mend the "
                 "place, and call the same command again: it goes on from the latest checkpoint"
             ) from error
 
     def _rewrite(self):
-        temporary = f"{self._path}.tmp"
-        with tf.io.gfile.GFile(temporary, "w") as file:
-            file.write("".join(json.dumps(line) + "\n" for line in self._lines))
-        tf.io.gfile.rename(temporary, self._path, overwrite=True)
+        write_whole(self._path, "".join(json.dumps(line) + "\n" for line in self._lines))
 
 
 def read_records(path):

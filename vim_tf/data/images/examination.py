@@ -21,8 +21,8 @@ from PIL import Image, ImageOps
 from vim_tf.data.images import headers
 from vim_tf.data.images.decode import NO_FORMAT, decode_image, refusal
 from vim_tf.data.images.fit import decode_and_fit
-from vim_tf.errors import InputError
-from vim_tf.storage.files import FAILURES, reason_of
+from vim_tf.errors import InputError, one_line
+from vim_tf.storage.files import FAILURES, message_of
 
 # A set that takes less once decoded and fitted, with its encoded files where these are kept too, is kept in memory.
 MEMORY_LIMIT_BYTES = 1 << 30
@@ -163,7 +163,7 @@ def convert_to_png(image_bytes, max_pixels):
         raise ValueError("not an image of a known format" if image_bytes else "empty file") from None
     except Exception as error:
         # Pillow's readers raise whatever their parsing of a broken file runs into.
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+        raise ValueError(one_line(error)) from error
     image.info.clear()  # what it says was applied already
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
@@ -248,7 +248,7 @@ def decode_once(load, decode, max_pixels):
 
 def _unreadable(error):
     """Decoded of a file that raised an OpError or ValueError, the reason in one line."""
-    reason = reason_of(error) if isinstance(error, FAILURES) else str(error)
+    reason = one_line(message_of(error) if isinstance(error, FAILURES) else error)
     return Decoded(None, b"", False, refusal(error) or reason)
 
 

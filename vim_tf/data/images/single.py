@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from vim_tf.data.images import examination
 from vim_tf.data.sources.folder import is_side_file
-from vim_tf.errors import InputError
+from vim_tf.errors import InputError, one_line
 from vim_tf.storage.files import read_file, walk
 
 # A name is looked for in at most so many parts: it has fewer commas.
@@ -46,7 +46,7 @@ def _existing(parts):
             if tf.io.gfile.exists(name):
                 return name
         except tf.errors.OpError as error:
-            raise InputError(f"{name} can't be read: {error.message}") from error
+            raise InputError(f"{name} can't be read: {one_line(error)}") from error
     return None
 
 

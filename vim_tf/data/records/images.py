@@ -15,7 +15,6 @@ list of "<place>: <reason>"; `duplicates`: `count` of the validation images whos
 and the keys of a few `pairs` (training, validation).
 """
 
-import hashlib
 import json
 import os
 
@@ -24,6 +23,7 @@ import tensorflow as tf
 from vim_tf.data.images import examination
 from vim_tf.data.records.writer import RecordFileWriter
 from vim_tf.storage import files
+from vim_tf.storage.digests import short_digest
 
 MANIFEST_NAME = "manifest.json"
 # Bytes of a content hash: among 10^9 images two different ones have the same with a probability of 10^-21.
@@ -78,9 +78,7 @@ def picture_facts(image_bytes, max_pixels):
     """
     image = examination.original_decoder(max_pixels)(tf.constant(image_bytes)).numpy()
     height, width, _ = image.shape
-    digest = hashlib.blake2b(f"{height} {width} ".encode(), digest_size=HASH_BYTES)
-    digest.update(image)
-    return height, width, digest.digest()
+    return height, width, short_digest([f"{height} {width} ".encode(), image], HASH_BYTES)
 
 
 def split_problems(manifest, max_duplicates):

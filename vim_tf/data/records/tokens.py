@@ -14,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from vim_tf.data.records.writer import RecordFileWriter
-from vim_tf.errors import InputError
+from vim_tf.errors import InputError, one_line
 from vim_tf.storage import files
+from vim_tf.storage.digests import digest_of_file
 
 MANIFEST_NAME = "manifest.json"
 
@@ -192,7 +193,7 @@ def _load_shard(path, shard, manifest):
     """(tokens int32 [n, views, L * depth], labels int32 [n], keys) of one file."""
     if not tf.io.gfile.exists(path):
         raise InputError(f"{path} is missing, though the manifest names it; encode the images again")
-    found = files.sha256_of(path)
+    found = digest_of_file(path)
     if found != shard["sha256"]:
         raise InputError(
             f"{path} is damaged: its checksum is {found}, the manifest says {shard['sha256']}; encode the images again"
@@ -212,7 +213,7 @@ def _load_shard(path, shard, manifest):
             labels.extend(batch["label"])
             keys.extend(batch["key"])
     except files.FAILURES as error:
-        raise InputError(f"{path} holds no token records: {files.reason_of(error)[:300]}") from error
+        raise InputError(f"{path} holds no token records: {one_line(files.message_of(error), 300)}") from error
     if len(keys) != shard["num_examples"]:
         raise InputError(f"{path} holds {len(keys)} examples, the manifest says {shard['num_examples']}")
     wrong = [len(each) for each in encoded if len(each) != size]

@@ -1,10 +1,12 @@
 """TFRecord files of tf.train.Example that appear whole or not at all."""
 
+import contextlib
 import os
 
 import tensorflow as tf
 
-from vim_tf.storage.files import sha256_of, temporary_path
+from vim_tf.storage.digests import digest_of_file
+from vim_tf.storage.files import whole_file
 
 
 class RecordFileWriter:
@@ -24,14 +26,21 @@ class RecordFileWriter:
         self.num_examples = 0
         self.sha256 = None
         self._compression_level = compression_level
-        self._temporary = temporary_path(path)
         self._writer = None
+        self._open = None
 
     def __enter__(self):
-        tf.io.gfile.makedirs(self.path.rpartition("/")[0] or ".")
-        options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=self._compression_level)
-        self._writer = tf.io.TFRecordWriter(self._temporary, options)
+        self._open = self._opened()
+        self._open.__enter__()
         return self
+
+    @contextlib.contextmanager
+    def _opened(self):
+        options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=self._compression_level)
+        with whole_file(self.path) as unfinished:
+            with tf.io.TFRecordWriter(unfinished, options) as self._writer:
+                yield
+            self.sha256 = digest_of_file(unfinished)
 
     def write_features(self, features):
         """Adds an example.
@@ -49,12 +58,7 @@ class RecordFileWriter:
         return {"file": os.path.basename(self.path), "num_examples": self.num_examples, "sha256": self.sha256}
 
     def __exit__(self, error_type, error, traceback):
-        self._writer.close()
-        if error_type is None:
-            self.sha256 = sha256_of(self._temporary)
-            tf.io.gfile.rename(self._temporary, self.path, overwrite=True)
-        else:
-            tf.io.gfile.remove(self._temporary)
+        return self._open.__exit__(error_type, error, traceback)
 
 
 def _feature(value):

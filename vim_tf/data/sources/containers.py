@@ -15,8 +15,8 @@ from google.protobuf.message import DecodeError
 from vim_tf.data import order
 from vim_tf.data.records import images as image_records
 from vim_tf.data.sources import feature_names, shards
-from vim_tf.errors import InputError
-from vim_tf.storage.files import FAILURES, reason_of
+from vim_tf.errors import InputError, one_line
+from vim_tf.storage.files import FAILURES, message_of
 
 # Characters that are shown of an error that may quote a whole record.
 _REASON_LENGTH = 300
@@ -185,7 +185,7 @@ class TFRecords(Container):
                 yield Record(image, int(label), key, problem, text.decode("utf-8", "replace"))
                 count += 1
         except FAILURES as error:
-            reason = reason_of(error)[:_REASON_LENGTH]
+            reason = one_line(message_of(error), _REASON_LENGTH)
             raise InputError(f"record {count} of {path} can't be read as {self.contents}: {reason}") from error
 
     def _parsed(self, path):
@@ -286,8 +286,3 @@ def checked_label(label):
 def common_folder(paths):
     """Length of the folder, with its slash, that all paths begin with."""
     return os.path.commonprefix(paths).rfind("/") + 1 if len(paths) > 1 else paths[0].rfind("/") + 1
-
-
-def one_line(error):
-    """What an exception or a message says, as one line: str."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -1,7 +1,6 @@
 """Image sources that need no files: scikit-learn ships the pictures."""
 
 import dataclasses
-import hashlib
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +10,7 @@ from vim_tf.data.images.pixels import encode_png
 from vim_tf.data.sources import shards
 from vim_tf.data.sources.base import RECORD_OPTIONS, IndexedSource, MemorySource, SourceKind, SourceOptions
 from vim_tf.errors import InputError
+from vim_tf.storage.digests import integers
 
 # Columns of the photographs at which the training region ends and the validation region begins. Both regions hold
 # crops of 256 x 256.
@@ -90,8 +90,8 @@ def open_photos(split, height, width):
 
 def _photo_draw(split, index, *limits):
     """Two integers, each below its limit, that depend on the split and the index alone."""
-    digest = hashlib.sha256(f"{split} {index}".encode()).digest()
-    return [int.from_bytes(digest[8 * i : 8 * i + 8], "big") % limit for i, limit in enumerate(limits)]
+    drawn = integers(f"{split} {index}".encode(), len(limits))
+    return [number % limit for number, limit in zip(drawn, limits, strict=True)]
 
 
 def _base_name(path):

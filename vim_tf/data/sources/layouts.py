@@ -8,7 +8,7 @@ from absl import logging
 
 from vim_tf.config import SPLITS
 from vim_tf.data.sources import containers, feature_names, split_names
-from vim_tf.errors import InputError
+from vim_tf.errors import InputError, one_line
 from vim_tf.storage import files
 
 # Of a TensorFlow Datasets data set.
@@ -109,8 +109,7 @@ def _prepared_builder(name, place):
             builder.download_and_prepare()
     except Exception as error:
         # Builders raise whatever their downloads and parsers run into.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"--data.source={name} can't be prepared: {reason[:300]}") from error
+        raise InputError(f"--data.source={name} can't be prepared: {one_line(error, 300)}") from error
     if builder.info.file_format is not tfds.core.FileFormat.TFRECORD:
         raise InputError(f"--data.source={name} is stored as {builder.info.file_format.value}; prepare it as tfrecord")
     return builder

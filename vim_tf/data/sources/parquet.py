@@ -7,7 +7,7 @@ import json
 import tensorflow as tf
 
 from vim_tf.data.sources import containers, feature_names
-from vim_tf.errors import InputError
+from vim_tf.errors import InputError, one_line
 from vim_tf.storage.files import FAILURES
 
 _ROWS_AT_ONCE = 64
@@ -155,7 +155,7 @@ class _Opened:
             raise self._refusal(error) from error
 
     def _refusal(self, error):
-        return InputError(f"{self._path} can't be read as a Parquet file: {containers.one_line(error)}")
+        return InputError(f"{self._path} can't be read as a Parquet file: {one_line(error)}")
 
 
 class _SeekableFile(io.RawIOBase):

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from vim_tf.data.sources import containers
 from vim_tf.data.sources.feature_names import NONE
-from vim_tf.errors import InputError
+from vim_tf.errors import InputError, one_line
 from vim_tf.storage.files import FAILURES
 
 # Extensions of the members of a tar that are images; the first one that a sample has is taken.
@@ -62,9 +62,7 @@ class WebDataset(containers.Container):
                     last = f"member {member.name}"
                 yield from self._sample(name, members)
         except (tarfile.TarError, EOFError, OSError, *FAILURES) as error:
-            raise InputError(
-                f"{path} can't be read as a tar file behind {last}: {containers.one_line(error)}"
-            ) from error
+            raise InputError(f"{path} can't be read as a tar file behind {last}: {one_line(error)}") from error
 
     def _is_used(self, extension):
         return extension in (*_IMAGE_EXTENSIONS, "cls", "json", self.image, self.label)
@@ -110,7 +108,7 @@ class WebDataset(containers.Container):
         try:
             facts = json.loads(members.get("json", [b"{}"])[0])
         except ValueError as error:
-            raise ValueError(f"its .json can't be read: {containers.one_line(error)}") from None
+            raise ValueError(f"its .json can't be read: {one_line(error)}") from None
         label = facts.get(self.label or "label") if isinstance(facts, dict) else None
         if label is None:
             if self.label:

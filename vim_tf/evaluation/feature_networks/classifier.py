@@ -1,7 +1,6 @@
 """A small classifier whose inner activations judge images, for data sets on which Inception's mean nothing."""
 
-import hashlib
-import io
+import itertools
 import json
 
 import keras
@@ -11,10 +10,11 @@ from absl import logging
 
 from vim_tf.data import order
 from vim_tf.data.sources import source_fingerprint
-from vim_tf.errors import BROKEN_NPZ, InputError
+from vim_tf.errors import InputError
 from vim_tf.evaluation import conditions
 from vim_tf.evaluation.feature_networks.base import FeatureNetwork
-from vim_tf.storage.digests import digest
+from vim_tf.storage import npz
+from vim_tf.storage.digests import array_parts, digest, digest_of_parts
 from vim_tf.storage.files import write_whole
 
 NUM_FEATURES = 64
@@ -124,9 +124,8 @@ class ClassifierNetwork(FeatureNetwork):
         # The description goes first and comes last: where it is, it belongs to the weights beside it.
         if tf.io.gfile.exists(f"{folder}/{DESCRIPTION_FILE}"):
             tf.io.gfile.remove(f"{folder}/{DESCRIPTION_FILE}")
-        content = io.BytesIO()
-        np.savez(content, *[weight.numpy() for weight in self._model.weights])
-        write_whole(f"{folder}/{_WEIGHTS_FILE}", content.getvalue())
+        weights = {f"arr_{index}": weight.numpy() for index, weight in enumerate(self._model.weights)}
+        npz.write(f"{folder}/{_WEIGHTS_FILE}", weights)
         document = {
             "checksum": self.checksum,
             "feature_scale": float(self._feature_scale),
@@ -144,16 +143,15 @@ class ClassifierNetwork(FeatureNetwork):
         """
         if not tf.io.gfile.exists(f"{folder}/{DESCRIPTION_FILE}"):
             raise InputError(f"{folder} holds no feature network: there is no {DESCRIPTION_FILE}")
+        arrays = npz.read(f"{folder}/{_WEIGHTS_FILE}", advice="delete the folder to train the feature network again")
         try:
             document = _read_document(folder)
-            with tf.io.gfile.GFile(f"{folder}/{_WEIGHTS_FILE}", "rb") as file:
-                arrays = np.load(io.BytesIO(file.read()), allow_pickle=False)
             description = document["description"]
             model = _build_model(description["height"], description["width"], description["num_classes"], seed=0)
-            model.set_weights([arrays[f"arr_{index}"] for index in range(len(arrays.files))])
+            model.set_weights([arrays[f"arr_{index}"] for index in range(len(arrays))])
             network = cls(model, np.float32(document["feature_scale"]), description)
             checksum = document["checksum"]
-        except (*BROKEN_NPZ, TypeError, tf.errors.NotFoundError) as error:
+        except (KeyError, TypeError, ValueError, tf.errors.OpError) as error:
             raise InputError(
                 f"the feature network in {folder} is damaged or from another version ({error!r}); delete the folder to "
                 "train it anew"
@@ -308,9 +306,6 @@ def _feature_scale(model, batches, num_batches=16):
 
 
 def _checksum(model, feature_scale, description):
-    checksum = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
-    for values in [np.float32(feature_scale), *model.get_weights()]:
-        values = np.ascontiguousarray(values)
-        checksum.update(f"{values.dtype.str} {values.shape}\n".encode())
-        checksum.update(values.tobytes())
-    return checksum.hexdigest()
+    arrays = [np.float32(feature_scale), *model.get_weights()]
+    parts = itertools.chain.from_iterable(map(array_parts, arrays))
+    return digest_of_parts(itertools.chain([json.dumps(description, sort_keys=True).encode()], parts))

@@ -1,6 +1,6 @@
 """Inception networks as feature networks: TF-GAN's graph, any SavedModel with its outputs, Keras Applications' one."""
 
-import hashlib
+import itertools
 import math
 import os
 
@@ -8,12 +8,15 @@ import keras
 import tensorflow as tf
 
 from vim_tf.devices import strategies
-from vim_tf.errors import InputError
+from vim_tf.errors import InputError, one_line
 from vim_tf.evaluation.feature_networks.base import FeatureNetwork
+from vim_tf.storage.digests import array_parts, digest_of_parts, file_parts
 
 # TF-GAN's own constant lies in a module that loads estimators: tensorflow_gan.python.eval.inception_metrics.
 TFGAN_HANDLE = "https://tfhub.dev/tensorflow/tfgan/eval/inception/1"
 _SIDE = 299
+# Characters that are shown of why a network can't be loaded.
+_REASON_LENGTH = 200
 _NUM_FEATURES = 2048
 _NUM_TFGAN_CLASSES = 1008
 _INPUT = f"resized to {_SIDE} x {_SIDE} px, bilinear without antialiasing"
@@ -94,11 +97,11 @@ class KerasInceptionNetwork(FeatureNetwork):
         try:
             model = keras.applications.InceptionV3(weights=weights or "imagenet", classifier_activation=None)
         except Exception as error:  # Keras and its downloads raise bare exceptions
-            reason = " ".join(str(error).split())[:200]
             raise InputError(
-                f"the weights of Keras' InceptionV3 can't be loaded ({reason}); where there is internet, "
-                "keras.applications.InceptionV3() stores inception_v3_weights_tf_dim_ordering_tf_kernels.h5 in "
-                "~/.keras/models: copy it here and give --evaluation.feature_network_path=<file>"
+                f"the weights of Keras' InceptionV3 can't be loaded ({one_line(error, _REASON_LENGTH)}); where there "
+                "is internet, keras.applications.InceptionV3() stores "
+                "inception_v3_weights_tf_dim_ordering_tf_kernels.h5 in ~/.keras/models: copy it here and give "
+                "--evaluation.feature_network_path=<file>"
             ) from error
         self._model = keras.Model(model.input, [model.get_layer("avg_pool").output, model.output])
         num_features, num_classes = (output.shape[1] for output in self._model.outputs)
@@ -108,7 +111,8 @@ class KerasInceptionNetwork(FeatureNetwork):
             "num_classes": num_classes,
             "input": f"{_INPUT}, x / 127.5 - 1",
         }
-        super().__init__(num_features, num_classes, description, _checksum_of_weights(model))
+        parts = itertools.chain.from_iterable(map(array_parts, model.get_weights()))
+        super().__init__(num_features, num_classes, description, digest_of_parts(parts))
 
     @tf.function(reduce_retracing=True)
     def forward(self, images):
@@ -132,14 +136,14 @@ def _load(place):
             folder = tensorflow_hub.resolve(place)
         except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
             raise InputError(
-                f"the feature network {place} can't be downloaded ({_short(error)}); where there is internet, unpack "
-                f"{place}?tf-hub-format=compressed (a .tar.gz) into a folder, bring it here and give "
+                f"the feature network {place} can't be downloaded ({one_line(error, _REASON_LENGTH)}); where there is "
+                f"internet, unpack {place}?tf-hub-format=compressed (a .tar.gz) into a folder, bring it here and give "
                 "--evaluation.feature_network_path=<folder>"
             ) from error
     try:
         return folder, tf.saved_model.load(folder)
     except (OSError, ValueError, tf.errors.OpError) as error:
-        raise InputError(f"{place} can't be loaded as a SavedModel: {_short(error)}") from error
+        raise InputError(f"{place} can't be loaded as a SavedModel: {one_line(error, _REASON_LENGTH)}") from error
 
 
 def _signature(module, place):
@@ -154,28 +158,16 @@ def _signature(module, place):
     return lambda images: signature(**{name: images})
 
 
-def _short(error):
-    return " ".join(str(error).split())[:200]
-
-
 def _checksum_of_files(folder):
     """sha256 over the graph and the variables of a SavedModel, in the order of their names."""
-    digest = hashlib.sha256()
+    return digest_of_parts(_parts_of_files(folder))
+
+
+def _parts_of_files(folder):
     for parent, _, names in sorted(tf.io.gfile.walk(folder)):
         for name in sorted(names):
             # The fingerprint file has an id of its own for every export.
             if name.startswith(("saved_model", "variables")):
                 path = os.path.join(parent, name)
-                digest.update(f"{os.path.relpath(path, folder)}\n".encode())
-                with tf.io.gfile.GFile(path, "rb") as file:
-                    while block := file.read(1 << 20):
-                        digest.update(block)
-    return digest.hexdigest()
-
-
-def _checksum_of_weights(model):
-    digest = hashlib.sha256()
-    for values in model.get_weights():
-        digest.update(f"{values.dtype.str} {values.shape}\n".encode())
-        digest.update(values.tobytes())
-    return digest.hexdigest()
+                yield f"{os.path.relpath(path, folder)}\n".encode()
+                yield from file_parts(path)
