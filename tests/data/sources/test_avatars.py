@@ -5,7 +5,10 @@ import importlib.metadata
 import numpy as np
 import pytest
 
+from vim_tf.config import DataConfig
+from vim_tf.data import sources
 from vim_tf.data.drawings import avatars, parallel
+from vim_tf.data.images.decode import decode_image
 from vim_tf.data.sources.avatars import open_avatars, parse_count
 from vim_tf.errors import InputError
 
@@ -110,10 +113,12 @@ def test_a_missing_package_is_named_with_what_installs_it(monkeypatch):
         return real(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    with pytest.raises(InputError) as caught:
-        open_small()
-    assert "resvg-py" in str(caught.value) and "\n" not in str(caught.value)
-    assert "pip install dicebear-core dicebear-styles resvg-py" in str(caught.value)
+    config = DataConfig("avatars")
+    for use in (open_small, lambda: sources.plan_shards(config, ("train",), 8, 8, 2)):
+        with pytest.raises(InputError) as caught:
+            use()
+        assert "resvg-py" in str(caught.value) and "\n" not in str(caught.value)
+        assert "pip install dicebear-core dicebear-styles resvg-py" in str(caught.value)
 
 
 def test_a_package_that_the_others_need_is_named_too(monkeypatch):
@@ -130,3 +135,34 @@ def test_the_number_of_training_drawings_is_part_of_the_name():
     for wrong in ("0", "-5", "many", "1e5", "²", "5 "):
         with pytest.raises(InputError, match="no number of training drawings"):
             parse_count(wrong)
+
+
+def test_it_is_opened_by_its_name(in_process):
+    source = sources.build_source(DataConfig("avatars:12"), "train", 16, 16)
+    assert (source.name, source.num_examples) == ("avatars:12", 12)
+    np.testing.assert_array_equal(pixels(source)["image"], pixels(open_small())["image"][:12])
+    with pytest.raises(InputError, match="it has no records"):
+        sources.open_source("avatars", "train", 16, 16, map_labels=True)
+
+
+def test_shards_draw_the_images_of_the_source(in_process):
+    plan = sources.plan_shards(DataConfig("avatars:12"), ("train", "validation"), 16, 16, 5)
+    shards = [shard for shard in plan.shards if shard.split == "train"]
+    assert [shard.stop for shard in shards] == [2, 4, 7, 9, 12]
+    assert sum(shard.stop - shard.start for shard in plan.shards) == 12 + 1000
+    entries = [entry for shard in shards for entry in shard.entries()]
+    source = open_avatars("train", 16, 16, 12)
+    batch = pixels(source)
+    assert [entry.key for entry in entries] == batch["key"].tolist()
+    assert [entry.label for entry in entries] == batch["label"].tolist()
+    images = [decode_image(entry.load(), 1000).numpy() for entry in entries]
+    np.testing.assert_array_equal(images, batch["image"])
+    assert plan.class_names == source.class_names
+
+
+def test_the_fingerprint_changes_with_the_packages(monkeypatch):
+    before = sources.source_fingerprint("avatars", ("train",))
+    assert sources.source_fingerprint("avatars", ("train",)) == before
+    assert sources.source_fingerprint("avatars:5", ("train",)) != before
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "99")
+    assert sources.source_fingerprint("avatars", ("train",)) != before

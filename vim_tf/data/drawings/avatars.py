@@ -155,6 +155,12 @@ def label_of(number):
     return number % len(STYLES)
 
 
+def key_of(split, number):
+    """Name of the drawing of a number in a split: str."""
+    label = label_of(number)
+    return f"avatars-{split}-{list(STYLES)[label]}-{number // len(STYLES):06d}"
+
+
 def draw(split, start, stop, height, width):
     """Some drawings of a split.
 
