@@ -21,6 +21,7 @@ INSTALL_REQUIRES = [
     # What composes the drawings of the source `avatars`: the composer, the styles, and below what renders them.
     "dicebear-core>=10.7,<11",
     "dicebear-styles>=10.6,<11",
+    "fonttools>=4.40",
     # Keras' trainer is overridden in places that a minor release may change.
     "keras>=3.15.1,<3.16",
     "jinja2>=3.1",

@@ -30,7 +30,7 @@ class Maker:
 
 
 def cached(make, key="key"):
-    return drawn.cached("things:all", "things", key, 3, 2, 2, make)
+    return drawn.cached("things:all", "things", key, (3, 2, 2, 3), make)
 
 
 def columns(found):

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from vim_tf.data.drawings import avatars
 from vim_tf.data.images.pixels import encode_png
 from vim_tf.data.sources import drawn, shards
@@ -37,9 +39,7 @@ def open_avatars(split, height, width, num_train=NUM_TRAIN, num_validation=NUM_V
             "avatars",
             "avatars",
             [avatars.versions(), avatars.facts(), split, count, height, width],
-            count,
-            height,
-            width,
+            (count, height, width, 3),
             lambda: _draw(split, count, height, width),
         )
     except ImportError as error:
@@ -145,7 +145,9 @@ def _missing(error):
 def _draw(split, count, height, width):
     starts = range(0, count, _CHUNK)
     jobs = [(split, start, min(start + _CHUNK, count), height, width) for start in starts]
-    return drawn.draw_all("avatars", avatars.draw, jobs, [job[2] - job[1] for job in jobs])
+    results = drawn.call_all("avatars", avatars.draw, jobs, [job[2] - job[1] for job in jobs], "images")
+    images = np.concatenate([images for images, _ in results])
+    return drawn.Drawn.of(images, [each for _, choices in results for each in choices])
 
 
 AVATARS = AvatarsKind("avatars")

@@ -1,9 +1,11 @@
 """Image sources that are drawn once and kept in a cache on disk."""
 
+import json
 import os
 import time
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from vim_tf.data.drawings import parallel
@@ -24,17 +26,19 @@ class DrawnSource(MemorySource):
         name, split, class_names, labels, keys: as in IndexedSource.
         drawn: Drawn.
         attributions: list of Attribution, to be shown wherever the images are.
-        unreadable: list of "<path>: <reason>" of the files left out.
     """
 
-    def __init__(self, name, split, class_names, labels, keys, drawn, attributions=(), unreadable=()):
+    def __init__(self, name, split, class_names, labels, keys, drawn, attributions=()):
         super().__init__(name, split, class_names, labels, keys, drawn.images)
+        if drawn.images.shape[-1] == 1:
+            fetch_grey = self._fetch
+            self._fetch = self._fetch_original = lambda index: tf.repeat(fetch_grey(index), 3, axis=-1)
         self.attributions = list(attributions)
-        self.unreadable = list(unreadable)
+        self.unreadable = list(drawn.unreadable)
         self._drawn = drawn
 
     def attributes(self):
-        """What each image was drawn from: {attribute: str array [num_examples]}, "" where an image has no such part."""
+        """What each image was drawn from: {attribute: array [num_examples] of str}, "" where an image has none."""
         return self._drawn.attributes()
 
 
@@ -42,18 +46,20 @@ class Drawn:
     """Drawn images and the attributes of each.
 
     Args:
-        images: uint8 array [n, height, width, 3].
+        images: uint8 array [n, height, width, 3 or 1].
         columns: int32 array [n, attributes], numbers of the values; -1 = none.
         values: {attribute: list of its values, str}, in the order of the columns.
+        unreadable: list of "<path>: <reason>", what nothing could be drawn from.
     """
 
-    def __init__(self, images, columns, values):
+    def __init__(self, images, columns, values, unreadable=()):
         self.images = images
+        self.unreadable = list(unreadable)
         self._columns = columns
         self._values = values
 
     @classmethod
-    def of(cls, images, choices):
+    def of(cls, images, choices, unreadable=()):
         """Drawn of images and a list of {attribute: value}."""
         names = sorted({name for each in choices for name in each})
         values = {name: sorted({each[name] for each in choices if name in each}) for name in names}
@@ -61,29 +67,26 @@ class Drawn:
         columns = np.full([len(choices), len(names)], -1, np.int32)
         for row, each in enumerate(choices):
             for column, name in enumerate(names):
-                columns[row, column] = numbers[name][each[name]] if name in each else -1
-        return cls(images, columns, values)
+                columns[row, column] = numbers[name].get(each.get(name), -1)
+        return cls(images, columns, values, unreadable)
+
+    def take(self, rows):
+        """Drawn of some of the images, int array."""
+        return Drawn(self.images[rows], self._columns[rows], self._values, self.unreadable)
 
     def attributes(self):
         """As in DrawnSource."""
         # The number -1 is the last of these.
         columns = zip(self._values.items(), self._columns.T, strict=True)
-        return {name: np.array([*values, ""])[numbers] for (name, values), numbers in columns}
+        return {name: np.array([*values, ""], object)[numbers] for (name, values), numbers in columns}
 
     def save(self, path):
         """Writes an .npz file, which is there whole or not at all."""
-        names = list(self._values)
+        facts = json.dumps([self._values, self.unreadable]).encode()
         temporary = files.temporary_path(path)
         try:
             with open(temporary, "wb") as file:
-                np.savez(
-                    file,
-                    images=self.images,
-                    columns=self._columns,
-                    names=np.array(names, str),
-                    sizes=np.array([len(self._values[name]) for name in names], int),
-                    values=np.array([value for name in names for value in self._values[name]], str),
-                )
+                np.savez(file, images=self.images, columns=self._columns, facts=np.frombuffer(facts, np.uint8))
             os.replace(temporary, path)
         finally:
             if os.path.exists(temporary):
@@ -97,10 +100,8 @@ class Drawn:
             One of BROKEN_NPZ: there is no such file, or it is damaged.
         """
         with np.load(path, allow_pickle=False) as arrays:
-            every, ends = arrays["values"], np.cumsum(arrays["sizes"])
-            sized = zip(arrays["names"].tolist(), arrays["sizes"], ends, strict=True)
-            values = {name: every[end - size : end].tolist() for name, size, end in sized}
-            return cls(arrays["images"], arrays["columns"], values)
+            values, unreadable = json.loads(arrays["facts"].tobytes())
+            return cls(arrays["images"], arrays["columns"], values, unreadable)
 
 
 def cache_folder(kind):
@@ -109,14 +110,14 @@ def cache_folder(kind):
     return os.path.join(home, "vim_tf", kind)
 
 
-def cached(name, kind, key, num_examples, height, width, make):
+def cached(name, kind, key, shape, make):
     """Images of a source out of the cache, or made and put there.
 
     Args:
         name: str, of the source, for the log.
         kind: str, sub-folder of the cache.
         key: JSON value, of all that the images depend on.
-        num_examples, height, width: int, what the cached images have to have.
+        shape: (number, height, width, channels) that cached images must have; the number may be None.
         make: function without arguments that returns Drawn.
 
     Returns:
@@ -126,7 +127,7 @@ def cached(name, kind, key, num_examples, height, width, make):
     if os.path.exists(path):
         try:
             drawn = Drawn.load(path)
-            if drawn.images.shape != (num_examples, height, width, 3):
+            if (drawn.images.shape if shape[0] else (None, *drawn.images.shape[1:])) != shape:
                 raise ValueError(f"it holds images of {drawn.images.shape}")
             return drawn
         except BROKEN_NPZ as error:
@@ -141,22 +142,24 @@ def cached(name, kind, key, num_examples, height, width, make):
     return drawn
 
 
-def draw_all(name, function, jobs, sizes):
-    """Drawn of all that several processes draw.
+def call_all(name, function, jobs, sizes, what):
+    """Calls a function in several processes, with its progress in the log.
 
     Args:
         name: str, of the source, for the log.
-        function, jobs: as `parallel.call_all` takes them; a call returns uint8 images [n, height, width, 3] and a list
-            of {attribute: value}.
-        sizes: list of int, about how many images each job draws, for the log.
+        function, jobs: as `parallel.call_all` takes them.
+        sizes: list of int, for how many of what a call is.
+        what: str, such as images.
+
+    Returns:
+        list of what the calls return.
     """
-    images, choices = [], []
+    results = []
     done, last_progress = 0, time.monotonic()
-    for size, (drawn, chosen) in zip(sizes, parallel.call_all(function, jobs), strict=True):
-        images.append(drawn)
-        choices += chosen
+    for size, result in zip(sizes, parallel.call_all(function, jobs), strict=True):
+        results.append(result)
         done += size
         if time.monotonic() - last_progress > _PROGRESS_SECONDS:
             last_progress = time.monotonic()
-            logging.info("%s: drew %d of %d images", name, done, sum(sizes))
-    return Drawn.of(np.concatenate(images), choices)
+            logging.info("%s: drew %d of %d %s", name, done, sum(sizes), what)
+    return results
