@@ -112,7 +112,7 @@ def test_a_shuffled_batch_has_three_channels(folder):
     np.testing.assert_array_equal(batch["image"], [by_key[key] for key in batch["key"]])
 
 
-def test_shards_hold_the_images_of_the_source_divided_likewise(folder):
+def test_shards_hold_the_images_of_the_source_divided_in_the_same_way(folder):
     config = DataConfig(f"fonts:{folder}", validation_fraction=0.4)
     plan = sources.plan_shards(config, ("validation",), 16, 16, 3)
     entries = [entry for shard in plan.shards for entry in shard.entries()]

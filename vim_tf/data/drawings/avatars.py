@@ -1,6 +1,6 @@
 """Draws avatars: pictures of people that DiceBear composes out of the parts of a style.
 
-A drawing is a function of (split, style, index), whatever its size. DiceBear's generator is a hash of the seed and the
+A drawing is a function of (split, style, index) at any size. DiceBear's generator is a hash of the seed and the
 name of the choice, so that seeds may follow each other without the drawings being alike.
 """
 
