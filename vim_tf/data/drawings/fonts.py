@@ -99,7 +99,7 @@ def _read_names(path):
             there = font.getBestCmap() or {}
             names = {number: font["name"].getDebugName(number) for number in (*_FAMILY, *_STYLE, *_LICENCE)}
     except Exception as error:
-        # fontTools raises whatever its parsing of a broken file runs into.
+        # fontTools raises any exception that its parsing of a broken file runs into.
         raise ValueError(_one_line(error)) from error
     missing = [character for character in CHARACTERS if ord(character) not in there]
     if missing:
