@@ -18,12 +18,17 @@ HERE = pathlib.Path(__file__).resolve().parent
 INSTALL_REQUIRES = [
     "absl-py>=2.1",
     "importlib-resources>=6",  # tensorflow-datasets imports it for imagenet2012 and doesn't declare it
+    # What composes the drawings of the source `avatars`: the composer, the styles, and below what renders them.
+    "dicebear-core>=10.7,<11",
+    "dicebear-styles>=10.6,<11",
+    "fonttools>=4.40",
     # Keras' trainer is overridden in places that a minor release may change.
     "keras>=3.15.1,<3.16",
     "jinja2>=3.1",
     "matplotlib>=3.8",
     "numpy>=1.26",
     "pillow>=10.1",
+    "resvg-py>=0.5,<0.6",
     "scikit-learn>=1.5",
     "scipy>=1.11",
     "setuptools<82",  # the last that have pkg_resources, which tensorflow-hub imports

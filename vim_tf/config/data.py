@@ -17,9 +17,10 @@ class DataConfig:
 
     source: str = setting(
         "digits",
-        "image source: digits, photos, tfds:<name>, folder:<path> (a sub-folder is a class), tfrecord:<glob>, "
-        "parquet:<glob> or webdataset:<glob of tars>; a {split} in a path or glob is replaced by train or validation, "
-        "and {000..099} in a glob stands for a hundred names",
+        "image source: digits, photos, avatars or avatars:<number of training drawings>, fonts:<folder>, tfds:<name>, "
+        "folder:<path> (a sub-folder is a class), tfrecord:<glob>, parquet:<glob> or webdataset:<glob of tars>; a "
+        "{split} in a path or glob is replaced by train or validation, and {000..099} in a glob stands for a hundred "
+        "names",
     )
     name: str = setting("", "what reports and metrics call the images; empty = the source itself")
     validation_fraction: float = setting(

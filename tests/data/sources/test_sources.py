@@ -36,7 +36,7 @@ def assert_same(left, right):
 def test_an_unknown_source_is_refused_with_a_guess():
     assert "Did you mean digits?" in refusal("digit")
     assert "Did you mean folder?" in refusal("foldr:/x")
-    assert "digits, photos, folder, tfrecord, parquet, webdataset, tfds" in refusal("zzz")
+    assert "digits, photos, avatars, fonts, folder, tfrecord, parquet, webdataset, tfds" in refusal("zzz")
 
 
 def test_a_source_without_its_place_or_with_one_too_many_is_refused():

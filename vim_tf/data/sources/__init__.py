@@ -1,12 +1,12 @@
-"""Named image sources: `digits`, `photos`, `tfds:<name>`, `folder:<path>`, `tfrecord:<glob>`, `parquet:<glob>`,
-`webdataset:<glob>`.
+"""Named image sources: `digits`, `photos`, `avatars`, `fonts:<folder>`, `tfds:<name>`, `folder:<path>`,
+`tfrecord:<glob>`, `parquet:<glob>`, `webdataset:<glob>`.
 """
 
 import dataclasses
 import difflib
 
 from vim_tf.config import SPLITS
-from vim_tf.data.sources import classes, embedded, feature_names, folder, records
+from vim_tf.data.sources import avatars, classes, embedded, feature_names, folder, fonts, records
 from vim_tf.data.sources.base import SourceOptions
 from vim_tf.data.sources.fingerprints import identities
 from vim_tf.errors import InputError
@@ -17,6 +17,8 @@ KINDS = {
     for kind in (
         embedded.DIGITS,
         embedded.PHOTOS,
+        avatars.AVATARS,
+        fonts.FONTS,
         folder.FOLDER,
         records.TFRECORD,
         records.PARQUET,

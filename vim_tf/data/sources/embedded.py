@@ -98,18 +98,39 @@ def _base_name(path):
     return path.replace("\\", "/").rpartition("/")[2]
 
 
-class EmbeddedKind(SourceKind):
+class OpenedKind(SourceKind):
+    """A source whose shards are parts of the opened source.
+
+    Attributes:
+        has_originals: bool, whether an image has a size of its own, in which its shards give it.
+    """
+
+    unused = RECORD_OPTIONS
+    why_unused = "it has no records"
+    has_originals = False
+
+    def plan(self, place, splits, height, width, num_shards, options):
+        planned = []
+        for split in splits:
+            source = self.open(place, split, height, width, options)
+            parts = shards.parts(source.num_examples, num_shards)
+            planned += [
+                OpenedShard(split, index, len(parts), self, place, height, width, part.start, part.stop, options)
+                for index, part in enumerate(parts)
+            ]
+        return shards.Plan(self.source_name(place), planned, source.class_names)
+
+
+class EmbeddedKind(OpenedKind):
     """A source that needs no files.
 
     Args:
         name: str.
         open_split: function from (split, height, width) to an ImageSource.
-        has_originals: bool, whether an image has a size of its own, in which its shards give it.
+        has_originals: as in OpenedKind.
     """
 
     place = "none"
-    unused = RECORD_OPTIONS
-    why_unused = "it has no records"
 
     def __init__(self, name, open_split, has_originals=False):
         super().__init__(name)
@@ -119,46 +140,37 @@ class EmbeddedKind(SourceKind):
     def open(self, place, split, height, width, options):
         return self._open_split(split, height, width)
 
-    def plan(self, place, splits, height, width, num_shards, options):
-        planned = []
-        for split in splits:
-            source = self.open(place, split, height, width, options)
-            parts = shards.parts(source.num_examples, num_shards)
-            planned += [
-                EmbeddedShard(split, index, len(parts), self, place, height, width, part.start, part.stop)
-                for index, part in enumerate(parts)
-            ]
-        return shards.Plan(self.source_name(place), planned, source.class_names)
-
     def files(self, place, splits):
         return []
 
 
 @dataclasses.dataclass(frozen=True)
-class EmbeddedShard:
-    """Some images of an `EmbeddedKind`, as PNG.
+class OpenedShard:
+    """Some images of an `OpenedKind`, as PNG.
 
     Attributes:
         split, index, count: as every shard has them.
-        kind: EmbeddedKind.
+        kind: OpenedKind.
         place: str, what follows the colon.
         height, width: int, pixels; an image with a size of its own keeps it.
         start, stop: int, numbers of the examples.
+        options: SourceOptions.
     """
 
     split: str
     index: int
     count: int
-    kind: EmbeddedKind
+    kind: OpenedKind
     place: str
     height: int
     width: int
     start: int
     stop: int
+    options: SourceOptions
 
     def entries(self):
         """Yields the Entries in order."""
-        source = self.kind.open(self.place, self.split, self.height, self.width, SourceOptions())
+        source = self.kind.open(self.place, self.split, self.height, self.width, self.options)
         elements = source.ordered(_original if self.kind.has_originals else None)
         for element in elements.skip(self.start).take(self.stop - self.start).as_numpy_iterator():
             key, image = element["key"], element["image"]

@@ -1,0 +1,1 @@
+"""Images that are drawn on demand, in processes that load no TensorFlow."""
