@@ -7,7 +7,6 @@ import hashlib
 import json
 
 import numpy as np
-import tensorflow as tf
 
 _BLOCK_BYTES = 1 << 20
 
@@ -45,6 +44,8 @@ def short_digest(parts, num_bytes):
 
 def file_parts(path):
     """Yields the bytes of a file in blocks."""
+    import tensorflow as tf  # takes seconds to load, which processes that only draw images do without
+
     with tf.io.gfile.GFile(path, "rb") as file:
         while block := file.read(_BLOCK_BYTES):
             yield block

@@ -5,7 +5,6 @@ name of the choice, so that seeds may follow each other without the drawings bei
 """
 
 import functools
-import hashlib
 import importlib.metadata
 import importlib.resources
 import io
@@ -16,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vim_tf.data.drawings.attribution import Attribution
+from vim_tf.storage.digests import integers
 
 PACKAGES = ("dicebear-core", "dicebear-styles", "resvg-py")
 
@@ -134,8 +134,7 @@ def compose(split, style, index):
 def split_of(style, choices):
     """The split that a composition belongs to: train or validation."""
     content = json.dumps([style, choices], sort_keys=True).encode()
-    position = int.from_bytes(hashlib.sha256(content).digest()[:8], "big") / 2**64
-    return "validation" if position < VALIDATION_SHARE else "train"
+    return "validation" if integers(content, 1)[0] / 2**64 < VALIDATION_SHARE else "train"
 
 
 def render(svg, height, width):

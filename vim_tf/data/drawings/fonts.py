@@ -4,6 +4,8 @@ import string
 
 import numpy as np
 
+from vim_tf.errors import one_line
+
 CHARACTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 
 # Part of the image that the largest glyph of a face fills.
@@ -56,7 +58,7 @@ def draw(path, height, width):
         images = _glyphs(path, height, width, largest)
         compared = _glyphs(path, _COMPARED, _COMPARED, largest)
     except OSError as error:
-        raise ValueError(_one_line(error)) from error
+        raise ValueError(one_line(error)) from error
     return images[..., None], compared, facts
 
 
@@ -100,7 +102,7 @@ def _read_names(path):
             names = {number: font["name"].getDebugName(number) for number in (*_FAMILY, *_STYLE, *_LICENCE)}
     except Exception as error:
         # fontTools raises any exception that its parsing of a broken file runs into.
-        raise ValueError(_one_line(error)) from error
+        raise ValueError(one_line(error)) from error
     missing = [character for character in CHARACTERS if ord(character) not in there]
     if missing:
         raise ValueError(f"it lacks {_listed(missing)}")
@@ -151,7 +153,3 @@ def _glyphs(path, height, width, largest):
 def _listed(characters):
     more = f" and {len(characters) - _NAMED} more" if len(characters) > _NAMED else ""
     return " ".join(characters[:_NAMED]) + more
-
-
-def _one_line(error):
-    return " ".join(str(error).split()) or type(error).__name__

@@ -10,8 +10,8 @@ from absl import logging
 
 from vim_tf.data.drawings import parallel
 from vim_tf.data.sources.base import MemorySource
-from vim_tf.errors import BROKEN_NPZ
-from vim_tf.storage import files
+from vim_tf.errors import InputError, one_line
+from vim_tf.storage import npz
 from vim_tf.storage.digests import digest
 
 _PROGRESS_SECONDS = 10
@@ -83,25 +83,21 @@ class Drawn:
     def save(self, path):
         """Writes an .npz file, which is there whole or not at all."""
         facts = json.dumps([self._values, self.unreadable]).encode()
-        temporary = files.temporary_path(path)
-        try:
-            with open(temporary, "wb") as file:
-                np.savez(file, images=self.images, columns=self._columns, facts=np.frombuffer(facts, np.uint8))
-            os.replace(temporary, path)
-        finally:
-            if os.path.exists(temporary):
-                os.remove(temporary)
+        npz.write(path, {"images": self.images, "columns": self._columns, "facts": np.frombuffer(facts, np.uint8)})
 
     @classmethod
     def load(cls, path):
         """Drawn of a file that `save` wrote.
 
         Raises:
-            One of BROKEN_NPZ: there is no such file, or it is damaged.
+            InputError: there is no such file, or it is damaged.
         """
-        with np.load(path, allow_pickle=False) as arrays:
+        arrays = npz.read(path)
+        try:
             values, unreadable = json.loads(arrays["facts"].tobytes())
             return cls(arrays["images"], arrays["columns"], values, unreadable)
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{path} isn't a file of drawn images") from error
 
 
 def cache_folder(kind):
@@ -128,17 +124,15 @@ def cached(name, kind, key, shape, make):
         try:
             drawn = Drawn.load(path)
             if (drawn.images.shape if shape[0] else (None, *drawn.images.shape[1:])) != shape:
-                raise ValueError(f"it holds images of {drawn.images.shape}")
+                raise InputError(f"{path} holds images of {drawn.images.shape}")
             return drawn
-        except BROKEN_NPZ as error:
-            reason = " ".join(str(error).split())
-            logging.warning("%s: %s is damaged (%s), so the images are drawn again", name, path, reason)
+        except InputError as error:
+            logging.warning("%s: the images are drawn again: %s", name, error)
     drawn = make()
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
         drawn.save(path)
-    except OSError as error:
-        logging.warning("%s: the images can't be kept in %s (%s)", name, os.path.dirname(path), error.strerror)
+    except (OSError, tf.errors.OpError) as error:
+        logging.warning("%s: the images can't be kept in %s: %s", name, os.path.dirname(path), one_line(error))
     return drawn
 
 
