@@ -174,8 +174,3 @@ def execution_states(output):
         names = [metadata_store_pb2.Execution.State.Name(each.last_known_state) for each in executions]
         states[node.name.rpartition(".")[2]] = names
     return states
-
-
-def versions(output):
-    """Names of the models that were pushed into a pipeline's output folder."""
-    return os.listdir(f"{output}/serving")

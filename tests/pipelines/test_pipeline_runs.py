@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+import sys
 import tarfile
 
 import numpy as np
@@ -11,6 +13,22 @@ import pytest
 from tests.pipelines import chain as chains
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """The tiny pipeline, run once into the folder `pushed`."""
+    arguments = sys.argv
+    try:
+        chain = chains.Chain(tmp_path_factory.mktemp("pipeline"))
+        chain.first = chain.run("pushed")
+        yield chain
+    finally:
+        sys.argv = arguments
+
+
+def versions(output):
+    return os.listdir(f"{output}/serving")
 
 
 def weights(model):
@@ -30,7 +48,7 @@ def test_a_run_executes_every_component_and_ends_with_the_paths(chain):
     states = chains.execution_states(output)
     assert sorted(states) == sorted(chains.COMPONENTS)
     assert {name: state[0] for name, state in states.items()} == dict.fromkeys(chains.COMPONENTS, "COMPLETE")
-    (version,) = chains.versions(output)
+    (version,) = versions(output)
     assert chain.first.output.splitlines()[-4:] == [
         f"Report:       {output}/report.html",
         f"Metrics:      {output}/metrics.json",
@@ -65,7 +83,7 @@ def test_the_pushed_model_has_both_stages_and_every_signature(chain):
     from vim_tf.stages import saved
 
     output = chain.output("pushed")
-    pushed = f"{output}/serving/{chains.versions(output)[0]}"
+    pushed = f"{output}/serving/{versions(output)[0]}"
     signatures = tf.saved_model.load(pushed).signatures
     assert {"encode", "decode", "reconstruct", "generate", "complete", "features"} <= set(signatures)
     tokenizer = saved.load_tokenizer(pushed)
@@ -118,7 +136,7 @@ def test_examples_keep_the_files_and_give_pixels_labels_and_keys_of_the_source(c
 
 def test_a_second_run_is_taken_from_the_cache_and_leaves_the_pushed_model_as_it_is(chain):
     output = chain.output("pushed")
-    before = (chains.versions(output), os.stat(f"{output}/serving/{chains.versions(output)[0]}/saved_model.pb"))
+    before = (versions(output), os.stat(f"{output}/serving/{versions(output)[0]}/saved_model.pb"))
     os.remove(f"{output}/report.html")
     shutil.rmtree(f"{output}/hub")
     again = chain.run("pushed")
@@ -128,21 +146,21 @@ def test_a_second_run_is_taken_from_the_cache_and_leaves_the_pushed_model_as_it_
     assert {name: state[-1] for name, state in states.items()} == dict.fromkeys(chains.COMPONENTS, "CACHED") | {
         "BaselineResolver": "COMPLETE"
     }
-    assert (chains.versions(output), os.stat(f"{output}/serving/{chains.versions(output)[0]}/saved_model.pb")) == before
+    assert (versions(output), os.stat(f"{output}/serving/{versions(output)[0]}/saved_model.pb")) == before
     assert os.path.exists(f"{output}/report.html")
-    assert sorted(os.listdir(f"{output}/hub")) == [*chains.versions(output), f"{chains.versions(output)[0]}.tar.gz"]
+    assert sorted(os.listdir(f"{output}/hub")) == [*versions(output), f"{versions(output)[0]}.tar.gz"]
     assert again.output.splitlines()[-5:] == chain.first.output.splitlines()[-5:]
 
 
 def test_a_model_that_misses_a_gate_is_not_pushed(chain):
     output = chain.output("pushed")
-    before = (chains.versions(output), os.readlink(f"{output}/tokenizer"), open(f"{output}/metrics.json").read())
+    before = (versions(output), os.readlink(f"{output}/tokenizer"), open(f"{output}/metrics.json").read())
     refused = chain.run("pushed", "--gates.min_reconstruction_psnr=99")
     assert refused.status == 1
     assert "below --gates.min_reconstruction_psnr=99" in refused.output
     report = next(line for line in refused.output.splitlines() if line.startswith("Report:")).split()[-1]
     assert os.path.exists(report)
-    after = (chains.versions(output), os.readlink(f"{output}/tokenizer"), open(f"{output}/metrics.json").read())
+    after = (versions(output), os.readlink(f"{output}/tokenizer"), open(f"{output}/metrics.json").read())
     assert after == before
     states = chains.execution_states(output)
     assert [states[name][-1] for name in ("LanguageModelTrainer", "GenerativeEvaluator")] == ["CACHED", "COMPLETE"]
@@ -201,7 +219,7 @@ def test_metrics_json_is_that_of_the_pushed_evaluation(chain):
 
 def test_the_hub_module_is_the_pushed_model_with_its_card(chain):
     output = chain.output("pushed")
-    (version,) = chains.versions(output)
+    (version,) = versions(output)
     module, pushed = f"{output}/hub/{version}", f"{output}/serving/{version}"
     assert set(os.listdir(module)) == {*os.listdir(pushed), "model_card.md"}
     for name in ("saved_model.pb", "variables/variables.data-00000-of-00001"):
@@ -222,7 +240,7 @@ def test_status_says_what_made_the_pushed_model(chain):
 
     output = chain.output("pushed")
     contents = store.read(store.open_store(output))
-    (version,) = chains.versions(output)
+    (version,) = versions(output)
     told = "\n".join(status.explain(contents, "last"))
     with open(f"{output}/tokens/manifest.json") as file:
         checksum = json.load(file)["tokenizer_checksum"]
@@ -247,12 +265,12 @@ def test_a_run_from_a_component_on_takes_the_earlier_outputs_and_runs_it_again(c
     from pipelines.components import serving_check
 
     output = chain.output("pushed")
-    before = chains.versions(output)
+    before = versions(output)
     monkeypatch.setattr(serving_check, "check", lambda folder, facts: ([], "signature decode fails: out of range"))
     refused = chain.run("pushed", "--from_node=ServingCheck")
     assert refused.status == 1
     assert "Not pushed: the exported model can't be served: signature decode fails: out of range; " in refused.output
-    assert (chains.versions(output), sorted(os.listdir(f"{output}/hub"))) == (before, [*before, f"{before[0]}.tar.gz"])
+    assert (versions(output), sorted(os.listdir(f"{output}/hub"))) == (before, [*before, f"{before[0]}.tar.gz"])
     states = chains.execution_states(output)
     assert [states[name][-1] for name in ("LanguageModelTrainer", "GenerativeEvaluator")] == ["CACHED", "CACHED"]
     assert [states[name][-1] for name in ("ServingCheck", "Pusher", "HubPusher")] == ["COMPLETE"] * 3
@@ -325,14 +343,14 @@ def test_a_pusher_that_is_killed_after_pushing_pushes_once(chain, monkeypatch):
 
     output = chain.output("killed")
     mine = f"{output}/serving/7"
-    shutil.copytree(f"{output}/serving/{chains.versions(output)[0]}", mine)
-    before = chains.versions(output)
+    shutil.copytree(f"{output}/serving/{versions(output)[0]}", mine)
+    before = versions(output)
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(launcher.Launcher, "_run_executor", run_and_die)
         chain.run("killed", "--from_node=Pusher")
-    assert len(chains.versions(output)) == len(before) + 1
+    assert len(versions(output)) == len(before) + 1
     chain.run("killed")
-    assert sorted(chains.versions(output)) == sorted(before)
+    assert sorted(versions(output)) == sorted(before)
     assert not [state for states in chains.execution_states(output).values() for state in states if state == "RUNNING"]
 
 
@@ -340,12 +358,12 @@ def test_a_model_that_another_was_pushed_after_is_pushed_again(chain, monkeypatc
     from pipelines.local import store
 
     output = chain.output("killed")
-    before = chains.versions(output)
+    before = versions(output)
     with monkeypatch.context() as patched:
         patched.setattr(store.Contents, "was_outrun", lambda self, model_id: True)
         again = chain.run("killed")
-    assert len(chains.versions(output)) == len(before) + 1
-    assert again.output.splitlines()[-1].endswith(f"serving/{max(chains.versions(output), key=int)}")
+    assert len(versions(output)) == len(before) + 1
+    assert again.output.splitlines()[-1].endswith(f"serving/{max(versions(output), key=int)}")
     states = chains.execution_states(output)
     assert [states[name][-1] for name in ("GenerativeEvaluator", "Pusher")] == ["CACHED", "COMPLETE"]
 
@@ -359,3 +377,99 @@ def test_a_run_without_an_evaluation_publishes_nothing_and_says_so(chain, monkey
     assert ended.status == 0
     expected = "Nothing was published: neither this run nor the one that it goes on from has GenerativeEvaluator."
     assert ended.output.splitlines()[-1] == expected
+
+
+@pytest.fixture(scope="module")
+def warm(chain):
+    """A second training in `pushed`, which starts from the first one's tokenizer, and the same once more."""
+    more = ("--warm_start", "--tokenizer_overrides=training.total_steps=12,optimizer.learning_rate=1e-4")
+    return chain.run("pushed", *more), chain.run("pushed", *more, "--keep_runs=1")
+
+
+def test_a_warm_start_begins_with_the_last_blessed_tokenizer(chain, warm):
+    from pipelines import status
+    from pipelines.local import store
+    from vim_tf.stages import saved
+
+    output = chain.output("pushed")
+    assert [run.status for run in warm] == [0, 0]
+    config = saved.load_config(f"{output}/tokenizer")
+    assert config.training.total_steps == 12
+    contents = store.read(store.open_store(output))
+    pushed = [each for each in contents.artifacts.values() if each.key == "pushed_model"]
+    first, second = [each for each in pushed if each.properties["pushed"]]
+    start = contents.maker(second.id, "TokenizerTrainer").earlier_models
+    assert start[0] in contents.ancestors(first.id)
+    assert config.initialize_from.startswith(contents.artifacts[start[0]].uri)
+    assert f"the tokenizer of model {start[0]}" in "\n".join(status.explain(contents, "last"))
+
+
+def test_the_evaluation_gets_the_last_blessed_model_to_compare_with(chain, warm):
+    from pipelines.local import store
+
+    contents = store.read(store.open_store(chain.output("pushed")))
+    blessings = [each for each in contents.artifacts.values() if each.type == "ModelBlessing"]
+    compared = [each for each in blessings if "baseline_model" in each.properties]
+    assert len(compared) == 1
+    (baseline,) = contents.executions[compared[0].producer].earlier_models
+    assert contents.artifacts[baseline].uri == compared[0].properties["baseline_model"]
+    # The model before it, not the one that is judged.
+    assert compared[0].properties["current_model_id"] > baseline
+
+
+def test_with_earlier_models_about_a_second_run_is_still_served_from_the_cache(chain, warm):
+    states = chains.execution_states(chain.output("pushed"))
+    resolvers = {"BaselineResolver": "COMPLETE", "WarmStartResolver": "COMPLETE"}
+    assert {name: state[-1] for name, state in states.items()} == dict.fromkeys(chains.COMPONENTS, "CACHED") | resolvers
+
+
+def test_old_artifacts_are_removed_and_what_the_pushed_model_is_made_of_stays(chain, warm):
+    from pipelines.local import store
+
+    output = chain.output("pushed")
+    assert "as --keep_runs asks." in warm[1].output
+    contents = store.read(store.open_store(output))
+    pushed = [each for each in contents.artifacts.values() if each.key == "pushed_model" and each.state == "LIVE"][-1]
+    assert pushed.properties["pushed_version"] == max(versions(output))
+    for each in contents.ancestors(pushed.id):
+        assert contents.artifacts[each].state == "LIVE"
+        assert os.path.isdir(contents.artifacts[each].uri)
+    deleted = [each for each in contents.artifacts.values() if each.state == "DELETED"]
+    assert {"Examples", "ModelRun", "ModelEvaluation", "PushedModel"} <= {each.type for each in deleted}
+    assert not [each.uri for each in deleted if os.path.exists(each.uri)]
+
+
+def test_what_was_removed_is_not_served_from_the_cache_but_made_again(chain, warm):
+    again = chain.run("pushed")
+    assert again.status == 0
+    states = chains.execution_states(chain.output("pushed"))
+    # The images are the same in all runs; the first training's outputs are gone.
+    assert [states[name][-1] for name in ("ImageExampleGen", "TokenizerTrainer")] == ["CACHED", "COMPLETE"]
+
+
+def test_a_model_worse_than_the_last_blessed_one_is_not_pushed_and_the_report_says_by_which_gate(chain, warm):
+    output = chain.output("pushed")
+    before = versions(output)
+    untrained = "--tokenizer_overrides=optimizer.learning_rate=1e-9,optimizer.final_learning_rate=1e-9"
+    refused = chain.run("pushed", untrained, "--gates.max_reconstruction_psnr_loss=0.01")
+    assert refused.status == 1
+    said = re.search(r"reconstruction/psnr is \S+ after \S+ of the last blessed model", refused.output)
+    path = next(line for line in refused.output.splitlines() if line.startswith("Report:")).split()[-1]
+    with open(path, encoding="utf-8") as file:
+        report = file.read()
+    assert f"{said[0]}, worse than --gates.max_reconstruction_psnr_loss=0.01" in report
+    assert versions(output) == before
+
+
+def test_a_last_blessed_model_that_can_not_be_measured_again_is_a_missed_gate(chain, warm, monkeypatch):
+    from pipelines.components import generative_evaluator
+    from vim_tf.errors import InputError
+
+    def of_other_classes(config, model):
+        raise InputError("the language model has 2 labels and the images have 3")
+
+    monkeypatch.setattr(generative_evaluator, "_measured_again", of_other_classes)
+    refused = chain.run("pushed", "--gates.max_reconstruction_psnr_loss=0.02")
+    assert refused.status == 1
+    said = "Not pushed: the last blessed model can't be measured as this one was: the language model has 2 labels"
+    assert said in refused.output

@@ -85,17 +85,6 @@ def test_a_file_of_other_images_is_made_again(folder, warnings_logged):
     assert "(1, 2, 2, 3)" in warnings_logged[0]
 
 
-def test_an_interrupted_writing_leaves_no_file(folder, monkeypatch):
-    def interrupted(file, **_):
-        file.write(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(np, "savez", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        cached(Maker())
-    assert list(folder.iterdir()) == []
-
-
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch, warnings_logged):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
