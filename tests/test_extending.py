@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -117,6 +118,15 @@ METRIC = {
         '    "reconstruction/l1": Metric': '    "reconstruction/largest": MetricInfo("", "lower", "A toy."),\n{line}',
     },
 }
+SIGNATURE = {
+    "vim_tf/serving/signatures.py": {
+        "    def reconstruct(image_bytes):": "    def histogram(tokens):\n"
+        '        (tokens,) = guarded({"tokens": tokens}, {"tokens": ranges.below(tokenizer.codebook_size)})\n'
+        '        return {"counts": tf.reduce_sum(tf.one_hot(tokens, tokenizer.codebook_size), axis=1)}\n'
+        "\n{line}",
+        '        "encode": _function(encode, ': '        "histogram": _function(histogram, [tokens_spec]),\n{line}',
+    },
+}
 COMMANDS = [
     "vim_tf.train --task=tokenizer --data.source=toy --workdir=tokenizer --model.height=8 --model.width=8 "
     "--model.patch_size=4 --model.encoder.num_layers=1 --model.decoder.num_layers=1 --model.encoder.hidden_dim=16 "
@@ -126,6 +136,7 @@ COMMANDS = [
     "--training.log_every_steps=1 --training.jit_compile=off --augmentation.crop=center --noaugmentation.flip",
     "vim_tf.evaluate --tokenizer=tokenizer --data.source=toy --evaluation.kind=reconstruction --output=evaluation "
     "--evaluation.feature_steps=2",
+    "vim_tf.export --tokenizer=tokenizer --output=exported",
 ]
 
 
@@ -152,7 +163,7 @@ def extend(tmp_path):
 
 @pytest.mark.slow
 def test_each_is_added_in_three_files_at_most_and_known_from_flags_to_report(extend, tmp_path):
-    for files in (QUANTIZER, LOSS, SOURCE, METRIC):
+    for files in (QUANTIZER, LOSS, SOURCE, METRIC, SIGNATURE):
         extend(files)
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     for command in COMMANDS:
@@ -168,6 +179,9 @@ def test_each_is_added_in_three_files_at_most_and_known_from_flags_to_report(ext
     metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())["metrics"]
     assert metrics["reconstruction/l1"] <= metrics["reconstruction/largest"] <= 1
     assert "A toy." in (tmp_path / "evaluation" / "report.html").read_text()
+    served = tf.saved_model.load(str(tmp_path / "exported" / "1")).signatures["histogram"]
+    counts = served(tokens=tf.constant([[3, 3, 0, 15]]))["counts"].numpy()
+    assert counts.tolist() == [[1, 0, 0, 2] + [0] * 11 + [1]]
 
 
 # A token that is never drawn.
