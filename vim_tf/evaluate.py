@@ -8,13 +8,14 @@ from vim_tf.cli import flags
 from vim_tf.errors import InputError
 
 
-def run(config, judge=None):
+def run(config, judge=None, attributions=None):
     """Writes `<output>/metrics.json` and `<output>/report.html`.
 
     Args:
         config: EvaluateCommand; not one that compares.
         judge: function of metrics and conditions that returns the reasons, list of str, for which the model is refused;
             the report says them. None = nobody judges.
+        attributions: list of str, what the images' licences ask to be told; None = what their source says.
 
     Returns:
         dict from metric name to float.
@@ -50,11 +51,11 @@ def run(config, judge=None):
         result = result.merged(measure())
     if probe_config:
         result = result.merged(probing.measure(probe_config))
-    _write(config, result, tokenizer, splits, judge)
+    _write(config, result, tokenizer, splits, judge, attributions)
     return result.metrics
 
 
-def _write(config, result, tokenizer, splits, judge):
+def _write(config, result, tokenizer, splits, judge, attributions):
     """Writes metrics.json, lets it be judged, and writes the report."""
     from absl import logging
 
@@ -79,6 +80,7 @@ def _write(config, result, tokenizer, splits, judge):
         subtitle=f"{', '.join(config.evaluation.kind)} on the {config.split} split".capitalize(),
         paper_rows=paper_rows(source.name),
         refused=refused,
+        attributions=source.attributions if attributions is None else attributions,
     )
 
 

@@ -72,7 +72,7 @@ def GenerativeEvaluator(
         misses.extend(_misses((metrics, conditions), json.loads(gates), command, baseline_model))
         return misses
 
-    metrics = evaluate.run(command, judge)
+    metrics = evaluate.run(command, judge, fingerprints.read_manifest(examples.uri)["attributions"])
     for metric, value in metrics.items():
         if value is not None:
             evaluation.set_float_custom_property(metric, value)

@@ -11,7 +11,7 @@ _MEANINGFUL = re.compile(r"""[&<>|`*\[\]\\~#!$"'{}]|(?<!\w)_|_(?!\w)|^[-+=:]|(?<
 LICENCE_MISSING = "not stated: fill it in before you publish the module"
 
 
-def model_card(name, version, signatures, metrics, conditions, facts, licence=""):
+def model_card(name, version, signatures, metrics, conditions, facts, licence="", attributions=()):
     """Markdown in the form of TF Hub's documentation files.
 
     Args:
@@ -22,6 +22,7 @@ def model_card(name, version, signatures, metrics, conditions, facts, licence=""
         conditions: dict from `stage/name` to a nested dict of JSON values: what the value depends on.
         facts: dict from str to str, what the model was made of, in the order of the card.
         licence: str.
+        attributions: list of str, what the licences of the training's images ask to be told.
 
     Returns:
         str.
@@ -37,6 +38,7 @@ def model_card(name, version, signatures, metrics, conditions, facts, licence=""
         "",
         _text(licence) or LICENCE_MISSING,
         "",
+        *_made_by(attributions),
         "## Metrics",
         "",
         "| metric | value | images |",
@@ -79,6 +81,12 @@ def _head(name, version, licence):
         "<!-- fine-tunable: false -->",
         f"<!-- license: {_comment(licence) or 'custom'} -->",
     ]
+
+
+def _made_by(attributions):
+    if not attributions:
+        return []
+    return ["The images it was trained on are made of:", "", *(f"- {_text(each)}" for each in attributions), ""]
 
 
 def _use(signatures):

@@ -142,6 +142,7 @@ def _finish(results, folder, plan, max_unreadable_fraction):
         "class_names": names,
         "empty_classes": classes.empty_classes(names, trained),
         "label_values": plan.label_values,
+        "attributions": plan.attributions,
         "splits": splits,
         "unreadable": unreadable,
         "duplicates": _duplicates(results, folder),

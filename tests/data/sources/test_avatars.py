@@ -63,8 +63,10 @@ def test_attributes_are_what_each_drawing_was_composed_of(in_process):
 
 
 def test_the_source_says_to_whom_its_drawings_are_owed(in_process):
-    lines = [str(attribution) for attribution in open_small().attributions]
+    lines = sources.open_source("avatars:10", "train", 8, 8).attributions
     assert len(lines) == 10
+    assert sources.plan_shards(DataConfig("avatars:10"), ("train",), 8, 8, 1).attributions == lines
+    assert sources.open_source("digits", "train", 8, 8).attributions == []
     assert any("Lisa Wischofsky, CC BY 4.0" in line for line in lines)
 
 

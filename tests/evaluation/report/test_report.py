@@ -115,9 +115,16 @@ def test_everything_is_escaped(write, image):
         pictures={evil: Picture(evil, image, evil, evil, (evil,), 2)},
         curves={evil: [{"step": 1, evil: 1.0}, {"step": 2, evil: 2.0}]},
         lineage={evil: evil},
+        attributions=[evil],
     )
     assert "<script" not in source
     Page(source)
+
+
+def test_whoever_made_the_images_is_named_below_them(write):
+    text = Page(write(attributions=["Lorelei by L. W., CC0 1.0"])).text
+    assert text.index("Samples") < text.index("Lorelei by L. W., CC0 1.0") < text.index("This model")
+    assert "Lorelei" not in Page(write(attributions=["Lorelei"], pictures={})).text  # no image, nothing to be named
 
 
 def test_curves_with_values_in_few_lines_are_drawn(write):

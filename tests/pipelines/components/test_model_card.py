@@ -19,9 +19,9 @@ CONDITIONS = {
 }
 
 
-def card(signatures=("encode", "generate"), licence=""):
+def card(signatures=("encode", "generate"), licence="", attributions=()):
     facts = {"tokenizer checksum": "abc", "code version": "0.1.0+123"}
-    return model_card("digits", "7", list(signatures), METRICS, CONDITIONS, facts, licence)
+    return model_card("digits", "7", list(signatures), METRICS, CONDITIONS, facts, licence, attributions)
 
 
 def test_metrics_stand_beside_what_they_were_measured_on():
@@ -37,6 +37,15 @@ def test_a_licence_that_is_not_given_is_asked_for():
     assert f"## Licence\n\n{LICENCE_MISSING}\n" in card()
     assert LICENCE_MISSING not in card(licence="CC BY 4.0")
     assert "## Licence\n\nCC BY 4.0\n" in card(licence="CC BY 4.0")
+
+
+def test_it_says_who_made_the_images_where_their_licence_asks_for_it():
+    shown = card(licence="CC BY 4.0", attributions=["Lorelei by L. W., CC0 1.0", "*Thumbs*"])
+    assert (
+        "## Licence\n\nCC BY 4.0\n\nThe images it was trained on are made of:\n\n- Lorelei by L. W., CC0 1.0\n" in shown
+    )
+    assert "- &#42;Thumbs&#42;\n\n## Metrics" in shown
+    assert "are made of" not in card()
 
 
 def test_the_code_on_it_is_python_that_calls_a_signature_that_is_there():

@@ -8,10 +8,10 @@ TensorFlow can't read that); `label` int64, -1 = none; `key` bytes; `height`, `w
 a viewer shows it; `content_hash` bytes, hexadecimal, the same for the same pixels. The source `tfrecord:` reads them.
 
 The manifest: `source`, `num_classes`, `class_names`, `empty_classes` (names of those without a training image),
-`label_values` (the label in the source's files of each class, where that isn't its number); `splits`: for each
-`num_examples`, `num_unreadable`, `labels` ({label as text: examples}) and `shards` (file, num_examples, sha256,
-num_unreadable); `unreadable`: for each split a
-list of "<place>: <reason>"; `duplicates`: `count` of the validation images whose pixels are in the training split too,
+`label_values` (the label in the source's files of each class, where that isn't its number), `attributions` (what the
+images' licences ask to be told); `splits`: for each `num_examples`, `num_unreadable`, `labels` ({label as text:
+examples}) and `shards` (file, num_examples, sha256, num_unreadable); `unreadable`: for each split a list of "<path>:
+<reason>"; `duplicates`: `count` of the validation images whose pixels are in the training split too,
 and the keys of a few `pairs` (training, validation).
 """
 

@@ -49,6 +49,7 @@ def open_source(name, split, height, width, **options):
     options = SourceOptions(**options)
     kind.check_options(place, options)
     source = kind.open(place, split, height, width, options)
+    source.attributions = kind.attributions(place)
     if split == "train":
         classes.warn_of_empty(name, classes.empty_classes(source.class_names, source.labels))
     return source
@@ -74,7 +75,7 @@ def plan_shards(config, splits, height, width, num_shards):
     options = SourceOptions(**_options(config))
     kind.check_options(place, options)
     plan = kind.plan(place, splits, height, width, num_shards, options)
-    return dataclasses.replace(plan, source=config.name or config.source)
+    return dataclasses.replace(plan, source=config.name or config.source, attributions=kind.attributions(place))
 
 
 def source_fingerprint(name, splits):

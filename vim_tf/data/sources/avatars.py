@@ -51,7 +51,6 @@ def open_avatars(split, height, width, num_train=NUM_TRAIN, num_validation=NUM_V
         labels=[avatars.label_of(number) for number in range(count)],
         keys=[avatars.key_of(split, number).encode() for number in range(count)],
         drawn=images,
-        attributions=[style.attribution for style in avatars.STYLES.values()],
     )
 
 
@@ -95,6 +94,9 @@ class AvatarsKind(SourceKind):
 
     def files(self, place, splits):
         return []
+
+    def attributions(self, place):
+        return [str(style.attribution) for style in avatars.STYLES.values()]
 
     def versioned_name(self, place):
         """Name of the source, with the versions of the packages that draw."""

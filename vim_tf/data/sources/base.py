@@ -102,6 +102,10 @@ class SourceKind(abc.ABC):
             splits: names of the splits.
         """
 
+    def attributions(self, place):
+        """list of str: what the images' licences ask to be told wherever they, or images drawn from them, are shown."""
+        return []
+
     def source_name(self, place):
         """Name of a source, as in `data.source`: str."""
         return f"{self.name}:{place}" if place else self.name
@@ -150,6 +154,7 @@ class ImageSource(abc.ABC):
         class_names: list of str [num_classes].
         labels: int64 array [num_examples], in the order of `ordered`; -1 = none.
         label_values: list of int, the label in the files of each class, where that isn't its number; else empty.
+        attributions: list of str, as `SourceKind.attributions` says.
         unreadable: list of "<path>: <reason>" of the files left out, of both splits where they come out of one.
     """
 
@@ -158,6 +163,7 @@ class ImageSource(abc.ABC):
         self.split = split
         self.labels = np.asarray(labels, np.int64)
         self.label_values = []
+        self.attributions = []
         self.num_examples = len(self.labels)
         self.num_classes = len(class_names)
         self.class_names = list(class_names)

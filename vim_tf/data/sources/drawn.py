@@ -25,15 +25,13 @@ class DrawnSource(MemorySource):
     Args:
         name, split, class_names, labels, keys: as in IndexedSource.
         drawn: Drawn.
-        attributions: list of Attribution, to be shown wherever the images are.
     """
 
-    def __init__(self, name, split, class_names, labels, keys, drawn, attributions=()):
+    def __init__(self, name, split, class_names, labels, keys, drawn):
         super().__init__(name, split, class_names, labels, keys, drawn.images)
         if drawn.images.shape[-1] == 1:
             fetch_grey = self._fetch
             self._fetch = self._fetch_original = lambda index: tf.repeat(fetch_grey(index), 3, axis=-1)
-        self.attributions = list(attributions)
         self.unreadable = list(drawn.unreadable)
         self._drawn = drawn
 

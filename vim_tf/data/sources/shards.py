@@ -45,6 +45,7 @@ class Plan:
         class_names: list of str; None where only the labels that are found tell how many classes there are.
         is_divided: bool, whether the splits are a division of the same files.
         label_values: list of int, as in classes.Classes.
+        attributions: list of str, as `SourceKind.attributions` says.
     """
 
     source: str
@@ -52,6 +53,7 @@ class Plan:
     class_names: list | None
     is_divided: bool = False
     label_values: list = dataclasses.field(default_factory=list)
+    attributions: list = dataclasses.field(default_factory=list)
 
 
 def validation_limit(whole, fraction, max_pixels):

@@ -12,7 +12,18 @@ _PAPER_NOTE = (
 )
 
 
-def write_report(path, title, result, curves, lineage=None, subtitle="", paper_rows=(), refused=None, created=None):
+def write_report(
+    path,
+    title,
+    result,
+    curves,
+    lineage=None,
+    subtitle="",
+    paper_rows=(),
+    refused=None,
+    created=None,
+    attributions=(),
+):
     """Writes the report: images first, then the metrics that matter, then all that explains them.
 
     Args:
@@ -26,6 +37,7 @@ def write_report(path, title, result, curves, lineage=None, subtitle="", paper_r
         paper_rows: list of (model, dict from metric name to float), which are shown next to ours.
         refused: list of str, the gates that the model missed, empty if it passed them all; None = there were none.
         created: datetime; None = now.
+        attributions: list of str, what the images' licences ask to be told; shown below the images.
     """
     write_page(
         path,
@@ -35,6 +47,7 @@ def write_report(path, title, result, curves, lineage=None, subtitle="", paper_r
         created,
         refused=refused,
         images=views.image_views(result.pictures),
+        attributions=attributions,
         summary=views.summary_rows(result.metrics),
         metrics=views.metric_rows(result.metrics, result.conditions),
         paper=_paper_table(result.metrics, paper_rows),
