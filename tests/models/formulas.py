@@ -1,4 +1,4 @@
-"""The plain formulas that operations in forms of their own are compared with."""
+"""The plain formulas that optimized operations are compared with."""
 
 import numpy as np
 import tensorflow as tf

@@ -1,4 +1,4 @@
-"""Activations: the normal distribution's values, and float32 inside whatever comes in."""
+"""Activations: the normal distribution's values, and float32 inside for inputs of any type."""
 
 import numpy as np
 import pytest

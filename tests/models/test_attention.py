@@ -1,4 +1,4 @@
-"""Attention's two forms, the CPU's and the fused one, beside the plain formula, and the choice between them."""
+"""Attention's two forms, the CPU's and the fused one, against the plain formula, and the choice between them."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ CAUSAL = pytest.mark.parametrize("causal", [False, True], ids=["full", "causal"]
 
 @CAUSAL
 class TestForms:
-    # From 128 positions on, the CPU's causal form goes in blocks.
+    # From 128 positions on, the CPU's causal form uses blocks.
     @pytest.mark.parametrize("length", [5, 128])
     def test_values_and_gradients_are_those_of_the_plain_formula(self, causal, length):
         projected = normal(2, length, 3 * 2 * 4)

@@ -57,7 +57,7 @@ def pair(weights):
 
 
 def in_their_range(pixels):
-    """The imported decoder's pixels lie in [0, 1], those of the reference in [-1, 1]."""
+    """The imported decoder's pixels are in [0, 1], those of the reference in [-1, 1]."""
     return pixels * 2 - 1
 
 
@@ -95,7 +95,7 @@ class TestAgainstPyTorch:
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(512, 32), (64, 32), (48, 16), (6, 2), (5, 1)])
-def test_groups_are_32_or_as_many_as_divide_the_channels(channels, groups):
+def test_groups_are_32_or_the_most_that_divide_the_channels(channels, groups):
     block = ResidualBlock(channels)
     block.build((None, 2, 2, channels))
     assert block.norm_in.groups == block.norm_out.groups == groups
@@ -118,7 +118,7 @@ def test_the_default_sizes_have_vqgans_layers():
 
 
 def test_the_first_kernels_are_small_uniform_numbers():
-    """Variance 1 / (3 inputs): 9 * 64 inputs reach up to 1 / 24."""
+    """Variance 1 / (3 inputs): with 9 * 64 inputs, values reach up to 1 / 24."""
     block = ResidualBlock(64)
     block.build((None, 2, 2, 64))
     kernel = np.abs(block.conv_in.kernel.numpy())
@@ -135,7 +135,7 @@ def test_upsampling_repeats_each_pixel():
 
 
 def test_halving_looks_below_and_to_the_right():
-    """The kernel's last corner reads zeros beside the image at the last output alone."""
+    """The kernel's last corner reads zeros outside the image only at the last output."""
     encoder = build_pair()[0]
     halving = next(layer for layer in encoder.chain if layer.name == "level_0_halving")
     kernel = np.zeros(halving.kernel.shape)
@@ -158,7 +158,7 @@ def test_the_config_makes_the_same_network():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_rematerialization_leaves_every_gradient_as_it_is(pair, jit_compile):
+def test_rematerialization_changes_no_gradient(pair, jit_compile):
     middle = pair[0].chain[-3:]
     inputs = tf.random.stateless_normal([2, 3, 4, 12], [1, 2])
     weights = [weight for layer in middle for weight in layer.trainable_weights]
@@ -182,7 +182,7 @@ def noted_call(calls, layer, call, inputs):
 
 
 @pytest.mark.parametrize("rematerialize", [False, True])
-def test_rematerialization_is_of_every_block_of_both_networks(monkeypatch, pair, rematerialize):
+def test_rematerialization_covers_every_block_of_both_networks(monkeypatch, pair, rematerialize):
     for part, inputs in zip(pair, (tf.zeros([1, HEIGHT, WIDTH, 3]), tf.zeros([1, NUM_TOKENS, 4])), strict=True):
         monkeypatch.setattr(part, "rematerialize", rematerialize)
         calls = []

@@ -162,7 +162,7 @@ class TestDownsamplingBlock:
     def test_each_branch_is_centred_on_the_two_pixels_that_its_output_stands_for(self, branch, size):
         block = DownsamplingBlock(1)
         block.build((None, size, size, 1))
-        # The first convolution hands its input on, the others add up what they see; one branch is off.
+        # The first convolution passes its input on, the others sum what they see; one branch is off.
         kernels = {"conv": np.zeros([3, 3, 1, 1]), "conv_down": np.zeros([3, 3, 1, 1]), "skip": np.zeros([1, 1, 1, 1])}
         kernels["conv"][1, 1] = 1
         kernels[branch][:] = 1

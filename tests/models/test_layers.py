@@ -187,7 +187,7 @@ class TestDropout:
         np.testing.assert_array_equal(mask(tf.constant([5, 6])), self.kept(0.5, [5, 6], (4, 9)))
 
 
-def test_sites_have_seeds_of_their_own():
+def test_sites_have_different_seeds():
     # Site -1 would be the seed itself.
     sites = [-2, *range(50)]
     assert len({tuple(seed_for(tf.constant([5, 6]), site).numpy()) for site in sites} | {(5, 6)}) == len(sites) + 1
@@ -197,13 +197,13 @@ def test_without_a_seed_a_site_has_none():
     assert seed_for(None, 3) is None
 
 
-def test_random_numbers_lie_in_the_unit_interval():
+def test_random_numbers_are_in_the_unit_interval():
     numbers = stateless_uniform((1000,), tf.constant([1, 2])).numpy()
     assert 0 <= numbers.min() < 0.01 < 0.99 < numbers.max() < 1
 
 
 def test_a_block_drops_at_three_places_with_different_masks(monkeypatch):
-    """Attention output, activations and feed-forward output each get a seed of their own."""
+    """Attention output, activations and feed-forward output each get a different seed."""
     block = TransformerBlock(num_heads=2, mlp_dim=8, dropout=0.5)
     block.build((1, 3, 8))
     seeds = []

@@ -42,7 +42,7 @@ def test_pixels_latents_and_blocks_have_the_values_of_the_models(tokenizer, lang
         np.testing.assert_array_equal(values[name], blocks[:, index])
 
 
-def test_latents_may_be_averaged_over_the_places(tokenizer):
+def test_latents_can_be_averaged_over_the_positions(tokenizer):
     features = ImageFeatures(tokenizer, None, ("latents",), latents="averaged")
     assert features.sizes == {"latents": 3}
     values = features.of(IMAGES, tf.constant([[1, 1, 1, 3], [0, 0, 0, 0], [2, 3, 3, 2]]))

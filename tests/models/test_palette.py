@@ -17,7 +17,7 @@ def tokenizer(colors, height=4, width=4, grid_height=2, grid_width=2):
 
 
 def image_of(small, rows=2, columns=2):
-    """float32 [1, height, width, 3]: each colour of a small picture as a block of so many pixels."""
+    """float32 [1, height, width, 3]: each colour of a small image as a block of rows x columns pixels."""
     return np.asarray(small, np.float32).repeat(rows, axis=0).repeat(columns, axis=1)[None]
 
 
@@ -26,7 +26,7 @@ def test_tokens_are_the_nearest_colours_in_raster_order():
     np.testing.assert_array_equal(tokenizer([BLACK, RED, GREY, WHITE]).encode(image), [[1, 3, 0, 2]])
 
 
-def test_a_place_has_the_mean_colour_of_its_pixels():
+def test_a_cell_has_the_mean_colour_of_its_pixels():
     """Left: black and white in equal parts. Right: one red pixel of four."""
     image = np.zeros([1, 2, 4, 3], np.float32)
     image[0, 0, :2] = 1.0
@@ -37,13 +37,13 @@ def test_a_place_has_the_mean_colour_of_its_pixels():
 
 
 def test_of_equally_near_colours_the_first_is_taken():
-    """0.25 lies in the middle of 0 and 0.5; 0.5 is there twice."""
+    """0.25 is halfway between 0 and 0.5; 0.5 is there twice."""
     model = tokenizer([GREY, BLACK, GREY])
     image = image_of([[[0.25] * 3, GREY], [BLACK, WHITE]])
     np.testing.assert_array_equal(model.encode(image), [[0, 0, 1, 0]])
 
 
-def test_decoding_fills_each_place_with_its_colour():
+def test_decoding_fills_each_cell_with_its_colour():
     model = tokenizer([BLACK, RED, WHITE], height=2, width=6, grid_height=1, grid_width=2)
     expected = [[[*[RED] * 3, *[WHITE] * 3]] * 2]
     np.testing.assert_array_equal(model.decode(tf.constant([[1, 2]])), np.reshape(expected, [1, 2, 6, 3]))
@@ -64,7 +64,7 @@ def test_latents_are_the_colours_of_the_tokens():
 
 
 @pytest.mark.parametrize("name", ["encode", "decode", "lookup", "quantized_latents"])
-def test_what_a_graph_computes_is_what_is_computed_at_once(name):
+def test_a_graph_computes_the_same_as_eager_execution(name):
     model = tokenizer([BLACK, RED, GREY, WHITE])
     images = tf.random.stateless_uniform([3, 4, 4, 3], [0, 1])
     inputs = images if name in ("encode", "quantized_latents") else model.encode(images)

@@ -30,12 +30,12 @@ def named_weights(discriminator):
     """{name in the reference: variable}; every layer of VQGAN's chain but its activations."""
     names = {}
     for index, conv in enumerate(discriminator.convs):
-        place = 3 * index - 1 if index else 0
-        names |= {f"main.{place}.{'bias' if weight is conv.bias else 'weight'}": weight for weight in conv.weights}
+        position = 3 * index - 1 if index else 0
+        names |= {f"main.{position}.{'bias' if weight is conv.bias else 'weight'}": weight for weight in conv.weights}
     for index, norm in enumerate(discriminator.norms, start=1):
         names |= {f"main.{3 * index}.weight": norm.gamma, f"main.{3 * index}.bias": norm.beta}
-    place = 3 * len(discriminator.norms) + 2
-    return names | {f"main.{place}.weight": discriminator.logit.kernel, f"main.{place}.bias": discriminator.logit.bias}
+    last = 3 * len(discriminator.norms) + 2
+    return names | {f"main.{last}.weight": discriminator.logit.kernel, f"main.{last}.bias": discriminator.logit.bias}
 
 
 def ours(array):
@@ -101,12 +101,12 @@ def test_fresh_kernels_have_a_deviation_of_one_fiftieth():
     assert float(keras.ops.std(discriminator.convs[2].kernel)) == pytest.approx(0.02, rel=0.05)
 
 
-def test_no_image_matters_to_the_logits_of_another(small):
+def test_no_image_affects_the_logits_of_another(small):
     np.testing.assert_allclose(small(IMAGES)[1:2], small(IMAGES[1:2]), rtol=1e-4, atol=1e-5)
 
 
 def test_a_logit_sees_70_pixels(monkeypatch):
-    # Through the normalisation everything sees everything; here only the convolutions' reach counts.
+    # Normalisation makes every logit depend on every pixel; here only the convolutions' reach counts.
     monkeypatch.setattr(keras.layers.GroupNormalization, "call", lambda self, inputs: inputs)
     discriminator = PatchGANDiscriminator(160, 160, channels=1, num_layers=3)
     discriminator.build()
@@ -164,7 +164,7 @@ class TestMixedPrecision:
         assert wrong == {"logit"}
 
     def test_the_minibatch_deviation_sees_what_float16_would_round_off(self):
-        # In float16 the constant 1e-8 is 0, and so are the squares of these deviations, but for a few bits.
+        # In float16 the constant 1e-8 is 0, and so are the squares of these deviations, except for a few bits.
         features = tf.constant([0.0, 2e-3], tf.float16)[:, None, None, None]
         deviation = minibatch_stddev(features, 2)[..., 1]
         assert deviation.dtype == tf.float16

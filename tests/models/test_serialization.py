@@ -99,7 +99,7 @@ def test_a_half_precision_model_stays_one_where_float32_is_the_default(make, tmp
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_the_config_alone_builds_a_model_of_the_same_weights(make):
+def test_the_config_is_enough_to_build_a_model_of_the_same_weights(make):
     model, _ = make()
     model.build()
     twin = type(model).from_config(model.get_config())

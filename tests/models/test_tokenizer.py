@@ -134,7 +134,7 @@ def test_a_decoder_of_pixels_predicts_three_maps_and_no_distribution(images):
 
 
 def test_mapped_pixels_are_mapped_back_from_the_mean():
-    """Of DALL-E's map to [0.1, 0.9], a mean of 0.1 stands for black and 0.9 for white."""
+    """With DALL-E's map to [0.1, 0.9], a mean of 0.1 is black and 0.9 is white."""
     location = np.log(np.array([0.1, 0.5, 0.9, 0.05]) / (1 - np.array([0.1, 0.5, 0.9, 0.05])))
     pixels = pixels_of_location(tf.constant(location, tf.float32), 0.1)
     np.testing.assert_allclose(pixels, [0.0, 0.5, 1.0, -0.0625], atol=1e-6)

@@ -16,7 +16,7 @@ REFERENCE = pathlib.Path(__file__).parents[1] / "references" / "vit.npz"
 GRID_HEIGHT, GRID_WIDTH, PATCH = 2, 3, 2
 HEIGHT, WIDTH = GRID_HEIGHT * PATCH, GRID_WIDTH * PATCH
 NUM_TOKENS = GRID_HEIGHT * GRID_WIDTH
-# Without blocks, no attention mixes the places: what a pixel reaches, it reaches through the layout alone.
+# Without blocks, no attention mixes the positions: only the layout determines what a pixel reaches.
 SIZES = {
     "grid_height": GRID_HEIGHT,
     "grid_width": GRID_WIDTH,
@@ -48,7 +48,7 @@ def decoder():
 
 
 @pytest.mark.parametrize(("y", "x"), PIXELS)
-def test_a_pixel_changes_the_latent_of_its_patch_alone(encoder, y, x):
+def test_a_pixel_changes_only_the_latent_of_its_patch(encoder, y, x):
     images = np.random.default_rng(0).uniform(size=(1, HEIGHT, WIDTH, 3)).astype("float32")
     changed = images.copy()
     changed[0, y, x] += 0.5
@@ -57,7 +57,7 @@ def test_a_pixel_changes_the_latent_of_its_patch_alone(encoder, y, x):
 
 
 @pytest.mark.parametrize("token", range(NUM_TOKENS))
-def test_a_latent_changes_the_pixels_of_its_patch_alone(decoder, token):
+def test_a_latent_changes_only_the_pixels_of_its_patch(decoder, token):
     quantized = np.random.default_rng(0).normal(size=(1, NUM_TOKENS, 4)).astype("float32")
     changed = quantized.copy()
     changed[0, token] += 0.5
@@ -92,7 +92,7 @@ def test_encoder_and_decoder_agree_on_the_order_inside_a_patch(encoder):
 
 
 def test_mid_grey_is_the_encoders_zero(encoder):
-    """The embedding's weights see nothing of an image of 0.5 everywhere."""
+    """An image of 0.5 everywhere reaches none of the embedding's weights."""
     grey = tf.fill([1, HEIGHT, WIDTH, 3], 0.5)
     before = encoder(grey).numpy()
     kernel = encoder.embedding.kernel.numpy()
@@ -102,7 +102,7 @@ def test_mid_grey_is_the_encoders_zero(encoder):
 
 
 @pytest.mark.parametrize("positions", ["sincos", "learned"])
-def test_places_are_told_apart_by_their_positions(positions):
+def test_positions_distinguish_equal_patches(positions):
     encoder = ViTEncoder(**SIZES, output_dim=4, positions=positions)
     encoder.build()
     latents = encoder(tf.fill([1, HEIGHT, WIDTH, 3], 0.2)).numpy()[0]
@@ -183,7 +183,7 @@ class TestAgainstPyTorch:
 
 
 def test_fixed_positions_hold_the_column_first_by_hand():
-    """Place (row 1, column 2) of a 2 x 3 grid with 8 channels: frequencies 1 and 1/100."""
+    """Position (row 1, column 2) of a 2 x 3 grid with 8 channels: frequencies 1 and 1/100."""
     waves = [wave(index * frequency) for index in (2, 1) for wave in (np.sin, np.cos) for frequency in (1, 0.01)]
     np.testing.assert_allclose(sincos_positions(2, 3, 8)[5], waves, rtol=1e-6)
 
@@ -205,7 +205,7 @@ def paths(layer):
     return {weight.path for weight in layer.weights}
 
 
-def test_fixed_positions_are_no_weight_and_learned_ones_are_trained():
+def test_fixed_positions_are_not_a_weight_and_learned_ones_are_trained():
     assert paths(built(positions="learned")) - paths(built(positions="sincos")) == {"encoder/positions"}
     assert "encoder/positions" in {weight.path for weight in built(positions="learned").trainable_weights}
 
@@ -272,7 +272,7 @@ def gradients(encoder, images, **settings):
     ("policy", "jit_compile"),
     [("float32", False), ("float32", True), ("mixed_float16", False), ("mixed_bfloat16", True)],
 )
-def test_rematerialization_leaves_every_gradient_as_it_is(policy, jit_compile):
+def test_rematerialization_changes_no_gradient(policy, jit_compile):
     images = tf.random.stateless_uniform([2, HEIGHT, WIDTH, 3], [1, 2])
     plain, lean = (built(num_layers=1, dtype=policy, rematerialize=lean) for lean in (False, True))
     for weight, other in zip(plain.weights, lean.weights, strict=True):
@@ -312,7 +312,7 @@ class TestMixedPrecision:
         np.testing.assert_allclose(latents, full(images), rtol=0, atol=0.05)
 
     def test_the_norms_statistics_are_float32(self):
-        """Around 100, bfloat16 has steps of 0.5: a mean or variance of that type would be far off."""
+        """Around 100, bfloat16 has steps of 0.5: a mean or variance in that type would be far off."""
         norm = built(dtype="mixed_bfloat16").blocks[0].attention_norm
         inputs = tf.cast(100 + tf.range(8, dtype="float32")[None, None] / 2, "bfloat16")
         values = inputs.numpy().astype("float64")

@@ -1,4 +1,4 @@
-"""Activations that are computed in float32, whatever type the inputs have."""
+"""Activations, computed in float32 for inputs of any type."""
 
 import math
 
@@ -8,8 +8,8 @@ from keras import ops
 def gelu(inputs):
     """Gaussian error linear unit, x * P(X <= x) for a standard normal X.
 
-    Keras computes it by the complement of the error function: a few more correct digits where the result is almost 0,
-    and more time.
+    Keras computes it with the complementary error function: a few more correct digits where the result is almost 0, and
+    more time.
 
     Args:
         inputs: float [...].
@@ -23,7 +23,7 @@ def gelu(inputs):
 
     @ops.custom_gradient
     def function(inputs):
-        # Whatever the type: 1 + erf is all rounding error where half precision has few digits left.
+        # For every type: in half precision, 1 + erf is nothing but rounding error where it is close to 0.
         wide = ops.cast(inputs, "float32")
 
         def probability():
@@ -32,7 +32,7 @@ def gelu(inputs):
         def gradient(upstream):
             density = ops.exp(-0.5 * wide * wide) / math.sqrt(2 * math.pi)
             above = ops.cast(upstream, "float32")
-            # A sum at the end: XLA adds up the rows of a product, as for the bias before, several times as slowly.
+            # Ends with a sum: XLA sums the rows of a product, for the bias before it, several times more slowly.
             return ops.cast(above * probability() + above * wide * density, inputs.dtype)
 
         return ops.cast(wide * probability(), inputs.dtype), gradient

@@ -1,4 +1,4 @@
-"""Attention in the form that suits the device."""
+"""Attention, in the form that suits the device."""
 
 from keras import ops
 
@@ -9,7 +9,7 @@ def attend(projected, num_heads, causal=False):
     """Multi-head scaled dot-product attention. The softmax is float32.
 
     Args:
-        projected: float [batch, length, 3 * num_heads * head_dim]: queries, keys and values, each head after head.
+        projected: float [batch, length, 3 * num_heads * head_dim]: queries, keys and values, each head by head.
         num_heads: int.
         causal: whether a position sees only itself and earlier ones.
 
@@ -24,10 +24,10 @@ def attend(projected, num_heads, causal=False):
 
 
 def attend_fused(projected, num_heads, causal=False):
-    """The same by the backend's own operation; arguments and results as in `attend`.
+    """The same with the backend's own operation; arguments and results as in `attend`.
 
-    Keras takes flash attention where backend, device and type have it: JAX on TPUs, and in half precision on GPUs. Its
-    TensorFlow backend has none in this version and computes the plain formula, which XLA compiles.
+    Keras uses flash attention where backend, device and type support it: JAX on TPUs, and in half precision on GPUs.
+    Its TensorFlow backend doesn't in this version, and computes the plain formula, which XLA compiles.
     """
     length, width = projected.shape[1], projected.shape[2] // 3
     heads = ops.reshape(projected, (-1, length, 3, num_heads, width // num_heads))

@@ -9,7 +9,7 @@ from vim_tf.models.layers import SelfAttention, in_sequence
 
 NORM_GROUPS = 32
 NORM_EPSILON = 1e-6
-# PyTorch's own initial kernels, with which VQGAN was trained: uniform with variance 1 / (3 inputs).
+# PyTorch's default initialization, with which VQGAN was trained: uniform with variance 1 / (3 inputs).
 _INITIALIZER = {"scale": 1 / 3, "mode": "fan_in", "distribution": "uniform"}
 
 
@@ -63,7 +63,7 @@ class ResidualBlock(keras.layers.Layer):
 
 
 class AttentionBlock(keras.layers.Layer):
-    """Self-attention with one head over all places, GroupNorm before, added to the inputs.
+    """Self-attention with one head over all positions, GroupNorm before it, added to the inputs.
 
     Call arguments:
         inputs: float [batch, height, width, channels].
@@ -79,15 +79,15 @@ class AttentionBlock(keras.layers.Layer):
 
     def call(self, inputs):
         _, height, width, channels = inputs.shape
-        places = ops.reshape(self.norm(inputs), (-1, height * width, channels))
-        return inputs + ops.reshape(self.attention(places), (-1, height, width, channels))
+        positions = ops.reshape(self.norm(inputs), (-1, height * width, channels))
+        return inputs + ops.reshape(self.attention(positions), (-1, height, width, channels))
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
 
 class Upsampling(keras.layers.Layer):
-    """Each pixel twice in both directions, then a 3 x 3 convolution of the same channels.
+    """Repeats each pixel twice in both directions, then applies a 3 x 3 convolution that keeps the channels.
 
     Call arguments:
         inputs: float [batch, height, width, channels].
@@ -111,11 +111,10 @@ class Upsampling(keras.layers.Layer):
 
 
 class _ConvolutionalNetwork(keras.layers.Layer):
-    """What encoder and decoder share: a chain of blocks between a first and a last convolution.
+    """Base of encoder and decoder: a chain of blocks between a first and a last convolution.
 
-    At the lowest resolution an attention follows each residual block of the level, and two residual blocks with an
-    attention between them make the middle. GroupNorm has 32 groups, or as many of them as divide the channels.
-    Whatever the policy, the last layer computes in float32.
+    At the lowest resolution, attention follows each residual block of the level; the middle is two residual blocks with
+    attention between them. GroupNorm has gcd(32, channels) groups. The last layer computes in float32 under any policy.
 
     Args:
         height, width: image size in pixels; multiples of 2^halvings.
@@ -123,7 +122,7 @@ class _ConvolutionalNetwork(keras.layers.Layer):
         channel_multipliers: one int for each resolution, from the finest; each but the last is followed by a halving.
         blocks_per_level: int, residual blocks at each resolution; the decoder has one more.
         latent_channels: int, channels before the projection to the code's dimensions.
-        rematerialize: whether the backward pass computes the blocks' activations anew, to save memory.
+        rematerialize: whether the backward pass recomputes the blocks' activations, to save memory.
     """
 
     def __init__(
@@ -217,7 +216,7 @@ class CNNEncoder(_ConvolutionalNetwork):
         for level in range(self.num_levels):
             self.chain += self._level(level, self.blocks_per_level)
             if level < self.num_levels - 1:
-                # Both sides are even, so "same" pads below and to the right alone, as VQGAN does.
+                # Both sides are even, so "same" pads only below and to the right, as VQGAN does.
                 self.chain.append(self._conv(self._filters(level), 3, f"level_{level}_halving", strides=2))
         self.chain += self._middle()
         self.norm_out = _group_norm(self._filters(-1), self.dtype_policy, "norm_out")

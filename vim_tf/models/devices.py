@@ -1,13 +1,13 @@
-"""What models run on, where that decides between two forms of the same computation."""
+"""The kind of device that models run on, which decides between two forms of the same computation."""
 
 import keras
 
 
 def on_cpu():
-    """Whether there is nothing but CPUs, for which this project has kernels of its own.
+    """Whether there are only CPUs, for which this project has its own kernels.
 
-    It is asked while a graph is made, and the graph keeps the answer: an exported model computes the same on any
-    device, in the form of the device that it was exported on.
+    Called while a graph is traced, and the graph keeps the answer: an exported model computes the same on any device,
+    in the form of the device that it was exported on.
 
     Returns:
         bool.

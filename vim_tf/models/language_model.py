@@ -21,7 +21,7 @@ class LanguageModel(keras.Model):
     """Distribution of each token given the label and the tokens before it, in raster order.
 
     The sequence has one slot for each token. Slot 0 holds the label's embedding, slot i the embedding of token i - 1,
-    so that the output at slot i is about token i. Positions are learned, one for each slot.
+    so that the output at slot i predicts token i. Positions are learned, one for each slot.
 
     Args:
         grid_height, grid_width, depth: shape of an image's tokens; depth is the fastest axis.
@@ -31,8 +31,8 @@ class LanguageModel(keras.Model):
         dropout: rate on embeddings, attention outputs, activations and feed-forward outputs.
         label_dropout: share of the labels that the null label replaces in training; above 0 makes guidance possible.
         features_block: block whose mean output is the image's feature; -1 = 5/12 of the depth.
-        rematerialize: compute the blocks' activations anew in the backward pass. It says how training computes, not
-            what the model is, so it is no part of the model's config.
+        rematerialize: recompute the blocks' activations in the backward pass. It affects how training computes, not the
+            model itself, so it isn't part of the model's config.
 
     Call arguments:
         tokens: int32 [batch, num_tokens] in [0, codebook_size).
@@ -105,7 +105,7 @@ class LanguageModel(keras.Model):
     def call(self, tokens, labels, seed=None):
         hidden = self._slots(tokens, self._hide_labels(labels, seed), seed)
         for index, block in enumerate(self.blocks):
-            # Bound, not given: what rematerialises takes no keyword arguments in a graph.
+            # The seed is bound, not passed: keras.remat takes no keyword arguments in a graph.
             run = functools.partial(block, seed=seed_for(seed, 3 * index + 1))
             hidden = (keras.remat(run) if self.rematerialize else run)(hidden)
         return self.output_projection(self.final_norm(hidden))
@@ -116,7 +116,7 @@ class LanguageModel(keras.Model):
         return bool(self.num_classes and self.label_dropout)
 
     def known_labels(self, labels):
-        """Labels that have an embedding: int32 [batch], the null label where there is none or the model knows none."""
+        """Labels that have an embedding: int32 [batch], the null label where there is none or the model has none."""
         return ops.where(ops.logical_or(labels < 0, self.num_classes == 0), self.null_label, labels)
 
     def features(self, tokens):
@@ -152,7 +152,7 @@ class LanguageModel(keras.Model):
         return means
 
     def empty_cache(self, batch_size, length=None):
-        """Keys and values of no position yet, with room for so many; None = all tokens.
+        """Keys and values before the first position, with room for `length` positions; None = all tokens.
 
         Returns:
             list of a pair of float [batch, heads, length, head_dim] for each block.
@@ -161,7 +161,7 @@ class LanguageModel(keras.Model):
         return [(ops.zeros(shape, self.compute_dtype), ops.zeros(shape, self.compute_dtype)) for _ in self.blocks]
 
     def packed_kernels(self):
-        """The kernels that `step` multiplies, in the order that is fast where a loop takes many steps on a CPU."""
+        """The kernels that `step` multiplies by, in the memory order that is fast for a loop of many steps on a CPU."""
         in_blocks = [layer for block in self.blocks for layer in block.dense_layers]
         return PackedKernels([*in_blocks, self.output_projection])
 
@@ -169,7 +169,7 @@ class LanguageModel(keras.Model):
         """Logits of one token, from the token before it and the cache.
 
         Args:
-            previous: int32 [batch], token at position - 1; not looked at where position is 0.
+            previous: int32 [batch], token at position - 1; ignored where position is 0.
             labels: int32 [batch] in [0, num_classes].
             cache: as from `empty_cache`, filled up to position - 1.
             position: int32 [].
@@ -190,12 +190,12 @@ class LanguageModel(keras.Model):
     def _hide_labels(self, labels, seed):
         if seed is None or not self.can_be_guided:
             return labels
-        # Site -2 lies before those of the dropouts.
+        # Site -2 comes before those of the dropouts.
         hidden = stateless_uniform(ops.shape(labels), seed_for(seed, -2)) < self.label_dropout
         return ops.where(hidden, self.null_label, labels)
 
     def _slots(self, tokens, labels, seed):
-        """The one place where tokens are shifted against what they predict."""
+        """Embeddings of the label and the tokens: the only code that shifts tokens relative to what they predict."""
         first = self.label_embedding(labels)[:, None]
         embedded = ops.concatenate([first, self.token_embedding(tokens[:, :-1])], axis=1)
         embedded = embedded + ops.cast(self.positions, embedded.dtype)
@@ -224,7 +224,7 @@ def build_language_model(section, rematerialize=False):
 
     Args:
         section: LanguageModelConfig.
-        rematerialize: bool, compute blocks' activations anew in the backward pass.
+        rematerialize: bool, recompute the blocks' activations in the backward pass.
     """
     language_model = LanguageModel(
         grid_height=section.tokens.grid_height,

@@ -10,7 +10,7 @@ LAYER_NORM_EPSILON = 1e-6
 
 
 def stateless_uniform(shape, seed):
-    """Random numbers that are a function of the seed alone.
+    """Random numbers that depend only on the seed.
 
     Keras' own generators take no seed tensor (their state would have to be checkpointed), so each backend's stateless
     generator is called.
@@ -32,9 +32,9 @@ def stateless_uniform(shape, seed):
 
 
 def keep_mask(shape, rate, seed):
-    """Which elements a dropout keeps.
+    """Draws which elements a dropout keeps.
 
-    Sixteen random bits decide each element instead of a float's thirty-two: random numbers are what dropout costs.
+    Each element takes sixteen random bits instead of a float's thirty-two: dropout's cost is its random numbers.
 
     Args:
         shape: tuple of int; the last one static.
@@ -90,13 +90,13 @@ class SeededDropout(keras.layers.Layer):
 
 
 def in_sequence(layers, inputs, rematerialize):
-    """Layers one after the other.
+    """Runs layers one after another.
 
     Args:
         layers: list of built layers, functions of one tensor.
         inputs: float [...].
-        rematerialize: whether the backward pass computes each layer's inner activations anew from its inputs, which
-            alone are kept: less memory for one more forward pass.
+        rematerialize: whether the backward pass recomputes each layer's inner activations from its inputs, so that only
+            those are kept: less memory for one more forward pass.
 
     Returns:
         float [...].
@@ -110,16 +110,16 @@ def in_sequence(layers, inputs, rematerialize):
 
 
 def seed_for(seed, site):
-    """The seed of one place in the model.
+    """The seed of one site in the model.
 
     Args:
         seed: int32 [2], or None.
-        site: int, different for each place.
+        site: int, different for each dropout and draw.
 
     Returns:
         int32 [2], or None where seed is None.
     """
-    # The second number counts training steps and replicas, so the sites move the first one.
+    # The second number counts training steps and replicas, so sites change the first one.
     return None if seed is None else seed + ops.convert_to_tensor([7919 * (site + 1), 0], dtype="int32")
 
 
@@ -132,7 +132,7 @@ def call_layer(layer, inputs):
 class SelfAttention(keras.layers.Layer):
     """Multi-head scaled dot-product self-attention.
 
-    The softmax is float32 whatever the policy.
+    The softmax is float32 under any policy.
 
     Args:
         num_heads: int; divides the width of the inputs where `head_dim` is 0.
@@ -170,11 +170,11 @@ class SelfAttention(keras.layers.Layer):
         return self.output_projection(attend(self.query_key_value(inputs), self.num_heads, self.causal))
 
     def step(self, inputs, cache, position, project=call_layer):
-        """Attention of one further position over itself and the cached ones.
+        """Attention of the next position over itself and the cached ones.
 
         Args:
             inputs: float [batch, 1, channels], the position's input.
-            cache: pair of float [batch, heads, length, head_dim]: keys and values of the positions before.
+            cache: pair of float [batch, heads, length, head_dim]: keys and values of the preceding positions.
             position: int32 [].
             project: function of a Dense layer and its inputs to its outputs, such as PackedKernels.
 
@@ -271,14 +271,14 @@ class TransformerBlock(keras.layers.Layer):
         return hidden + self._mlp(hidden, seed)
 
     def step(self, inputs, cache, position, project=call_layer):
-        """The block at one further position; arguments and results as in `SelfAttention.step`."""
+        """The block at the next position; arguments and results as in `SelfAttention.step`."""
         attended, cache = self.attention.step(self.attention_norm(inputs), cache, position, project)
         hidden = inputs + attended
         return hidden + self._mlp(hidden, None, project), cache
 
     @property
     def dense_layers(self):
-        """The layers whose kernels a step multiplies."""
+        """The layers whose kernels a step multiplies by."""
         return [self.attention.query_key_value, self.attention.output_projection, self.mlp_in, self.mlp_out]
 
     def _mlp(self, hidden, seed, project=call_layer):

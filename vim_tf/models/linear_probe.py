@@ -8,13 +8,13 @@ class ImageFeatures:
     """Frozen features of images, by name; each is one vector for an image.
 
     Names: `pixels`, the image itself; `latents`, the codes of its tokens; `block_00`, `block_01` ..., the mean over the
-    token slots of each block's output, without the label. All blocks come out of one pass.
+    token slots of each block's output, without the label. One pass gives all blocks.
 
     Args:
         tokenizer: has encode, lookup, height, width, and the size of the grid.
         language_model: LanguageModel of its tokens; None = no blocks.
         kinds: which of pixels, latents, blocks.
-        latents: flattened (codes of all places side by side) or averaged (their mean).
+        latents: flattened (codes of all positions, concatenated) or averaged (their mean).
 
     Attributes:
         sizes: dict from name to length of the vector, in the order above.
@@ -39,7 +39,7 @@ class ImageFeatures:
             self.sizes |= dict.fromkeys(self.block_names, language_model.hidden_dim)
 
     def encode(self, images):
-        """Tokens of images, apart from `of`: what compiles that one must not round these otherwise.
+        """Tokens of images. Separate from `of`, so that compiling the latter doesn't round these differently.
 
         Args:
             images: float32 [batch, height, width, 3] in [0, 1].
@@ -69,7 +69,7 @@ class ImageFeatures:
 
 
 class LinearHead(keras.layers.Layer):
-    """One linear layer over a standardized feature, from zeros: every label is equally likely at first.
+    """One linear layer over a standardized feature, initially zero: every label is equally likely at first.
 
     Args:
         size: length of the feature.
@@ -100,7 +100,7 @@ class LinearHead(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="vim_tf")
 class LinearProbe(keras.Model):
-    """A softmax layer for each feature; none knows of the others.
+    """A softmax layer for each feature, independent of the others.
 
     Args:
         sizes: dict from a feature's name to its length.

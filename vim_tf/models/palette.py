@@ -10,9 +10,9 @@ from vim_tf.models.quantizers.base import first_argmax
 class PaletteTokenizer(keras.Model):
     """Image tokenizer without a network: each token is the palette's colour of one pixel of a small image.
 
-    It offers what the rest of the system uses of a tokenizer, so that the same language model can be trained on its
-    tokens. An image is made small by area, the mean of the pixels that fall into each place of the grid, and made
-    large again by filling each place with its colour. A small image of palette colours therefore comes back unchanged.
+    It has the interface that the rest of the system uses of a tokenizer, so that the same language model can be trained
+    on its tokens. An image is downscaled by area, to the mean of the pixels in each cell of the grid, and upscaled by
+    filling each cell with its colour. A small image of palette colours therefore comes back unchanged.
 
     Args:
         height, width: image size in pixels.
@@ -43,7 +43,7 @@ class PaletteTokenizer(keras.Model):
         return self.decode(self.encode(images))
 
     def small(self, images):
-        """Mean colour at each place of the grid.
+        """Mean colour of each cell of the grid.
 
         Args:
             images: float32 [batch, height, width, 3] in [0, 1].
@@ -52,8 +52,8 @@ class PaletteTokenizer(keras.Model):
             float32 [batch, grid_height * grid_width, 3] in [0, 1], raster order.
         """
         rows, columns = self.height // self.grid_height, self.width // self.grid_width
-        places = ops.reshape(images, (-1, self.grid_height, rows, self.grid_width, columns, 3))
-        return ops.reshape(ops.mean(places, axis=(2, 4)), (-1, self.grid_height * self.grid_width, 3))
+        cells = ops.reshape(images, (-1, self.grid_height, rows, self.grid_width, columns, 3))
+        return ops.reshape(ops.mean(cells, axis=(2, 4)), (-1, self.grid_height * self.grid_width, 3))
 
     def encode(self, images):
         """Tokens of images.
@@ -62,8 +62,8 @@ class PaletteTokenizer(keras.Model):
             images: float32 [batch, height, width, 3] in [0, 1].
 
         Returns:
-            int32 [batch, grid_height * grid_width] in [0, codebook_size), raster order: the colour at the smallest
-            Euclidean distance in RGB, of equally near ones the first.
+            int32 [batch, grid_height * grid_width] in [0, codebook_size), raster order: the nearest colour by
+            Euclidean distance in RGB, the first of equally near ones.
         """
         colors = self.small(images)[:, :, None]
         distances = sum(ops.square(colors[..., channel] - self.palette[:, channel]) for channel in range(3))
@@ -96,7 +96,7 @@ class PaletteTokenizer(keras.Model):
 
 
 def build_palette_tokenizer(section):
-    """The built tokenizer, its palette still black, that a `PaletteModelConfig` describes."""
+    """The built tokenizer that a `PaletteModelConfig` describes, its palette still black."""
     tokenizer = PaletteTokenizer(
         height=section.height,
         width=section.width,

@@ -12,7 +12,7 @@ from vim_tf.models.vit import ViTDecoder, ViTEncoder
 
 
 class TokenizerOutputs(NamedTuple):
-    """What training needs of one pass.
+    """The outputs of one pass that training needs.
 
     Attributes:
         images: float32 [batch, height, width, 3], the reconstructions, not clipped to [0, 1].
@@ -35,7 +35,7 @@ def pixels_of_location(location, epsilon):
 
     Args:
         location: float32 [...], unbounded.
-        epsilon: float in [0, 0.5); images were mapped to [epsilon, 1 - epsilon] before.
+        epsilon: float in [0, 0.5); images had been mapped to [epsilon, 1 - epsilon].
 
     Returns:
         float32 [...] in (0, 1), or a little outside where epsilon is above 0.
@@ -47,19 +47,19 @@ def pixels_of_location(location, epsilon):
 
 
 def _json_values(settings):
-    """A dict as it comes back from a file: lists instead of tuples."""
+    """The dict as it is read back from a JSON file: lists instead of tuples."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
 
 
 class ImageTokenizer(keras.Model):
-    """What the tokenizers share; a subclass makes `encoder` and `decoder`.
+    """Base of the tokenizers; a subclass creates `encoder` and `decoder`.
 
     Args:
         height, width: image size in pixels.
-        patch_size: side of the square of pixels that one token stands for.
+        patch_size: side of the square of pixels that one token represents.
         quantizer: dict of `kind` and the arguments of that kind, for `make_quantizer`.
         pixels: what the decoder predicts: logit_laplace (mean and log scale of each pixel's logit) or rgb.
-        pixel_epsilon: logit_laplace maps images to [this, 1 - this] first.
+        pixel_epsilon: logit_laplace first maps images to [pixel_epsilon, 1 - pixel_epsilon].
 
     Call arguments:
         images: float32 [batch, height, width, 3] in [0, 1].
@@ -82,7 +82,7 @@ class ImageTokenizer(keras.Model):
         self.quantizer = make_quantizer(**quantizer, name="quantizer")
         self.codebook_size = self.quantizer.codebook_size
         self.depth = self.quantizer.depth
-        # Three maps for R, G and B, and where there is a distribution three more for its log scale.
+        # Three maps for R, G and B, and three more for the log scale if there is a distribution.
         self.output_channels = 6 if pixels == "logit_laplace" else 3
         self._quantizer_settings = _json_values(quantizer)
 
@@ -152,10 +152,10 @@ class ViTVQGAN(ImageTokenizer):
 
     Args:
         encoder, decoder: dicts of num_layers, num_heads, hidden_dim, mlp_dim.
-        vit: dict of the form that both share: positions, mlp_activation, head, qkv_bias, head_dim,
+        vit: dict of the settings that both share: positions, mlp_activation, head, qkv_bias, head_dim,
             layer_norm_epsilon; the other arguments are those of `ImageTokenizer`.
-        rematerialize: compute the blocks' activations anew in the backward pass. It says how training computes, not
-            what the model is, so it is no part of the model's config.
+        rematerialize: recompute the blocks' activations in the backward pass. It affects how training computes, not the
+            model itself, so it isn't part of the model's config.
 
     References:
         Yu et al., 2022, https://arxiv.org/abs/2110.04627, section 3.
@@ -218,7 +218,7 @@ def build_tokenizer(section, rematerialize=False):
 
     Args:
         section: TokenizerModelConfig.
-        rematerialize: bool, compute blocks' activations anew in the backward pass.
+        rematerialize: bool, recompute the blocks' activations in the backward pass.
     """
     kind = section.quantizer.kind
     quantizer = {name: getattr(section.quantizer, name) for name in QUANTIZERS[kind].config_fields}

@@ -11,7 +11,7 @@ from vim_tf.models.layers import LAYER_NORM_EPSILON, TransformerBlock, in_sequen
 def sincos_positions(grid_height, grid_width, channels):
     """Fixed positions: sines and cosines of column and row.
 
-    The first half of the channels tells the column, the second one the row. Of n channels each, the first n / 2 are
+    The first half of the channels encodes the column, the second one the row. Of n channels each, the first n / 2 are
     sin(index * w_i) and the others cos(index * w_i), where w_i = 10000^(-2 i / n).
 
     Args:
@@ -36,22 +36,22 @@ def sincos_positions(grid_height, grid_width, channels):
 
 
 class _VisionTransformer(keras.layers.Layer):
-    """What encoder and decoder share: linear embedding, positions, pre-LN blocks, final norm, head.
+    """Base of encoder and decoder: linear embedding, positions, pre-LN blocks, final norm, head.
 
     The paper's head is a "two-layer feed-forward with tanh between" at the output of the blocks (section 3.1); its
-    inner width is the model's. Whatever the policy, the last layer computes in float32.
+    inner width is the model's. The last layer computes in float32 under any policy.
 
     Args:
-        grid_height, grid_width: places of the token grid.
+        grid_height, grid_width: size of the token grid.
         num_layers, num_heads, hidden_dim, mlp_dim: size of the Transformer.
-        output_dim: width at each place after the head.
+        output_dim: width at each position after the head.
         positions: sincos (fixed) or learned.
         mlp_activation: gelu (the exact one), relu or tanh, inside the blocks.
         head: tanh (the paper's two layers) or linear (one layer).
         qkv_bias: whether queries, keys and values have a bias.
         head_dim: width of an attention head; 0 = hidden_dim / num_heads.
         layer_norm_epsilon: added to the variance in LayerNorm.
-        rematerialize: whether the backward pass computes the blocks' activations anew, to save memory.
+        rematerialize: whether the backward pass recomputes the blocks' activations, to save memory.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Attention with a gradient of its own, beside the plain formula that TensorFlow differentiates."""
+"""Attention with a hand-written gradient, against the plain formula that TensorFlow differentiates."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from vim_tf.models.cpu import attend
 
 
 class TestAttend:
-    # From 128 positions on, causal attention goes in blocks; 130 can't be cut into four.
+    # From 128 positions on, causal attention uses blocks; 130 can't be divided into four.
     @pytest.mark.parametrize("causal", [False, True])
     @pytest.mark.parametrize("length", [5, 128, 130, 132])
     def test_values_and_gradients_are_those_of_the_plain_formula(self, length, causal):

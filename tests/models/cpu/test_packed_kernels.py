@@ -12,7 +12,7 @@ def layer_of(units, channels=5, **settings):
     layer.build((None, channels))
     random = np.random.default_rng(units)
     for weight in layer.weights:
-        # Small integers: every sum is exact, in whatever order.
+        # Small integers: every sum is exact, in any order.
         weight.assign(random.integers(-3, 4, weight.shape))
     return layer
 

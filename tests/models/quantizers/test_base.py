@@ -1,4 +1,4 @@
-"""What holds for every kind of quantizer, and the search for the nearest code."""
+"""Properties of every kind of quantizer, and the search for the nearest code."""
 
 import keras
 import numpy as np
@@ -74,8 +74,8 @@ def test_the_length_of_a_batch_may_be_unknown_when_it_is_traced(quantizer):
     np.testing.assert_allclose(lookup(traced.tokens), traced.quantized, atol=1e-6)
 
 
-def test_latents_that_are_no_numbers_give_tokens_within_the_codebook(quantizer):
-    # The step must live on until what watches the losses can name the one that failed.
+def test_latents_that_are_nan_give_tokens_within_the_codebook(quantizer):
+    # The step must survive until the check of the losses can report the one that failed.
     kind, quantizer = quantizer
     tokens = quantizer.tokens(latents_for(kind) * np.nan).numpy()
     assert kind in ("fsq", "lfq") or (tokens.min() >= 0 and tokens.max() < quantizer.codebook_size)
@@ -112,8 +112,8 @@ def test_a_model_in_half_precision_gets_what_float32_gives(quantizer, policy):
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("kind", ["vq", "ema", "residual"])
-def test_codes_that_half_precision_can_not_tell_apart_are_told_apart(kind, policy):
-    # In bfloat16 257 is 256: both codes would look equally near.
+def test_codes_that_half_precision_cannot_distinguish_are_distinguished(kind, policy):
+    # In bfloat16, 257 is 256: both codes would seem equally near.
     settings = {**SETTINGS[kind], "codebook_size": 2, "codebook_dim": 2}
     settings |= {"depth": 1} if kind == "residual" else {"l2_normalize": False}
     quantizer = make_quantizer(kind, **settings, dtype=policy)
@@ -128,7 +128,7 @@ def test_codes_that_half_precision_can_not_tell_apart_are_told_apart(kind, polic
 
 
 @pytest.mark.parametrize("kind", ["gumbel", "fsq", "lfq"])
-def test_kinds_whose_codes_are_no_latents_refuse_a_restart(kind):
+def test_kinds_whose_codes_are_not_latents_refuse_a_restart(kind):
     quantizer = make_quantizer(kind, **SETTINGS[kind])
     assert not quantizer.restartable
     with pytest.raises(NotImplementedError, match="no codes that can be set to latents"):

@@ -56,7 +56,7 @@ def test_the_temperature_changes_the_gradient_but_not_the_sample(quantizer):
     assert np.abs(results[0][2] - results[1][2]).max() > 0.1
 
 
-def test_the_gradient_of_the_codebook_goes_to_the_chosen_codes_alone(quantizer):
+def test_the_gradient_of_the_codebook_goes_only_to_the_chosen_codes(quantizer):
     with tf.GradientTape() as tape:
         outputs = quantizer(tf.constant([[[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]]]))
     gradient = tf.convert_to_tensor(tape.gradient(outputs.quantized, quantizer.codebook.value))

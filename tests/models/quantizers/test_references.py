@@ -78,7 +78,7 @@ def test_tokens_agree(trial):
     np.testing.assert_array_equal(tokens, arrays["tokens"])
 
 
-def test_tokens_alone_are_those_of_the_call(trial):
+def test_tokens_are_those_of_the_call(trial):
     quantizer, arrays, _ = trial
     np.testing.assert_array_equal(quantizer.tokens(arrays["latents"]), quantizer(arrays["latents"]).tokens)
 

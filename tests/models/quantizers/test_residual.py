@@ -16,14 +16,14 @@ def quantizer_of(depth):
     return quantizer
 
 
-def test_each_level_codes_what_the_ones_before_left_over():
-    # (9, 3) - (8, 0) = (1, 3), nearest (0, 3); left (1, 0).
+def test_each_level_codes_the_residual_of_those_before():
+    # (9, 3) - (8, 0) = (1, 3), nearest (0, 3); residual (1, 0).
     outputs = quantizer_of(3)(tf.constant([[[9.0, 3.0]]]))
     np.testing.assert_array_equal(outputs.tokens, [[0, 1, 2]])
     np.testing.assert_array_equal(outputs.quantized, [[[9, 3]]])
 
 
-def test_the_levels_of_a_place_stand_side_by_side():
+def test_the_levels_of_a_position_are_adjacent():
     tokens = quantizer_of(2).tokens([[[9.0, 0.0], [0.0, 3.0]], [[1.0, 3.0], [8.0, 3.0]]])
     np.testing.assert_array_equal(tokens, [[0, 2, 1, 3], [1, 2, 0, 1]])
 
@@ -42,7 +42,7 @@ def test_latents_on_codes_come_back_unchanged_and_further_levels_add_nothing():
 
 
 def test_losses_are_means_over_the_partial_sums():
-    # (8, 2.5): left over are (0, 2.5) after (8, 0), and (0, -0.5) after (0, 3): (6.25 / 2 + 0.25 / 2) / 2 levels.
+    # (8, 2.5): the residuals are (0, 2.5) after (8, 0), and (0, -0.5) after (0, 3): (6.25 / 2 + 0.25 / 2) / 2 levels.
     losses = quantizer_of(2)(tf.constant([[[8.0, 2.5]]])).losses
     assert float(losses["codebook_loss"]) == pytest.approx(1.625)
     assert float(losses["commitment_loss"]) == pytest.approx(1.625)
@@ -84,7 +84,7 @@ def test_with_one_level_it_is_vector_quantization():
     assert float(outputs.losses["commitment_loss"]) == pytest.approx((2.5**2 + 0.4**2 + 1.0**2) / 4)
 
 
-def test_codes_may_be_restarted_at_what_any_level_codes():
+def test_codes_can_be_restarted_at_the_residual_of_any_level():
     candidates = quantizer_of(2).restart_candidates(tf.constant([[[9.0, 3.0], [0.0, 2.0]]]))
     np.testing.assert_array_equal(candidates, [[9, 3], [1, 3], [0, 2], [0, -1]])
 
@@ -100,6 +100,6 @@ def test_codes_of_length_one_are_refused():
         ResidualQuantizer(4, 2, 2, l2_normalize=True)
 
 
-def test_no_level_at_all_is_refused():
+def test_a_depth_of_zero_is_refused():
     with pytest.raises(ValueError, match="depth must be at least 1, not 0"):
         ResidualQuantizer(4, 2, 0)

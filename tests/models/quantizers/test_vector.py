@@ -26,7 +26,7 @@ def test_latents_on_codes_come_back_unchanged_with_zero_loss():
 
 
 def test_losses_are_means_over_every_number():
-    # (2, 0) is 1 away from (1, 0); (0, 2) lies on its code: 1 / 4 numbers.
+    # (2, 0) is 1 away from (1, 0); (0, 2) is equal to its code: 1 / 4 numbers.
     losses = quantizer_with(CODEBOOK)(tf.constant([[[2.0, 0.0], [0.0, 2.0]]])).losses
     assert float(losses["codebook_loss"]) == pytest.approx(0.25)
     assert float(losses["commitment_loss"]) == pytest.approx(0.25)

@@ -1,4 +1,4 @@
-"""What is computed in other forms on CPUs: attention with its own gradient, products of a few rows."""
+"""Computations in a special form for CPUs: attention with its own gradient, products of a few rows."""
 
 from vim_tf.models.cpu.attention import attend
 from vim_tf.models.cpu.packed_kernels import PackedKernels

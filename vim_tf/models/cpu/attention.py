@@ -1,7 +1,7 @@
-"""Attention with a gradient of its own.
+"""Attention with a hand-written gradient.
 
-The derived gradient computes the same, but in an order that XLA is slow at on CPUs. `benchmarks.tokenizer_speed` says
-what a step takes.
+Automatic differentiation computes the same, but in an order that XLA is slow at on CPUs. `benchmarks.tokenizer_speed`
+measures the time of a step.
 """
 
 import functools
@@ -16,11 +16,11 @@ from vim_tf.models.activations import softmax
 def attend(projected, num_heads, causal=False):
     """Multi-head scaled dot-product attention.
 
-    Its gradient multiplies the matrices [length, length] without transposing them. Causal attention goes block by block
-    of queries, so that most of what lies above the diagonal is never computed. The softmax is float32.
+    Its gradient multiplies the matrices [length, length] without transposing them. Causal attention takes the queries
+    in blocks, so that most of what is above the diagonal is never computed. The softmax is float32.
 
     Args:
-        projected: float [batch, length, 3 * num_heads * head_dim]: queries, keys and values, each head after head.
+        projected: float [batch, length, 3 * num_heads * head_dim]: queries, keys and values, each head by head.
         num_heads: int.
         causal: whether a position sees only itself and earlier ones.
 
@@ -38,7 +38,7 @@ def attend(projected, num_heads, causal=False):
     @ops.custom_gradient
     def function(projected):
         def heads():
-            """Queries, which carry the scale, keys and values: [batch, length, heads, head_dim] each."""
+            """Scaled queries, keys and values: [batch, length, heads, head_dim] each."""
             split = ops.reshape(projected, (-1, length, 3, num_heads, width // num_heads))
             return split[:, :, 0] * scale, split[:, :, 1], split[:, :, 2]
 
@@ -54,7 +54,7 @@ def attend(projected, num_heads, causal=False):
         ]
 
         def gradient(upstream):
-            # Cut out again: what a gradient takes from outside is kept from the forward pass to the backward pass.
+            # Sliced again: a tensor that a gradient captures is kept in memory from the forward to the backward pass.
             parts = _gradients(upstream, *heads(), scale, blocks, weights, mixed)
             return ops.concatenate([ops.reshape(part, (-1, length, width)) for part in parts], axis=-1)
 
@@ -65,7 +65,7 @@ def attend(projected, num_heads, causal=False):
 
 
 def _gradients(upstream, query, key, value, scale, blocks, weights, mixed):
-    """Gradients of the queries before they were scaled, the keys and the values.
+    """Gradients of the unscaled queries, the keys and the values.
 
     Args:
         upstream: float [batch, length, heads * head_dim], the gradient of the outputs.
@@ -83,7 +83,7 @@ def _gradients(upstream, query, key, value, scale, blocks, weights, mixed):
     for block, weight, output in zip(blocks, weights, mixed, strict=True):
         above = _rows(upstream)[:, :, block.queries]
         by_weight = ops.cast(ops.matmul(above, _columns(value)[..., block.keys]), "float32")
-        # The mean of by_weight under the weights, which is cheaper from the outputs.
+        # The mean of by_weight under the weights, which is cheaper to compute from the outputs.
         mean = ops.sum(ops.cast(above, "float32") * ops.cast(output, "float32"), axis=-1, keepdims=True)
         by_score = ops.cast(weight * (by_weight - mean), query.dtype)
         by_query.append(ops.matmul(by_score, _rows(key * scale)[:, :, block.keys]))
@@ -104,7 +104,7 @@ class _Block(NamedTuple):
 
 
 def _query_blocks(length, causal):
-    """The blocks that attention is computed in: one, or four where that leaves out enough work to be worth it."""
+    """The blocks that attention is computed in: one, or four where that saves enough work to be worth it."""
     count = 4 if causal and length % 4 == 0 and length >= 128 else 1
     ends = [length * (i + 1) // count for i in range(count)]
     return [_Block(slice(end - length // count, end), slice(0, end)) for end in ends]
@@ -118,7 +118,7 @@ def _add_prefixes(parts, blocks):
     """Sum over blocks of [..., number of keys], where a key that a block doesn't see gets nothing from it."""
     sums = []
     for index, block in enumerate(blocks):
-        # Its queries' places are the keys that the blocks before don't see.
+        # Its queries' positions are the keys that the preceding blocks don't see.
         terms = [part[..., block.queries] for part in parts[index:]]
         sums.append(functools.reduce(operator.add, terms))
     return _join(sums, axis=-1)

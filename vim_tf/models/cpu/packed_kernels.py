@@ -4,26 +4,26 @@ import math
 
 from keras import ops
 
-# Columns that lie together, and products that a kernel is cut into so that more than one thread has work.
+# Columns stored together, and products that a kernel is cut into so that more than one thread has work.
 _COLUMNS, _PRODUCTS = 64, 2
 
 
 class PackedKernels:
-    """Copies of Dense layers' kernels for a loop that multiplies few rows by them, again and again.
+    """Copies of Dense layers' kernels for a loop that repeatedly multiplies a few rows by them.
 
     Such a product takes as long as reading its kernel. XLA's products on CPUs take a few columns at a time, and these
-    are short pieces of a row-major kernel, a row apart, which processors don't fetch ahead. Here 64 columns lie
-    together, which measures faster than 32 or 128. The copies are as large as the kernels.
+    are short pieces of a row-major kernel, a row apart, which processors don't fetch ahead. Here 64 columns are
+    stored together, which measures faster than 32 or 128. The copies are as large as the kernels.
 
     Args:
-        layers: list of built keras.layers.Dense. Those whose units are no multiple of 64 stay as they are.
+        layers: list of built keras.layers.Dense. Those whose units aren't a multiple of 64 stay as they are.
     """
 
     def __init__(self, layers):
         self._kernels = {id(layer): _packed(layer) for layer in layers if layer.units % _COLUMNS == 0}
 
     def __call__(self, layer, inputs):
-        """What the layer computes.
+        """The layer's outputs.
 
         Args:
             layer: keras.layers.Dense; it is called if it isn't packed.
@@ -47,7 +47,7 @@ class PackedKernels:
 
 
 def _packed(layer):
-    """The kernel's columns by 64: list of float [part of units / 64, channels, 64]."""
+    """The kernel's columns in groups of 64: list of float [part of units / 64, channels, 64]."""
     kernel = ops.cast(layer.kernel, layer.compute_dtype)
     columns = ops.transpose(ops.reshape(kernel, (kernel.shape[0], -1, _COLUMNS)), (1, 0, 2))
     return ops.split(columns, math.gcd(_PRODUCTS, columns.shape[0]), axis=0)

@@ -1,4 +1,4 @@
-"""Judges of the adversarial loss: StyleGAN2's, one logit for an image, and PatchGAN, one for each of its patches."""
+"""Discriminators: StyleGAN2's, which gives one logit per image, and PatchGAN, which gives one per patch."""
 
 from vim_tf.models.discriminators.patchgan import PatchGANDiscriminator
 from vim_tf.models.discriminators.stylegan2 import (

@@ -19,10 +19,10 @@ class PatchGANDiscriminator(keras.Model):
 
     A chain of 4 x 4 convolutions: num_layers with stride 2, one with stride 1, each with leaky ReLU, then one with
     stride 1 to the logits; channels double with each layer, up to eight times the first one's. All pad one zero on
-    each side, so a stride of 2 halves a side (rounded down) and a stride of 1 takes one pixel off. All but the first
+    each side, so a stride of 2 halves a side (rounded down) and a stride of 1 removes one pixel. All but the first
     and the last are normalised before the activation. That is GroupNorm, where VQGAN has batch norm: microbatches and
-    replicas then give what the whole batch gives, and no image's logits depend on the others. Whatever the policy, the
-    last layer computes in float32.
+    replicas then give what the whole batch gives, and no image's logits depend on the others. The last layer computes
+    in float32 under any policy.
 
     Args:
         height, width: image size in pixels.
@@ -36,7 +36,7 @@ class PatchGANDiscriminator(keras.Model):
         float32 [batch, height // 2^num_layers - 2, width // 2^num_layers - 2] logits, above 0 for real.
 
     Raises:
-        InputError: images so small that no logit is left.
+        InputError: the images are so small that no logit is left.
 
     References:
         Isola et al., 2017, https://arxiv.org/abs/1611.07004, appendix 6.1.2; as configured by Esser et al., 2021,

@@ -14,7 +14,7 @@ def _leaky_relu(inputs):
 
 
 class EqualizedConv(keras.layers.Layer):
-    """Convolution whose weights are N(0, 1) and scaled at run time, so that all layers learn at one rate.
+    """Convolution whose weights are N(0, 1) and scaled at run time, so that all layers learn at the same rate.
 
     Args:
         filters: output channels.
@@ -82,7 +82,7 @@ def blur(images, padding="same", strides=1):
 
     Args:
         images: float [batch, height, width, channels].
-        padding: same (edges see zeros, and the output lies half a pixel further) or valid (three pixels fewer).
+        padding: same (edges see zeros, and the output is shifted by half a pixel) or valid (three pixels fewer).
         strides: int, step of the filter; 2 gives only every second pixel of what 1 gives.
 
     Returns:
@@ -118,14 +118,14 @@ class DownsamplingBlock(keras.layers.Layer):
 
     def call(self, inputs):
         main = _leaky_relu(self.conv(inputs))
-        # The same padding of two strided layers in a row would move this branch by a pixel against the other one.
+        # Padding "same" in two strided layers in a row would shift this branch by a pixel relative to the other one.
         main = ops.pad(main, [(0, 0), *((2, 2 + size % 2) for size in inputs.shape[1:3]), (0, 0)])
         main = _leaky_relu(self.conv_down(blur(main, padding="valid")))
         return (main + self.skip(blur(inputs, strides=2))) / math.sqrt(2)
 
 
 def minibatch_stddev(features, group):
-    """Appends how much neighbouring images differ, so that a lack of variety shows.
+    """Appends the standard deviation over neighbouring images, which reveals a lack of variety.
 
     Args:
         features: float [batch, height, width, channels]; batch must be a multiple of `group`, and images of one group
@@ -150,7 +150,7 @@ def minibatch_stddev(features, group):
 class StyleGAN2Discriminator(keras.Model):
     """Residual convolutional discriminator that halves the image down to about 4x4.
 
-    Whatever the policy, the minibatch deviation and the last layer are computed in float32.
+    The minibatch deviation and the last layer are computed in float32 under any policy.
 
     Args:
         height, width: image size in pixels.

@@ -1,16 +1,16 @@
-"""What every quantizer offers, and the maths that several of them share."""
+"""The interface of every quantizer, and the maths that several of them share."""
 
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
-# Codes that are compared at a time: the products of one block stay in the cache, and never fill the memory.
+# Codes compared at a time: the products of one block stay in the CPU's cache, and never fill the memory.
 BLOCK = 1024
 
 
 class Quantized(NamedTuple):
-    """What a quantizer makes of latents.
+    """A quantizer's outputs for latents.
 
     Attributes:
         quantized: float32 [batch, length, codebook_dim], the codes; their gradient reaches the latents.
@@ -28,7 +28,7 @@ class Quantized(NamedTuple):
 class Quantizer(keras.layers.Layer):
     """Latents to tokens and back.
 
-    Everything is computed in float32, whatever the policy: distances in half precision pick wrong codes.
+    Everything is computed in float32 under any policy: distances in half precision pick wrong codes.
 
     Args:
         codebook_size: number of codes.
@@ -37,7 +37,7 @@ class Quantizer(keras.layers.Layer):
     Call arguments:
         latents: float [batch, length, codebook_dim].
         seed: int32 [2] for quantizers that draw their tokens in training, or None for the likeliest ones.
-        temperature: float or float32 [], of what is drawn; None = 1.
+        temperature: float or float32 [], of the distribution that tokens are drawn from; None = 1.
 
     Returns:
         Quantized.
@@ -68,7 +68,7 @@ class Quantizer(keras.layers.Layer):
         self.codebook = self.add_float32_weight("codebook", (self.codebook_size, self.codebook_dim), normal, trainable)
 
     def add_float32_weight(self, name, shape, initializer, trainable=True):
-        """A weight that reads as float32 inside models of any policy, and that all replicas assign alike."""
+        """A weight that reads as float32 inside models of any policy, and that all replicas update identically."""
         return self.add_weight(
             name=name,
             shape=shape,
@@ -90,7 +90,7 @@ class Quantizer(keras.layers.Layer):
         raise NotImplementedError
 
     def lookup(self, tokens):
-        """What the decoder is fed for tokens.
+        """The decoder's inputs for tokens.
 
         Args:
             tokens: int32 [batch, length * depth] in [0, codebook_size), depth fastest.
@@ -101,11 +101,11 @@ class Quantizer(keras.layers.Layer):
         raise NotImplementedError
 
     def normalized(self, vectors):
-        """The vectors that are compared: of length 1 where the quantizer normalises, else as they are."""
+        """The vectors that are compared: of length 1 where the quantizer normalises, else unchanged."""
         return vectors
 
     def restart_candidates(self, latents):
-        """What an unused code may be set to.
+        """Vectors that an unused code can be set to.
 
         Args:
             latents: float [batch, length, codebook_dim].
@@ -132,7 +132,7 @@ class Quantizer(keras.layers.Layer):
             tokens: int32 [batch, length * depth], their tokens.
 
         Returns:
-            dict of float32 tensors; empty where training moves the codes by gradients alone.
+            dict of float32 tensors; empty where training moves the codes only by gradients.
         """
         return {}
 
@@ -149,7 +149,7 @@ def normalize(vectors):
 
 
 def pass_straight_through(codes, carrier):
-    """Codes, exactly, whose gradient goes to the carrier unchanged, and to the codes too unless it is stopped there."""
+    """The exact codes; the gradient goes unchanged to the carrier, and to the codes too unless it is stopped there."""
     return codes + (carrier - ops.stop_gradient(carrier))
 
 
@@ -172,7 +172,7 @@ def first_argmax(values):
         values: float [..., n].
 
     Returns:
-        int32 [...] in [0, n), whatever the values, not-a-number included.
+        int32 [...] in [0, n) for any values, not-a-number included.
     """
     size = values.shape[-1]
     largest = ops.max(values, axis=-1, keepdims=True)
@@ -180,7 +180,7 @@ def first_argmax(values):
 
 
 def nearest_codes(vectors, codes, unit_length):
-    """Index of the code at the smallest distance; the lowest one of equals.
+    """Index of the nearest code; the lowest one of equals.
 
     Args:
         vectors: float32 [..., dimensions].

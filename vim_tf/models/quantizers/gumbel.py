@@ -10,18 +10,18 @@ from vim_tf.models.quantizers.base import Quantized, Quantizer, first_argmax, pa
 
 
 def gumbel_noise(shape, seed):
-    """Standard Gumbel variables, -log(-log(u)): float32 [*shape], a function of the seed (int32 [2]) alone."""
+    """Standard Gumbel variables, -log(-log(u)): float32 [*shape], a function of only the seed (int32 [2])."""
     uniform = ops.maximum(stateless_uniform(shape, seed), 1e-30)
     return -ops.log(-ops.log(uniform))
 
 
 @keras.saving.register_keras_serializable(package="vim_tf")
 class GumbelQuantizer(Quantizer):
-    """A code drawn from a distribution that the latent gives, with the gradient of the Gumbel softmax.
+    """A code drawn from a distribution that the latent determines, with the gradient of the Gumbel softmax.
 
     A trained projection turns a latent into the logits of all codes. With a seed, the code is a sample: the largest of
     logits plus Gumbel noise. Without one it is the likeliest. The gradient is that of the softmax of the same numbers
-    divided by the temperature, both for the logits and, through the chosen code alone, for the codebook.
+    divided by the temperature, both for the logits and, only through the chosen code, for the codebook.
 
     Args:
         codebook_size: number of codes.

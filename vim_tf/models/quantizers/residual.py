@@ -1,4 +1,4 @@
-"""Several codes for one latent, each for what the ones before left over."""
+"""Several codes for one latent, each for the residual of those before it."""
 
 import keras
 from keras import ops
@@ -15,13 +15,13 @@ from vim_tf.models.quantizers.base import (
 
 @keras.saving.register_keras_serializable(package="vim_tf")
 class ResidualQuantizer(Quantizer):
-    """Sum of `depth` codes of one shared codebook: the nearest one, then the nearest one to the rest, and so on.
+    """Sum of `depth` codes of one shared codebook: the nearest one, then the nearest one to the residual, and so on.
 
     Args:
         codebook_size: number of codes.
         codebook_dim: dimensions of a code.
         depth: codes for one latent.
-        l2_normalize: False; codes of length 1 can't get smaller from level to level, as what they code does.
+        l2_normalize: False; codes of length 1 can't get smaller from level to level, as the residuals do.
 
     Call arguments:
         latents: float [batch, length, codebook_dim].
@@ -78,7 +78,7 @@ class ResidualQuantizer(Quantizer):
         return ops.sum(ops.reshape(codes, (-1, length, self.depth, self.codebook_dim)), axis=2)
 
     def restart_candidates(self, latents):
-        """What is left over before each level: float32 [batch * length * depth, codebook_dim]."""
+        """The residual before each level: float32 [batch * length * depth, codebook_dim]."""
         residuals, _ = self._levels(ops.cast(latents, "float32"))
         return ops.reshape(residuals, (-1, self.codebook_dim))
 
@@ -86,7 +86,7 @@ class ResidualQuantizer(Quantizer):
         self.codebook.assign(ops.where(unused[:, None], candidates, self.codebook))
 
     def _levels(self, latents):
-        """What each level codes, float32 [B, L, depth, D], and its tokens, int32 [B, L, depth]; no gradient."""
+        """Residuals that the levels code, float32 [B, L, depth, D], and tokens, int32 [B, L, depth]; no gradient."""
         codebook = ops.stop_gradient(ops.convert_to_tensor(self.codebook))
         residuals, tokens = [ops.stop_gradient(latents)], []
         for level in range(self.depth):

@@ -8,7 +8,7 @@ from keras import ops
 
 from vim_tf.models.quantizers.base import Quantized, Quantizer, commitment_loss, pass_straight_through
 
-# Keeps the outermost values of a dimension just inside what rounding reaches.
+# Keeps bounded latents just inside the range that rounds to the outermost values of a dimension.
 MARGIN = 1e-3
 
 
@@ -51,7 +51,7 @@ class FiniteScalarQuantizer(Quantizer):
         self._levels = levels
         self._centers = levels // 2
         self._place_values = np.cumprod([1, *levels[:-1]]).astype("int32")
-        # An even number of values lies half a step off the middle.
+        # An even number of values is half a step off centre.
         offset = np.where(levels % 2 == 0, 0.5, 0.0)
         half_range = (levels - 1) * (1 - MARGIN) / 2
         self._offset, self._half_range = offset.astype("float32"), half_range.astype("float32")
@@ -93,7 +93,7 @@ class LookupFreeQuantizer(Quantizer):
     Args:
         codebook_size: number of codes, 2^codebook_dim.
         codebook_dim: dimensions of a code.
-        entropy_temperature: temperature of the distribution over codes behind the entropy loss, above 0.
+        entropy_temperature: temperature of the distribution over codes in the entropy loss, above 0.
 
     Call arguments:
         latents: float [batch, length, codebook_dim].

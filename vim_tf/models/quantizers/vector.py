@@ -25,8 +25,8 @@ class VectorQuantizer(Quantizer):
         codebook_size: number of codes.
         codebook_dim: dimensions of a code.
         l2_normalize: scale latents and codes to length 1 first, so that the nearest code is the one of largest cosine.
-        straight_through: what the gradient of the codes goes to unchanged: "latents" as they are, or "normalized", as
-            they are compared. The same where the quantizer doesn't normalise.
+        straight_through: where the gradient of the codes goes unchanged: to the "latents" as they are, or to the
+            "normalized" ones that are compared. The two are the same where the quantizer doesn't normalise.
 
     Call arguments:
         latents: float [batch, length, codebook_dim].
@@ -163,7 +163,7 @@ class EMAVectorQuantizer(VectorQuantizer):
         sums = decay * self.sums + (1 - decay) * statistics["sums"]
         total = ops.sum(counts)
         smoothed = (counts + SMOOTHING) / (total + self.codebook_size * SMOOTHING) * total
-        # Where nothing chose a code, the ratio is the old one, until both numbers are too small to tell.
+        # The ratio of a code that nothing chose stays the same, until both numbers are too small for float32.
         chosen = (statistics["counts"] > 0)[:, None]
         self.codebook.assign(ops.where(chosen, sums / smoothed[:, None], self.codebook))
         self.counts.assign(counts)
