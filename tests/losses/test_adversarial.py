@@ -76,7 +76,7 @@ def test_the_lecam_penalty_agrees_with_pytorch(reference):
 
 
 def test_the_lecam_penalty_by_hand():
-    # 3 lies 2 over the fake mean of 1; -1 lies 3 under the real mean of 2.
+    # 3 is 2 above the fake mean of 1; -1 is 3 below the real mean of 2.
     loss = lecam_loss(tf.constant([3.0, 0.0]), tf.constant([-1.0, 5.0]), tf.constant(2.0), tf.constant(1.0))
     assert float(loss) == pytest.approx(4 / 2 + 9 / 2)
 
@@ -106,7 +106,7 @@ def test_a_fooled_discriminator_costs_the_generator_nothing():
     assert float(generator_loss(tf.constant([50.0]), "non_saturating")) == pytest.approx(0, abs=1e-6)
 
 
-def test_a_generator_that_is_found_out_still_gets_a_gradient():
+def test_a_generator_whose_images_are_recognized_still_gets_a_gradient():
     fake = tf.constant([-50.0])
     with tf.GradientTape() as tape:
         tape.watch(fake)

@@ -67,7 +67,7 @@ class TestAgainstPyTorch:
         np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
-def test_equal_images_are_0_apart_and_pull_nowhere(distance, reference):
+def test_equal_images_are_0_apart_and_have_no_gradient(distance, reference):
     images = tf.constant(reference["images"])
     with tf.GradientTape() as tape:
         tape.watch(images)
@@ -93,7 +93,7 @@ def test_a_global_policy_changes_nothing(kind, arrays, distance, reference):
 
 
 @pytest.mark.parametrize("size", [(4, 6), (5, 7)])
-def test_halving_in_xla_is_max_pooling_with_its_gradient_where_values_are_equal_too(size):
+def test_halving_in_xla_is_max_pooling_with_its_gradient_even_where_values_are_equal(size):
     random = np.random.default_rng(0)
     features = tf.constant(random.integers(0, 3, (2, *size, 3)).astype(np.float32))
     probe = tf.constant(random.normal(size=(2, size[0] // 2, size[1] // 2, 3)).astype(np.float32))
@@ -176,11 +176,11 @@ def test_a_network_without_any_features_gives_a_finite_gradient(reference):
 
 
 def test_orthogonal_features_of_every_stage_are_2_apart():
-    """Blue on and red off against the other way round: two channels of which one is on in turn."""
+    """Blue on and red off, against the reverse: of two channels, a different one is on."""
     distance = VGG16FeatureDistance((2, 2, 2, 2, 2))
     for index, conv in enumerate(distance.network.convs):
         kernel = np.zeros(conv.kernel.shape)
-        # The centre hands blue and red on, each in its own channel.
+        # The kernel's centre passes blue and red on, each in its own channel.
         kernel[1, 1, [0, 2] if index == 0 else [0, 1], [0, 1]] = 1
         conv.kernel.assign(kernel)
     blue, red = np.zeros([2, 1, 16, 16, 3], "float32")

@@ -73,7 +73,7 @@ def test_logit_laplace_is_least_at_the_logit_of_the_image(image):
 
 @pytest.mark.parametrize(("location", "log_scale"), [(0.0, 0.0), (1.5, -1.0), (-2.0, 0.5)])
 def test_the_likelihood_of_all_images_adds_up_to_one(location, log_scale):
-    """Integrated over logit(image) in the middle 5 scales to each side, where all but exp(-5) of a Laplace lies."""
+    """Integrated over logit(image) within 5 scales of the centre, which covers all but exp(-5) of a Laplace."""
     logits = np.linspace(location - 5 * math.exp(log_scale), location + 5 * math.exp(log_scale), 2001)
     images = 1 / (1 + np.exp(-logits))
     losses = tf.vectorized_map(

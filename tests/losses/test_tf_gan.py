@@ -38,5 +38,5 @@ def test_a_missing_package_is_named(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     tf_gan._module.cache_clear()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match="tensorflow-gan has it"):
+    with pytest.raises(ImportError, match="part of the package tensorflow-gan"):
         tf_gan.losses()

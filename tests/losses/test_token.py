@@ -27,11 +27,11 @@ def test_equal_logits_cost_the_log_of_the_codebook_size():
     assert float(loss) == pytest.approx(math.log(8))
 
 
-def test_a_sure_and_right_prediction_costs_nothing():
+def test_a_confident_correct_prediction_costs_nothing():
     assert float(cross_entropy_loss(np.array([[1]]), tf.constant([[[0.0, 100.0]]]))) == pytest.approx(0, abs=1e-6)
 
 
-def test_a_sure_and_wrong_prediction_costs_its_margin():
+def test_a_confident_wrong_prediction_costs_its_margin():
     assert float(cross_entropy_loss(np.array([[0]]), tf.constant([[[0.0, 100.0]]]))) == pytest.approx(100)
 
 

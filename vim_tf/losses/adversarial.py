@@ -1,4 +1,4 @@
-"""The game between generator and discriminator."""
+"""Losses of generator and discriminator, and the weight of the adversarial term."""
 
 import tensorflow as tf
 
@@ -8,14 +8,14 @@ _KINDS = {"non_saturating": "modified", "hinge": "wasserstein_hinge", "least_squ
 
 
 def generator_loss(fake_logits, kind):
-    """What the generator loses where its images are told from real ones, by TF-GAN.
+    """TF-GAN's loss of the generator: the lower, the more its images pass as real.
 
     Args:
         fake_logits: float32 [batch] or [batch, height, width], discriminator's logits of generated images.
         kind: non_saturating, mean softplus(-D(fake)); hinge, mean -D(fake); least_squares, mean (D(fake) - 1)^2 / 2.
 
     Returns:
-        float32 [], mean over all logits; at least 0 but for hinge.
+        float32 [], mean over all logits; at least 0 except for hinge.
 
     References:
         Goodfellow et al., 2014, https://arxiv.org/abs/1406.2661, section 3; Lim and Ye, 2017,
@@ -25,12 +25,12 @@ def generator_loss(fake_logits, kind):
 
 
 def discriminator_loss(real_logits, fake_logits, kind):
-    """What the discriminator loses where it takes real images for generated ones or the other way round, by TF-GAN.
+    """TF-GAN's loss of the discriminator: the lower, the better it tells real images from generated ones.
 
     Args:
         real_logits: float32 [batch] or [batch, height, width], discriminator's logits of real images.
         fake_logits: float32, same shape, its logits of generated images.
-        kind: non_saturating, mean softplus(-D(real)) + mean softplus(D(fake)), 2 log 2 where it can't tell; hinge, mean
+        kind: non_saturating, mean softplus(-D(real)) + mean softplus(D(fake)), 2 log 2 for all logits 0; hinge, mean
             relu(1 - D(real)) + mean relu(1 + D(fake)); least_squares, mean (D(real) - 1)^2 / 2 + mean D(fake)^2 / 2.
 
     Returns:
@@ -51,7 +51,7 @@ def _settings(kind):
 
 
 def lecam_loss(real_logits, fake_logits, real_mean, fake_mean):
-    """Keeps the discriminator's logits near moving averages of the other side's, against overfitting on few images.
+    """Keeps the discriminator's logits near moving averages of the other side's, to prevent overfitting on few images.
 
     Mean relu(D(real) - fake_mean)^2 + mean relu(real_mean - D(fake))^2.
 
@@ -89,10 +89,10 @@ def adaptive_weight(reconstruction_norm, adversarial_norm, maximum):
 
 
 def adversarial_factor(step, start_step, warmup_steps):
-    """How much of its weight the adversarial term has.
+    """The share of its weight that the adversarial term has at a step.
 
     Args:
-        step: integer [], steps made before this one.
+        step: integer [], number of steps before this one.
         start_step: int, first step at which the term counts.
         warmup_steps: int, steps over which it then rises; 0 = at once.
 
@@ -112,7 +112,7 @@ def r1_penalty(discriminator, images, scale=1.0):
         discriminator: function of images to logits [batch] or [batch, height, width]; the gradient is that of the mean
             of an image's logits, so that the penalty doesn't grow with the square of their number.
         images: float32 [batch, height, width, channels].
-        scale: float or float32 [], what logits are multiplied with for their gradient, which is divided by it again:
+        scale: float or float32 [], multiplies the logits before their gradient is taken, which is then divided by it:
             half precision has no numbers as small as a pixel's gradient. A power of two changes nothing else.
 
     Returns:

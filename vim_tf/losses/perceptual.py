@@ -1,4 +1,4 @@
-"""How different images look: distances between the features that a frozen VGG16 has of them."""
+"""Perceptual distances between images: distances between their features in a frozen VGG16."""
 
 import os
 import tempfile
@@ -16,7 +16,7 @@ from vim_tf.storage.digests import digest_of_parts
 # VGG16's five stages; a distance compares the last activation of each: relu1_2, 2_2, 3_3, 4_3, 5_3.
 VGG16_CHANNELS = (64, 128, 256, 512, 512)
 CONVS_PER_STAGE = (2, 2, 3, 3, 3)
-# The four halvings between the stages leave one pixel of it.
+# The four halvings between the stages reduce this side to one pixel.
 MIN_SIDE = 16
 NORM_EPSILON = 1e-10
 CHECKSUM = "sha256"
@@ -64,7 +64,7 @@ def _parts(arrays):
 
 
 class VGG16(keras.Model):
-    """VGG16 without its classifier, frozen; computes in float32 whatever the policy.
+    """VGG16 without its classifier, frozen; computes in float32 under any policy.
 
     Args:
         channels: one int for each of the five stages; the default has 14,714,688 parameters.
@@ -82,7 +82,7 @@ class VGG16(keras.Model):
     def __init__(self, channels=VGG16_CHANNELS, **kwargs):
         super().__init__(**({"dtype": "float32", "trainable": False} | kwargs))
         self.channels = tuple(channels)
-        # Zeros, because weights that are drawn only to be replaced take seconds.
+        # Zeros: drawing random weights only to replace them would take seconds.
         self.convs = [
             keras.layers.Conv2D(
                 shape[-1],
@@ -117,7 +117,7 @@ class VGG16(keras.Model):
         return features
 
     def assign(self, arrays):
-        """Gives the convolutions their weights, by the names of `vgg16_shapes`."""
+        """Sets the convolutions' weights, by the names of `vgg16_shapes`."""
         for conv in self.convs:
             conv.kernel.assign(arrays[f"{conv.name}/kernel"])
             conv.bias.assign(arrays[f"{conv.name}/bias"])
@@ -130,7 +130,7 @@ def _halved(features):
     """
     if not control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
         return ops.max_pool(features, 2, strides=2)
-    # XLA refuses the gradient of max_pool where results must repeat. Outside of it that is the faster one.
+    # XLA refuses the gradient of max_pool where results must be deterministic. Without XLA, max_pool is faster.
     height, width = (size // 2 * 2 for size in features.shape[1:3])
     corners = [features[:, row:height:2, column:width:2] for row in (0, 1) for column in (0, 1)]
     return ops.maximum(ops.maximum(*corners[:2]), ops.maximum(*corners[2:]))
@@ -143,7 +143,7 @@ def unit_features(features):
         features: float32 [batch, height, width, channels].
 
     Returns:
-        float32, same shape. The gradient is finite where all channels are 0, where the root alone has none.
+        float32, same shape. The gradient is finite where all channels are 0; that of the plain root isn't.
     """
     squares = ops.sum(ops.square(features), axis=-1, keepdims=True)
     is_positive = squares > 0
@@ -152,9 +152,9 @@ def unit_features(features):
 
 
 class _VGG16Distance:
-    """What both distances share: the network, and the squared differences of its normalised features.
+    """Base of both distances: the network, and the squared differences of its normalised features.
 
-    Neither a layer nor a model, so that a model which holds one neither trains nor saves VGG16's weights.
+    Neither a layer nor a model, so that a model that holds one neither trains nor saves VGG16's weights.
     """
 
     def __init__(self, channels):
@@ -162,7 +162,7 @@ class _VGG16Distance:
         self.network.build()
 
     def _centred(self, images):
-        raise NotImplementedError(f"{type(self).__name__} must say how its VGG16 wants images centred")
+        raise NotImplementedError(f"{type(self).__name__} must define how images are centred for its VGG16")
 
     def _squared_differences(self, images, reconstructions):
         """float32 [batch, height, width, channels] of each stage."""
@@ -180,7 +180,7 @@ class _VGG16Distance:
 
 
 class LPIPS(_VGG16Distance):
-    """Learned perceptual image patch similarity, version 0.1 with VGG16; lower is more alike, 0 for equal images.
+    """Learned perceptual image patch similarity, version 0.1 with VGG16; lower is more similar, 0 for equal images.
 
     For each stage, the squared differences of the normalised features are weighted by channel and averaged over the
     pixels; the distance is the sum over the stages.
@@ -194,7 +194,7 @@ class LPIPS(_VGG16Distance):
 
     Call arguments:
         images, reconstructions: float32 [batch, height, width, 3], about [0, 1]; sides of at least 16. The gradient
-            flows to the reconstructions alone.
+            flows only to the reconstructions.
 
     Returns:
         float32 [batch], at least 0.
@@ -225,19 +225,19 @@ class LPIPS(_VGG16Distance):
 
 
 class VGG16FeatureDistance(_VGG16Distance):
-    """Plain distance of VGG16's features, for where LPIPS' weights aren't at hand; lower is more alike, 0 for equal.
+    """Plain distance of VGG16's features, for use without LPIPS' weights; lower is more similar, 0 for equal images.
 
     For each stage, the squared differences of the normalised features are summed over the channels and averaged over
     the pixels; the distance is the mean over the stages. It is not LPIPS: nothing in it was fitted to people's
     judgement, and its values don't compare with those of LPIPS.
 
     Args:
-        channels: one int for each stage. The weights, all 0 at first, are to be given to `network`: those of Keras
+        channels: one int for each stage. The weights of `network` start at 0 and must be set to those of Keras
             Applications, which were trained in Caffe on blue, green and red in 0..255 less the mean of ImageNet.
 
     Call arguments:
         images, reconstructions: float32 [batch, height, width, 3], about [0, 1]; sides of at least 16. The gradient
-            flows to the reconstructions alone.
+            flows only to the reconstructions.
 
     Returns:
         float32 [batch] in [0, 2].
@@ -267,7 +267,7 @@ def load_perceptual(kind, path, channels=VGG16_CHANNELS):
     Args:
         kind: lpips or vgg16_features.
         path: str. lpips: the .npz file that `vim_tf.import_weights` wrote. vgg16_features: Keras Applications' VGG16
-            weights without top, .h5; empty: the file in Keras' cache, which is downloaded if need be.
+            weights without top, .h5; empty: the file in Keras' cache, which is downloaded if necessary.
         channels: one int for each stage of VGG16.
 
     Returns:
@@ -295,13 +295,13 @@ def _read_lpips(path, shapes):
     stored = str(arrays.pop(CHECKSUM, ""))
     npz.check_shapes(arrays, shapes, f"{_FLAG}={path}, to be made with {_IMPORT},")
     if stored != checksum(arrays):
-        raise InputError(f"{_FLAG}={path} is damaged, its checksum is another: make it anew with {_IMPORT}")
+        raise InputError(f"{_FLAG}={path} is damaged (its checksum doesn't match): make it again with {_IMPORT}")
     return arrays
 
 
 def _load_keras_file(network, path):
     with tempfile.TemporaryDirectory() as folder:
-        # Keras goes by the name's ending and reads local files only.
+        # Keras determines the format from the name's ending, and reads only local files.
         local = os.path.join(folder, "vgg16.h5")
         try:
             tf.io.gfile.copy(path, local)

@@ -1,4 +1,4 @@
-"""How far reconstructions are from images."""
+"""Losses between images and their reconstructions."""
 
 from keras import ops
 
@@ -32,9 +32,9 @@ def l2_loss(images, reconstructions):
 def logit_laplace_loss(images, location, log_scale, min_log_scale=-2.0, margin=1e-3, epsilon=0.0):
     """Negative log-likelihood of pixels under a logit-Laplace distribution.
 
-    The density of x is 1 / (2 b x (1 - x)) exp(-|logit(x) - location| / b) with b = exp(log_scale). Where an image is
-    flat, b can shrink without end and the loss falls without end, so `log_scale` has a floor; its gradient is zero
-    below it.
+    The density of x is 1 / (2 b x (1 - x)) exp(-|logit(x) - location| / b) with b = exp(log_scale). On a flat image,
+    b can shrink without bound, and the loss falls without bound, so `log_scale` has a floor, below which its gradient
+    is zero.
 
     Args:
         images: float32 [batch, height, width, channels] in [0, 1]; moved into [margin, 1 - margin] first.
@@ -42,11 +42,11 @@ def logit_laplace_loss(images, location, log_scale, min_log_scale=-2.0, margin=1
         log_scale: float32, same shape; log of the Laplace scale.
         min_log_scale: float, floor of log_scale.
         margin: float in (0, 0.5).
-        epsilon: float in [0, 0.5); images are mapped to [epsilon, 1 - epsilon] before, which bounds their logits, and
+        epsilon: float in [0, 0.5); images are first mapped to [epsilon, 1 - epsilon], which bounds their logits, and
             the likelihood is that of the mapped images.
 
     Returns:
-        float32 [], nats per sub-pixel, mean over all elements; may be negative.
+        float32 [], nats per sub-pixel, mean over all elements; can be negative.
 
     References:
         Ramesh et al., 2021, https://arxiv.org/abs/2102.12092, eq. 2; section A.3 for epsilon, there 0.1.

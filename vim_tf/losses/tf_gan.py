@@ -4,7 +4,7 @@
 modules needed here do not. This module registers TF-GAN's packages without running their `__init__` files and imports
 the wanted module from them:
 
-    from vim_tf import tf_gan
+    from vim_tf.losses import tf_gan
     distance = tf_gan.classifier_metrics().frechet_classifier_distance_from_activations(real, fake)
 
 In a process that uses it, `tensorflow_gan` itself stays an empty package.
@@ -17,7 +17,7 @@ import sys
 
 
 def classifier_metrics():
-    """TF-GAN's module of Fréchet distance, classifier score and kernel distance; it loads TensorFlow Probability."""
+    """TF-GAN's module of Fréchet distance, classifier score and kernel distance; loads TensorFlow Probability."""
     return _module("tensorflow_gan.python.eval.classifier_metrics")
 
 
@@ -35,12 +35,12 @@ def _module(name):
 
 
 def _register_bare_package(name):
-    """Puts a package into `sys.modules`, so that its modules can be imported, without running its `__init__`."""
+    """Puts a package into `sys.modules` without running its `__init__`, so that its modules can be imported."""
     if name in sys.modules:
         return
     spec = importlib.util.find_spec(name)
     if spec is None:
-        raise ImportError(f"{name} is not installed; the package tensorflow-gan has it")
+        raise ImportError(f"{name} is not installed; it is part of the package tensorflow-gan")
     sys.modules[name] = importlib.util.module_from_spec(spec)
     parent, _, child = name.rpartition(".")
     if parent:

@@ -1,4 +1,4 @@
-"""How well tokens and labels are predicted."""
+"""Losses of predicted tokens and labels."""
 
 import keras
 from keras import ops
@@ -27,10 +27,10 @@ def _of_each_token(tokens, logits):
 
 
 def classification_loss(labels, logits):
-    """Negative log-likelihood of labels, summed over the labelled examples and divided by the number of all.
+    """Negative log-likelihood of labels, summed over the labelled examples and divided by the number of all examples.
 
     Args:
-        labels: int32 [batch] in [0, num_classes); below 0 = none, which costs nothing.
+        labels: int32 [batch] in [0, num_classes); below 0 = no label, which costs nothing.
         logits: float [batch, num_classes].
 
     Returns:
