@@ -1,4 +1,4 @@
-"""Counts what the replicas of a training step say to one another."""
+"""Counts the collectives between the replicas of a training step."""
 
 import collections
 import contextlib
@@ -19,8 +19,8 @@ def of_step(trainer, batches):
         batches: what its `fit` takes.
 
     Returns:
-        dict from the type of an op (such as CollectiveReduceV2) to how many of it each replica runs, and under
-        `reductions` how often values of several replicas are brought together by any means.
+        dict from the type of an op (such as CollectiveReduceV2) to the number of them that each replica runs, and under
+        `reductions` how often values of several replicas are combined in any way.
     """
     with _counted_reductions() as reductions:
         concrete = trainer.make_train_function().get_concrete_function(iter(batches))
@@ -40,7 +40,7 @@ def _ops(graph):
 
 @contextlib.contextmanager
 def _counted_reductions():
-    """Collects the reductions that TensorFlow is asked for while a graph is made, of one value or of a batch."""
+    """Collects the reductions, of one value or of a batch, that are requested while a graph is traced."""
     found = []
     kind = cross_device_ops.CrossDeviceOps
     before = {name: getattr(kind, name) for name in ("reduce", "batch_reduce", "_gather")}

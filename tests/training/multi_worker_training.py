@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def config(workdir, strategy):
-    """Six steps of the tiny tokenizer, with what depends on the whole batch: restarts, clipping, an average."""
+    """Six steps of the tiny tokenizer, with all that depends on the whole batch: restarts, clipping, an average."""
     from tests.testing import replace, tokenizer_config
 
     tiny = tokenizer_config(

@@ -1,9 +1,9 @@
 """Trains tiny stages under a strategy and on one device: `python replica_training.py OUTPUT REPLICAS`.
 
 REPLICAS is the number of logical CPUs that share a batch in this process, or `workers`, which takes the cluster of
-TF_CONFIG. A process has one MirroredStrategy at most, so each number needs its own. OUTPUT gets, as JSON, for each
+TF_CONFIG. A process can have only one MirroredStrategy, so each number needs its own. OUTPUT gets, as JSON, for each
 case how far its weights and metrics are from those of one device with the whole batch, and the step's collectives; for
-some, how far the weights are from those when all steps are made in one execution.
+some, how far the weights are from those when all steps run in one execution.
 """
 
 import dataclasses
@@ -16,8 +16,8 @@ NUM_ROWS = 24
 NUM_STEPS = 3
 
 
-# (stage, optimizer, whether XLA compiles, microbatches) of every training. A tokenizer with a judge takes long to
-# trace: test_tokenizer_trainer.py has more of it, on two replicas.
+# (stage, optimizer, whether XLA compiles, microbatches) of every training. A tokenizer with a discriminator takes
+# long to trace: test_tokenizer_trainer.py has more of these, on two replicas.
 CASES = (
     ("tokenizer", "adamw", False, 2),
     ("tokenizer", "factored_adam", True, 1),
@@ -46,12 +46,12 @@ def build(strategy, stage, optimizer, jit_compile, microbatches):
     if stage == "tokenizer":
         config = tokenizer_training.without_restart(tokenizer_config("unused", jit_compile=jit_compile))
         wide = dataclasses.replace(config.model.encoder, hidden_dim=32)
-        # Groups that no number of replicas and microbatches cuts.
+        # Groups that no number of replicas and microbatches splits.
         judge = dataclasses.replace(config.model.discriminator, minibatch_stddev_group=2)
         config = replace(
             config,
             model={"encoder": wide, "decoder": wide, "discriminator": judge},
-            # R1 takes long to trace, and other tests have it. Without a judge XLA compiles the whole step.
+            # R1 takes long to trace, and other tests cover it. Without a discriminator XLA compiles the whole step.
             losses={"r1_gamma": 0.0} | ({} if optimizer == "adamw" else {"adversarial_weight": 0.0}),
             training={"gradient_accumulation_steps": microbatches},
             optimizer={"clip_norm": 0.05},

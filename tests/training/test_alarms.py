@@ -1,4 +1,4 @@
-"""One line for the user where a training continues, but goes wrong."""
+"""Alarms: one line for the user when a training continues but is going wrong."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_recovery_is_reported_and_arms_the_alarm_again(capsys):
     ]
 
 
-def test_a_short_dip_is_no_alarm(capsys):
+def test_a_short_dip_raises_no_alarm(capsys):
     assert lines_of(capsys, [0.05, 0.2, 0.05, 0.2]) == []
 
 
@@ -37,8 +37,8 @@ def test_a_limit_of_zero_is_off(capsys, values):
     assert lines_of(capsys, values, limit=0.0) == []
 
 
-def test_steps_count_from_the_look_before(capsys):
-    """Looks at steps 12 and 14 of a run resumed at 10: low since 10, four steps ago."""
+def test_steps_count_from_the_previous_check(capsys):
+    """Checks at steps 12 and 14 of a run resumed at 10: low since 10, four steps ago."""
     assert lines_of(capsys, [0.01] * 4, steps=4, start_step=10, every=2) == [
         "Alarm: codebook/window_usage is 0.01 at step 14, under 0.1 since step 10: most codes are dead"
     ]
@@ -89,7 +89,7 @@ def test_a_gap_over_the_limit_is_reported_once(capsys):
     )
 
 
-def test_a_gap_without_a_limit_is_measured_in_silence(capsys):
+def test_a_gap_without_a_limit_is_measured_without_an_alarm(capsys):
     gap = gap_of({"language_model/bits_per_token": 2.0}, limit=0.0)
     assert validated(gap, 1, 9.0) == {"language_model/generalization_gap": 7.0}
     assert capsys.readouterr().err == ""

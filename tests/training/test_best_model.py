@@ -42,7 +42,7 @@ def test_only_a_better_one_replaces_it(folder, higher_is_better, kept):
 
 
 @pytest.mark.parametrize("higher_is_better", [True, False])
-def test_of_equals_the_earlier_one_stays(folder, higher_is_better):
+def test_of_equals_the_earlier_one_is_kept(folder, higher_is_better):
     for step in (1, 2):
         offer(best_model(folder, higher_is_better, f"of step {step}"), step, 20.0)
     assert best_model(folder, higher_is_better).best()["step"] == 1
@@ -79,7 +79,7 @@ def test_a_kill_between_the_two_renames_loses_nothing(folder):
     assert best_model(folder).best()["value"] == 20.0
 
 
-def test_a_model_that_is_best_by_another_metric_counts_as_none(folder):
+def test_a_model_that_is_best_by_another_metric_does_not_count(folder):
     offer(best_model(folder), 1, 20.0)
     other = best_model(folder)
     other.metric = "codebook/usage"

@@ -1,4 +1,4 @@
-"""Progress, checkpoints, validation and leaving on a signal."""
+"""Progress, checkpoints, validation and the exit on a signal."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from vim_tf.training.callbacks import Progress, SaveOnSignal, Saver, Validator
 
 
 class FakeRecorder:
-    """Remembers what it was given, and finds everything finite but NaN."""
+    """Remembers what it was given, and considers everything finite except NaN."""
 
     def __init__(self):
         self.records, self.shown = [], []
@@ -58,7 +58,7 @@ def test_rates_and_remaining_time_leave_out_a_slow_first_step(capsys, monkeypatc
     assert "1.0 steps/s  8 images/s  0:02 left" in lines[1]
 
 
-def test_checkpoints_are_written_every_so_many_steps_counted_over_resumes():
+def test_checkpoints_are_written_at_regular_steps_counted_across_resumes():
     checkpoints = FakeCheckpoints()
     saver = Saver(3, checkpoints, every=4, recorder=FakeRecorder())
     for batch in range(6):  # steps 4 to 9
@@ -66,7 +66,7 @@ def test_checkpoints_are_written_every_so_many_steps_counted_over_resumes():
     assert checkpoints.saved == 2
 
 
-def test_the_last_step_is_saved_too_unless_a_metric_went_wrong():
+def test_the_last_step_is_saved_too_unless_a_metric_is_not_finite():
     checkpoints = FakeCheckpoints()
     saver = Saver(0, checkpoints, every=4, recorder=FakeRecorder(), last_step=3)
     for batch in range(3):
@@ -131,7 +131,7 @@ def told_to_stop(callback, logs=None):
     return leaving.value
 
 
-def test_sigterm_saves_after_the_step_and_leaves_with_143(capsys):
+def test_sigterm_saves_after_the_step_and_exits_with_143(capsys):
     checkpoints = FakeCheckpoints()
     leaving = told_to_stop(SaveOnSignal(0, checkpoints, FakeRecorder()))
     assert leaving.code == 143
@@ -154,7 +154,7 @@ def test_sigterm_is_handled_as_before_once_a_training_has_failed():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_off_the_main_thread_sigterm_stays_as_it_is_and_one_line_says_so(capsys):
+def test_outside_the_main_thread_sigterm_is_not_handled_and_one_line_says_so(capsys):
     before, stepped = signal.getsignal(signal.SIGTERM), []
 
     def train():
@@ -168,7 +168,7 @@ def test_off_the_main_thread_sigterm_stays_as_it_is_and_one_line_says_so(capsys)
     thread.join()
     assert stepped == [before] * 3
     assert capsys.readouterr().err.splitlines() == [
-        "This training doesn't run in its process's main thread: SIGTERM ends it without a checkpoint."
+        "This training doesn't run in its process's main thread: SIGTERM will end it without a checkpoint."
     ]
 
 
@@ -190,7 +190,7 @@ def ask_at_each_step(monkeypatch, seconds_a_step, num_steps, of_chief=lambda num
     return asked
 
 
-def test_workers_agree_about_every_five_seconds_and_find_their_pace_in_twofold_strides(monkeypatch):
+def test_workers_agree_about_every_five_seconds_at_intervals_that_at_most_double(monkeypatch):
     assert ask_at_each_step(monkeypatch, 0.5, 40) == [1, 3, 7, 15, 25, 35]
 
 
@@ -198,7 +198,7 @@ def test_workers_whose_steps_take_long_agree_at_each_of_them(monkeypatch):
     assert ask_at_each_step(monkeypatch, 20.0, 4) == [1, 2, 3, 4]
 
 
-def test_workers_take_the_chiefs_number_of_steps_whatever_their_own_pace_is(monkeypatch):
+def test_workers_use_the_chiefs_number_of_steps_at_any_pace_of_their_own(monkeypatch):
     assert ask_at_each_step(monkeypatch, 20.0, 10, of_chief=lambda number: 4.0) == [1, 5, 9]
     assert ask_at_each_step(monkeypatch, 0.001, 10, of_chief=lambda number: 4.0) == [1, 5, 9]
 
@@ -207,7 +207,7 @@ def test_workers_agree_at_the_last_step_in_any_case(monkeypatch):
     assert ask_at_each_step(monkeypatch, 0.5, 12, last_step=12) == [1, 3, 7, 12]
 
 
-def test_a_process_that_trains_alone_looks_after_every_step(monkeypatch):
+def test_a_single_process_checks_after_every_step(monkeypatch):
     assert ask_at_each_step(monkeypatch, 0.5, 5, of_chief=None) == [1, 2, 3, 4, 5]
 
 

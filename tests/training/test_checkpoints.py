@@ -47,7 +47,7 @@ def test_the_latest_of_the_kept_checkpoints_comes_back(tmp_path):
     assert value_of(fresh) == 3
 
 
-def test_a_checkpoint_cut_short_is_refused_with_its_path_and_removing_it_goes_on_from_the_one_before(tmp_path):
+def test_a_truncated_checkpoint_is_refused_with_its_path_and_removing_it_resumes_from_the_one_before(tmp_path):
     saver, step = checkpoints(tmp_path, model=dense(1.0))
     save_at(saver, step, 1, 2)
     data = next(tmp_path.glob("ckpt-2.data*"))
@@ -60,7 +60,7 @@ def test_a_checkpoint_cut_short_is_refused_with_its_path_and_removing_it_goes_on
     assert checkpoints(tmp_path, model=dense(0.0))[0].restore() == 1
 
 
-def test_what_a_kill_left_half_written_is_passed_over(tmp_path):
+def test_what_a_kill_left_half_written_is_skipped(tmp_path):
     saver, step = checkpoints(tmp_path, model=dense(1.0))
     save_at(saver, step, 1)
     (tmp_path / "ckpt-2_temp").mkdir()
@@ -88,7 +88,7 @@ def test_a_full_disk_fails_with_one_line_and_the_checkpoint_before_stays(tmp_pat
     model = dense(1.0)
     saver, step = checkpoints(tmp_path, model=model)
     save_at(saver, step, 1)
-    with nearly_full_disk(), pytest.raises(OSError, match="ckpt-2 can't be written .*make room") as failure:
+    with nearly_full_disk(), pytest.raises(OSError, match="ckpt-2 can't be written .*free some space") as failure:
         save_at(saver, step, 2)
     assert "\n" not in str(failure.value)
     assert not list(tmp_path.glob("*ckpt-2*"))
@@ -99,8 +99,8 @@ def test_a_full_disk_fails_with_one_line_and_the_checkpoint_before_stays(tmp_pat
     assert checkpoints(tmp_path, model=fresh)[0].restore() == 3
 
 
-def test_a_model_alone_fails_with_one_line_on_a_full_disk_too(tmp_path):
-    with nearly_full_disk(), pytest.raises(OSError, match="can't be written .*make room") as failure:
+def test_saving_only_a_model_fails_with_one_line_on_a_full_disk_too(tmp_path):
+    with nearly_full_disk(), pytest.raises(OSError, match="can't be written .*free some space") as failure:
         save_model(str(tmp_path), dense(1.0))
     assert "\n" not in str(failure.value)
 
@@ -134,7 +134,7 @@ def test_the_moving_average_is_what_is_loaded_where_there_is_one(tmp_path):
     assert value_of(model) == 2
 
 
-def test_a_model_alone_comes_back_and_another_one_is_refused(tmp_path):
+def test_a_model_without_a_training_comes_back_and_another_one_is_refused(tmp_path):
     save_model(str(tmp_path), dense(3.0))
     model = dense(0.0)
     restore_model(str(tmp_path), model)

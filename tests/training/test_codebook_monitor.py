@@ -14,7 +14,7 @@ SIZE = 4
 
 
 class Tokenizer:
-    """As much of a tokenizer as the monitor knows."""
+    """The part of a tokenizer that the monitor uses."""
 
     def __init__(self):
         self.quantizer = VectorQuantizer(SIZE, 2, l2_normalize=False)
@@ -81,7 +81,7 @@ def test_candidates_of_microbatches_add_up_to_those_of_the_batch(tokenizer):
     np.testing.assert_array_equal(tf.reshape(parts, [-1, 2]), tf.reshape(whole, [-1, 2]))
 
 
-def test_candidates_of_each_replica_and_microbatch_have_a_place_of_their_own():
+def test_candidates_of_each_replica_and_microbatch_have_separate_positions():
     strategy = build_strategy("mirrored")
     with strategy.scope():
         monitor = monitor_of(Tokenizer(), restart_unused_steps=2, num_microbatches=2)

@@ -87,7 +87,7 @@ class TestAgainstPyTorch:
         np.testing.assert_allclose(values, reference["vector/weights"], rtol=1e-5, atol=1e-6)
 
     @pytest.mark.parametrize("name", ["matrix", "matrices"])
-    def test_a_matrix_is_off_by_no_more_than_the_rounding(self, reference, name):
+    def test_a_matrix_is_off_by_at_most_the_rounding(self, reference, name):
         optimizer = FactoredAdam(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         weight = keras.Variable(reference[f"{name}/initial"])
         optimizer.build([weight])
@@ -98,13 +98,13 @@ class TestAgainstPyTorch:
             optimizer.apply([tf.constant(gradient)], [weight])
             rate = LEARNING_RATE / (1 - BETA_1**step)
             second = np.asarray(optimizer.moments(weight)[1])
-            # What was rounded off before decays; what this step rounds off counts from the next one.
+            # Earlier rounding errors decay; this step's error counts from the next one.
             momentum_error = BETA_1 * momentum_error
             bound = bound + rate * momentum_error / np.sqrt(second)
             assert np.all(np.abs(weight.numpy() - expected_weights[step - 1]) <= bound + 1e-5)
             level = slots["scale"].numpy()[..., None] * np.sqrt(slots["columns"].numpy())[..., None, :]
             momentum_error = momentum_error + level
-        # The bound says something: it is small beside what the weights have moved.
+        # The bound is meaningful: it is small compared with the distance that the weights have moved.
         assert np.mean(bound) < 0.1 * np.mean(np.abs(expected_weights[-1] - reference[f"{name}/initial"]))
 
     def test_clipping_is_that_of_its_adafactor(self, reference):
@@ -151,7 +151,7 @@ class TestStoredMomentum:
         assert largest.min() >= 125 and largest.max() == 126
 
     def test_changes_below_half_a_level_are_not_lost(self):
-        """Rounding to the nearest level would leave the small gradients' moment wherever it first comes to rest."""
+        """Rounding to the nearest level would leave the small gradients' moment where it first gets stuck."""
         gradient = np.full((64, 64), 0.02, "float32")
         np.fill_diagonal(gradient, 1.0)
         optimizer = FactoredAdam(1e-3)
@@ -159,7 +159,7 @@ class TestStoredMomentum:
         slots = optimizer._slots[0]
         level = slots["scale"].numpy()[0] * np.sqrt(slots["columns"].numpy()[0])
         assert 0.1 * 0.02 < level / 2
-        # Whole, the bias-corrected moments of a constant gradient are itself and its square.
+        # Unrounded, the bias-corrected moments of a constant gradient are itself and its square.
         expected = -200 * 1e-3 * 0.02 / np.sqrt(np.asarray(optimizer.moments(weight)[1])[0, 1])
         small = values[-1][~np.eye(64, dtype=bool)]
         assert np.mean(small) == pytest.approx(expected, rel=0.03)
@@ -172,7 +172,7 @@ class TestStoredMomentum:
         assert np.all(values[-1][7] == 1)
         assert np.all(values[-1][6] != 1)
 
-    def test_a_gradient_that_is_no_number_is_seen_in_the_weights(self):
+    def test_a_nan_gradient_shows_in_the_weights(self):
         gradient = normal(40, 50)
         gradient[0, 0] = np.nan
         _, values = steps_of(FactoredAdam(0.1), np.ones((40, 50), "float32"), [gradient, normal(40, 50)])
@@ -183,13 +183,13 @@ def test_further_axes_count_matrices_and_those_of_length_one_do_not():
     gradients = normal(2, 3, 1, 40, 50)
     _, together = steps_of(FactoredAdam(0.1), np.zeros((3, 1, 40, 50), "float32"), gradients)
     for index in range(3):
-        _, alone = steps_of(FactoredAdam(0.1), np.zeros((40, 50), "float32"), gradients[:, index, 0])
-        np.testing.assert_allclose(together[0][index, 0], alone[0], rtol=1e-5, atol=1e-6)
-        # A value on the edge between two levels may fall either way, so almost all is what can be asked for.
-        assert np.mean(np.abs(together[1][index, 0] - alone[1]) > 1e-5) < 0.002
+        _, single = steps_of(FactoredAdam(0.1), np.zeros((40, 50), "float32"), gradients[:, index, 0])
+        np.testing.assert_allclose(together[0][index, 0], single[0], rtol=1e-5, atol=1e-6)
+        # A value on the edge between two levels can be rounded either way, so only almost all can be required to agree.
+        assert np.mean(np.abs(together[1][index, 0] - single[1]) > 1e-5) < 0.002
 
 
-def test_sparse_gradients_are_taken():
+def test_sparse_gradients_are_accepted():
     gradient = tf.IndexedSlices(tf.constant(normal(2, 32)), tf.constant([3, 5]), dense_shape=tf.constant([40, 32]))
     weight = keras.Variable(np.zeros((40, 32), "float32"))
     optimizer = FactoredAdam(0.1)
@@ -198,7 +198,7 @@ def test_sparse_gradients_are_taken():
     assert np.flatnonzero(weight.numpy().any(axis=1)).tolist() == [3, 5]
 
 
-# ------------------------------------------------------------------------------------- training, beside Keras' AdamW
+# ----------------------------------------------------------------------------- training, compared with Keras' AdamW
 
 
 def trained_loss(optimizer, loss_of, weights, batches, held_out):
@@ -243,7 +243,7 @@ def test_a_quadratic_is_brought_as_low_as_by_adamw():
 
 
 def test_a_regression_reaches_adamws_loss():
-    """A network of 64 units learns another one's outputs, which have noise of variance 0.25 on them."""
+    """A network of 64 units learns another one's outputs, to which noise of variance 0.25 is added."""
     teacher = [normal(32, 64, seed=1) / 4, normal(64, 32, seed=2) / 8]
 
     def answer(inputs, seed):
@@ -315,14 +315,14 @@ def test_two_replicas_equal_one_with_the_summed_gradient():
 
         strategy.run(apply)
 
-    alone = [keras.Variable(array) for array in initial]
+    expected = [keras.Variable(array) for array in initial]
     single = FactoredAdam(0.1, weight_decay=0.1)
-    single.build(alone)
+    single.build(expected)
     apply = tf.function(single.apply)
     for arrays in gradients:
         step(*map(tf.constant, arrays))
         apply([tf.constant(array) for array in arrays])
-    for one, other in zip(weights, alone, strict=True):
+    for one, other in zip(weights, expected, strict=True):
         for copy in strategy.experimental_local_results(one.value):
             np.testing.assert_allclose(copy, other.numpy(), rtol=0, atol=1e-6)
 
@@ -343,7 +343,7 @@ class TestLossScaling:
         for one, other in zip(*results, strict=True):
             np.testing.assert_array_equal(one, other)
 
-    def test_a_step_that_overflows_leaves_everything_but_the_scale(self):
+    def test_a_step_that_overflows_changes_only_the_scale(self):
         weights = [keras.Variable(normal(40, 50))]
         inner = FactoredAdam(0.1, weight_decay=0.1)
         optimizer = keras.optimizers.LossScaleOptimizer(inner)
@@ -376,7 +376,7 @@ def test_it_compiles_with_xla():
         for arrays in gradients[:2]:
             apply([tf.constant(array) for array in arrays])
         results.append([weight.numpy() for weight in weights])
-    # A value on the edge between two levels may fall either way: a level is 0.1 * 0.9 / 0.19 * 3 / 126 at most.
+    # A value on the edge between two levels can be rounded either way: a level is 0.1 * 0.9 / 0.19 * 3 / 126 at most.
     np.testing.assert_allclose(results[0][0], results[1][0], rtol=0, atol=0.012)
     assert np.mean(np.abs(results[0][0] - results[1][0]) > 1e-5) < 0.01
     np.testing.assert_allclose(results[0][1], results[1][1], rtol=0, atol=1e-6)
@@ -385,6 +385,6 @@ def test_it_compiles_with_xla():
 @pytest.mark.parametrize(
     "arguments", [{"beta_1": 1.0}, {"beta_2": -0.1}, {"epsilon": 0.0}, {"clip_threshold": 0.0}], ids=str
 )
-def test_arguments_out_of_their_range_are_refused(arguments):
+def test_arguments_out_of_range_are_refused(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         FactoredAdam(0.1, **arguments)

@@ -1,4 +1,4 @@
-"""Memory of optimizers' state: FactoredAdam's on the paper's model, beside AdamW's."""
+"""Memory of optimizers' state: FactoredAdam's on the paper's model, compared with AdamW's."""
 
 import math
 
@@ -23,7 +23,7 @@ def language_model(**sizes):
 
 
 def vim_base_shapes():
-    """Shapes of VIM-Base's weights, for 1024 tokens of 8192 codes; no weight is made."""
+    """Shapes of VIM-Base's weights, for 1024 tokens of 8192 codes, without creating them."""
     with keras.StatelessScope(initialize_variables=False):
         model = language_model(
             grid_height=32,
@@ -38,7 +38,7 @@ def vim_base_shapes():
         return [tuple(weight.shape) for weight in model.trainable_weights]
 
 
-def test_vim_base_needs_little_more_than_a_byte_a_parameter():
+def test_vim_base_needs_little_more_than_a_byte_per_parameter():
     shapes = vim_base_shapes()
     parameters = sum(map(math.prod, shapes))
     assert 700e6 < parameters < 715e6
@@ -65,7 +65,7 @@ def test_the_plan_is_what_a_built_optimizer_holds():
     assert state_bytes_per_parameter(optimizer, weights) == state_bytes(optimizer) / model.count_params()
 
 
-def test_adamw_needs_eight_bytes_a_parameter():
+def test_adamw_needs_eight_bytes_per_parameter():
     weights = [keras.Variable(np.zeros((400, 500), "float32"))]
     optimizer = keras.optimizers.AdamW(0.1)
     optimizer.build(weights)

@@ -11,7 +11,7 @@ from vim_tf.training.optimizers import build_optimizer
 
 
 def penalty_gradients(precision, size, logit_factor):
-    """Gradients of the penalty by the discriminator's weights, without the loss scale: list of float32 arrays."""
+    """The penalty's gradients with respect to the weights, without the loss scale: list of float32 arrays."""
     discriminator = configs.DiscriminatorConfig(channel_multiplier=0.25, max_channels=64)
     config = replace(
         tokenizer_config("unused"),

@@ -64,7 +64,7 @@ def test_two_replicas_train_like_one_with_the_whole_batch():
 
 @pytest.mark.slow
 def test_a_compiled_step_trains_like_one_that_is_not():
-    # Without dropout: XLA has random numbers of its own.
+    # Without dropout: XLA's random numbers are different.
     plain, compiled = (build_trainer(None, jit, dropout=0.0, label_dropout=0.0) for jit in (False, True))
 
     plain_metrics, compiled_metrics = fit(plain, 3), fit(compiled, 3)
@@ -94,7 +94,7 @@ def test_label_dropout_trains_the_null_label_only_where_it_is_on():
     def null_row_moved(trainer):
         before = trainer.language_model.label_embedding.embeddings.numpy()[3]
         batches = tf.data.Dataset.from_tensors(labelled).repeat()
-        # Weight decay alone would move it.
+        # Weight decay by itself would move it.
         trainer.optimizer.weight_decay = 0.0
         trainer.fit(batches, steps_per_epoch=1, verbose=0)
         return not np.array_equal(before, trainer.language_model.label_embedding.embeddings.numpy()[3])

@@ -16,7 +16,7 @@ NUM_CLASSES = 3
 
 
 class StandIn:
-    """Features that are parts of the pixels, in the place of ImageFeatures."""
+    """Features that are parts of the pixels, instead of ImageFeatures."""
 
     def __init__(self, sizes):
         self.sizes = sizes
@@ -30,7 +30,7 @@ class StandIn:
 
 
 def examples(count, seed=0):
-    """Clouds of points around one centre for each class, as 2 x 2 images; they overlap, so that weights stay finite."""
+    """A cloud of points around a centre for each class, as 2 x 2 images; they overlap, so that weights stay finite."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, NUM_CLASSES, count)
     centers = np.random.default_rng(1).normal(0, 1, [NUM_CLASSES, 12])
@@ -57,21 +57,21 @@ def test_first_loss_is_that_of_equally_likely_labels():
     np.testing.assert_allclose(metrics["linear_probe/loss"], np.log(NUM_CLASSES), rtol=1e-6)
 
 
-def test_heads_trained_together_are_those_trained_alone_bit_for_bit():
+def test_heads_trained_together_equal_those_trained_separately_bit_for_bit():
     sizes = {"a": 12, "b": 5, "c": 1}
     decayed = replace(OPTIMIZER, weight_decay=0.1)
     together = build_trainer(sizes, optimizer=decayed)
     fit(together, examples(32), 10)
     for index, (name, size) in enumerate(sizes.items()):
-        alone = build_trainer({name: size}, optimizer=decayed)
-        fit(alone, examples(32), 10)
-        np.testing.assert_array_equal(alone.probe.heads[0].kernel, together.probe.heads[index].kernel, err_msg=name)
-        np.testing.assert_array_equal(alone.probe.heads[0].bias, together.probe.heads[index].bias, err_msg=name)
-        assert np.abs(alone.probe.heads[0].kernel).max() > 0
+        single = build_trainer({name: size}, optimizer=decayed)
+        fit(single, examples(32), 10)
+        np.testing.assert_array_equal(single.probe.heads[0].kernel, together.probe.heads[index].kernel, err_msg=name)
+        np.testing.assert_array_equal(single.probe.heads[0].bias, together.probe.heads[index].bias, err_msg=name)
+        assert np.abs(single.probe.heads[0].kernel).max() > 0
 
 
 def test_it_finds_the_solution_of_scikit_learns_logistic_regression():
-    """Without regularisation; all data in every step, so that the same optimum is the limit of both."""
+    """Without regularisation, and with all data in every step, so that both converge to the same optimum."""
     data = examples(300)
     trainer = build_trainer(
         {"all": 12}, optimizer=replace(OPTIMIZER, learning_rate=3e-2, weight_decay=0.0, epsilon=1e-8), steps=1500
@@ -137,7 +137,7 @@ def test_parts_of_a_batch_train_like_the_whole(settings):
     np.testing.assert_allclose(one["linear_probe/loss"], other["linear_probe/loss"], rtol=1e-5)
 
 
-def test_the_stages_under_the_probe_are_no_weights_of_it():
+def test_the_stages_under_the_probe_are_not_among_its_weights():
     trainer = build_trainer({"all": 12})
     assert trainer.checkpointed().keys() == {"model", "optimizer", "step"}
     assert len(trainer.probe.weights) == 4

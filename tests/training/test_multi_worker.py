@@ -18,13 +18,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def terminated(folder):
-    """A run in which the second worker alone was told to stop at step 2."""
+    """A run in which only the second worker was told to stop, at step 2."""
     return workers.run_two(multi_worker_training.__file__, folder, folder / "two", "2")
 
 
 @pytest.fixture(scope="module")
 def finished(folder, terminated):
-    """The same command called again."""
+    """The same command, run again."""
     return workers.run_two(multi_worker_training.__file__, folder, folder / "two")
 
 
@@ -33,7 +33,7 @@ def test_sigterm_on_one_worker_stops_all_of_them_at_the_same_step_with_143(folde
     statuses, errors = terminated
     assert statuses == [143, 143], errors
     steps = [re.search(r"Stopped by SIGTERM at step (\d+)", text)[1] for text in errors]
-    # They agree after the first step, and next after the second or the third, as the chief finds their pace.
+    # They agree after the first step, then after the second or the third, depending on the chief's measured pace.
     assert steps in (["2", "2"], ["3", "3"])
     saved = sorted(path.name for path in (folder / "two" / "checkpoints").glob("*.index"))
     assert saved == [f"ckpt-{steps[0]}.index"]
@@ -53,7 +53,7 @@ def test_two_workers_train_like_one_process_with_the_whole_batch(folder, finishe
 
 
 @pytest.mark.slow
-def test_only_the_chief_writes_and_speaks(folder, finished):
+def test_only_the_chief_writes_and_prints(folder, finished):
     assert "tokenizer  6/6" in finished[1][0]
     assert "tokenizer  6/6" not in finished[1][1]
     assert len(list((folder / "two" / "tensorboard").iterdir())) == 2  # one file of each of the chief's two runs

@@ -1,4 +1,4 @@
-"""What a training writes down of itself."""
+"""The metrics that a training records."""
 
 import json
 
@@ -23,7 +23,7 @@ def recorder(workdir, start_step=0, every=2, **settings):
     return made
 
 
-def test_a_line_per_interval_with_readings_and_means_start_afresh(tmp_path):
+def test_a_line_per_interval_with_readings_and_means_are_reset(tmp_path):
     made = recorder(tmp_path, readings={"tokenizer/learning_rate": lambda: tf.constant(0.25)})
     for batch in range(4):
         made.on_train_batch_end(batch, {"tokenizer/loss": float(batch)})
@@ -36,7 +36,7 @@ def test_a_line_per_interval_with_readings_and_means_start_afresh(tmp_path):
     assert made.latest["tokenizer/loss"] == 3.0
 
 
-def test_rates_are_what_a_step_counts_for_per_second(tmp_path, monkeypatch):
+def test_rates_are_amounts_per_second(tmp_path, monkeypatch):
     times = iter([10.0, 14.0])
     monkeypatch.setattr("vim_tf.training.recorder.time.monotonic", lambda: next(times))
     made = recorder(tmp_path, rates={"tokenizer/steps_per_second": 1, "tokenizer/images_per_second": 32})
@@ -54,7 +54,7 @@ def test_lines_after_the_restored_step_are_cut(tmp_path):
     assert [line["step"] for line in read_records(tmp_path / "metrics.jsonl")] == [2, 4]
 
 
-def test_the_last_value_of_a_metric_may_be_from_before_a_resume(tmp_path):
+def test_the_last_value_of_a_metric_can_be_from_before_a_resume(tmp_path):
     made = recorder(tmp_path)
     for batch in range(4):
         made.on_train_batch_end(batch, {"tokenizer/loss": float(batch)})
@@ -74,12 +74,12 @@ def test_line_that_a_kill_cut_off_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_finite_stops_the_run_and_names_the_metric_the_steps_and_the_way_out(tmp_path, value):
+def test_a_metric_that_is_not_finite_stops_the_run_with_its_name_the_steps_and_what_to_do(tmp_path, value):
     made = recorder(tmp_path)
     made.on_train_batch_end(0, {"tokenizer/loss": 1.0, "tokenizer/gradient_norm": 1.0})
     message = "tokenizer/gradient_norm became NaN or infinite between steps 0 and 2. "
     with pytest.raises(
-        FloatingPointError, match=f"{message}No checkpoint was written before: train in another workdir"
+        FloatingPointError, match=f"{message}No checkpoint was written before: train in a workdir other than"
     ):
         made.on_train_batch_end(1, {"tokenizer/loss": 1.0, "tokenizer/gradient_norm": value})
     tf.train.Checkpoint(step=tf.Variable(1)).save(f"{tmp_path}/checkpoints/step")
@@ -88,16 +88,16 @@ def test_what_is_not_finite_stops_the_run_and_names_the_metric_the_steps_and_the
     assert read_records(tmp_path / "metrics.jsonl") == []
 
 
-def test_metrics_that_can_not_be_written_fail_with_one_line_that_says_what_to_do(tmp_path):
+def test_metrics_that_cannot_be_written_fail_with_one_line_that_says_what_to_do(tmp_path):
     made = recorder(tmp_path)
     (tmp_path / "metrics.jsonl").unlink()
     (tmp_path / "metrics.jsonl").mkdir()
-    with pytest.raises(OSError, match="metrics can't be written to .*make room or mend the place") as failure:
+    with pytest.raises(OSError, match="metrics can't be written to .*free some space or make the path") as failure:
         made.record(2, {"tokenizer/loss": 1.0})
     assert "\n" not in str(failure.value)
 
 
-def test_tensorboard_gets_every_metric_the_histogram_and_the_pictures(tmp_path):
+def test_tensorboard_gets_every_metric_the_histogram_and_the_images(tmp_path):
     made = recorder(tmp_path, histograms={"codebook/counts": lambda: np.array([3.0, 0.0, 1.0])})
     for batch in range(2):
         made.on_train_batch_end(batch, {"tokenizer/l2_loss": 0.5, "tokenizer/generator_loss": 0.7})

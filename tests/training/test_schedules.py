@@ -29,7 +29,7 @@ def rates(schedule, steps, **settings):
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "exponential"])
 class TestWarmup:
     def test_it_rises_linearly_to_the_learning_rate(self, schedule):
-        # The first step is one of four, not nothing.
+        # The first step counts as one of four, not as zero.
         assert rates(schedule, range(5)) == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8])
 
     def test_none_starts_at_the_learning_rate(self, schedule):
@@ -115,7 +115,7 @@ def test_adamw_with_its_schedule_agrees_with_pytorch():
 
 
 def test_epsilon_is_added_before_the_bias_correction():
-    """Keras and PyTorch differ here, which only an epsilon as large as the gradients shows."""
+    """Keras and PyTorch differ here, which shows only with an epsilon as large as the gradients."""
     section = OptimizerConfig(
         learning_rate=0.1, warmup_steps=0, schedule="constant", beta2=0.96, epsilon=0.5, weight_decay=0.2
     )

@@ -20,7 +20,7 @@ def with_quantizer(config, **changes):
 
 
 def distance(images, reconstructions):
-    """Stands in for the perceptual distance, with other values than the squared error."""
+    """Replaces the perceptual distance, with values other than the squared error."""
     return 7 * tf.reduce_mean(tf.abs(images - reconstructions), axis=[1, 2, 3])
 
 
@@ -47,7 +47,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(images, kind, quantizer_terms
 
     parts = {name: weight * metrics[f"tokenizer/{name}"] for name, weight in weights.items()}
     parts["generator_loss"] = metrics["tokenizer/adversarial_weight"] * metrics["tokenizer/generator_loss"]
-    # Each part is far more than the tolerance.
+    # Each part is much larger than the tolerance.
     assert all(abs(part) > 1e-3 for part in parts.values()), parts
     assert metrics["tokenizer/loss"] == pytest.approx(sum(parts.values()), abs=1e-5)
     assert (metrics["tokenizer/adversarial_weight"] == pytest.approx(0.6)) == (not adaptive)
@@ -62,7 +62,7 @@ def test_lecam_compares_with_averages_of_the_other_sides_logits_that_are_correct
     )
     trainer = build_trainer(config, sgd)
     judge = trainer.discriminator
-    # Far from 0, so that an average without its correction is another number.
+    # Far from 0, so that an uncorrected average is a different number.
     judge.trainable_variables[-1].assign([1.0])
     past = []
     for step in range(3):

@@ -1,4 +1,4 @@
-"""The tokenizer's training step: what each update is, and that replicas don't change it."""
+"""The tokenizer's training step: the value of each update, and that replicas don't change it."""
 
 import dataclasses
 
@@ -64,7 +64,7 @@ def test_discriminator_moves_down_its_loss_and_every_second_step_the_lazy_r1_pen
         with tf.GradientTape() as tape:
             loss = discriminator_loss(judge(images), judge(generated), "non_saturating")
             if step in (0, 2):
-                # The steps between go without, so each penalty counts for two.
+                # Every other step has no penalty, so each penalty counts double.
                 loss += gamma / 2 * 2 * r1_penalty(judge, tf.constant(images))
         expected = tape.gradient(loss, [weight.value for weight in judge.trainable_variables])
         before = [weight.numpy() for weight in judge.trainable_variables]
@@ -118,7 +118,7 @@ def test_codes_unused_for_the_limit_become_latents_of_the_batch(images):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision_name", ["float32", "mixed_float16"])
-def test_a_step_without_judges_is_one_with_a_judge_that_counts_for_nothing(images, precision_name):
+def test_a_step_without_a_discriminator_equals_one_with_a_discriminator_of_weight_zero(images, precision_name):
     config = replace(without_restart(tokenizer_config("unused")), losses={"adversarial_weight": 0.0})
     config = replace(config, training={"precision": precision_name}, optimizer={"clip_norm": 0.5})
 
@@ -168,7 +168,7 @@ def test_two_replicas_train_like_one_with_the_whole_batch(images, jit_compile):
 
 
 def mixed_everything(config):
-    """A config in which whatever is averaged over the batch matters: clipping, adaptive weight, LeCAM, EMA codes."""
+    """A config in which everything averaged over the batch matters: clipping, adaptive weight, LeCAM, EMA codes."""
     quantizer = dataclasses.replace(config.model.quantizer, kind="ema", ema_decay=0.8)
     config = replace(
         config,
@@ -252,7 +252,7 @@ def test_adaptive_weight_makes_the_adversarial_gradient_of_the_last_layer_as_lon
 
 
 @pytest.mark.slow
-def test_adaptive_weight_is_that_of_the_gradients_without_their_loss_scale_and_passes_over_an_overflow(images):
+def test_adaptive_weight_is_that_of_the_gradients_without_their_loss_scale_and_skips_an_overflow(images):
     config = replace(simple_config(), losses={"adaptive_weight": True}, training={"precision": "mixed_float16"})
 
     def weight(scale):
@@ -270,7 +270,7 @@ def test_adaptive_weight_is_that_of_the_gradients_without_their_loss_scale_and_p
 
 
 @pytest.mark.slow
-def test_average_of_the_weights_follows_them_by_the_decay(images):
+def test_average_of_the_weights_follows_them_at_the_rate_of_the_decay(images):
     config = replace(simple_config(), training={"ema_decay": 0.5})
     trainer = build_trainer(config, sgd)
     for average, weight in zip(trainer.ema_model.weights, trainer.tokenizer.weights, strict=True):

@@ -15,7 +15,7 @@ from tests.training.test_language_model_trainer import BATCH, build_trainer
 
 
 def fit(trainer, num_steps, steps_per_execution):
-    """Trains on batches that differ; what each execution's end saw: list of (step, metrics)."""
+    """Trains on batches that differ; returns the values at the end of each execution: list of (step, metrics)."""
     import keras
 
     seen = []
@@ -31,7 +31,7 @@ def fit(trainer, num_steps, steps_per_execution):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_steps_of_one_execution_are_as_many_executions_bit_for_bit(jit_compile):
+def test_several_steps_in_one_execution_equal_separate_executions_bit_for_bit(jit_compile):
     single, three = (build_trainer(None, jit_compile) for _ in range(2))
 
     one_by_one, together = fit(single, 6, 1), fit(three, 6, 3)
@@ -40,7 +40,7 @@ def test_steps_of_one_execution_are_as_many_executions_bit_for_bit(jit_compile):
     assert_equal_weights(single.language_model, three.language_model)
     for mine, other in zip(single.optimizer.variables, three.optimizer.variables, strict=True):
         np.testing.assert_array_equal(mine, other, err_msg=mine.path)
-    # The means are those of all steps since the last reset, seen at the executions' ends only.
+    # The means are over all steps since the last reset, and are seen only at the ends of executions.
     assert together == [one_by_one[2], one_by_one[5]]
 
 
@@ -62,7 +62,7 @@ def test_a_metric_that_is_missing_or_unknown_is_refused():
         trainer.update_means({"language_model/loss": 1.0, "loss": 1.0})
 
 
-# Keras' AdamW and sums of float32 in another order; a moment in int8 may round to the next of its 126 levels.
+# Replicas sum float32 in another order; a moment in int8 can round to the next of its 126 levels.
 TOLERANCE = {"adamw": 2e-6, "factored_adam": 1e-4}
 
 

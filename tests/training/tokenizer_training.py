@@ -1,4 +1,4 @@
-"""Tiny tokenizer trainers, and what their updates show."""
+"""Tiny tokenizer trainers, and checks of their updates."""
 
 import dataclasses
 
@@ -39,7 +39,7 @@ def build_trainer(config, make_optimizer, strategy=None, perceptual=None):
 
 
 def sgd(variables):
-    """An optimizer whose update shows the gradient."""
+    """An optimizer whose update reveals the gradient."""
     optimizer = keras.optimizers.SGD(LEARNING_RATE)
     optimizer.build(variables)
     return optimizer

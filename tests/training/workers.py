@@ -1,4 +1,4 @@
-"""Several processes that train together."""
+"""Runs several processes that train together."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-# Processes that import TensorFlow and trace a step on busy cores.
+# For processes that import TensorFlow and trace a step on busy cores.
 TIMEOUT = 300
 
 
@@ -20,7 +20,7 @@ def run_two(script, log_folder, *arguments):
         *arguments: of the script.
 
     Returns:
-        (list of their exit statuses, list of what they wrote).
+        (list of their exit statuses, list of their standard error).
     """
     with socket.socket() as one, socket.socket() as other:
         for listener in (one, other):

@@ -1,4 +1,4 @@
-"""One line for the user where a training continues, but goes wrong."""
+"""Alarms: one line for the user when a training continues but is going wrong."""
 
 import dataclasses
 import sys
@@ -8,10 +8,10 @@ from vim_tf.training.callbacks import StepCallback
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """How far a validation may be worse than the training.
+    """How much worse a validation can be than the training without an alarm.
 
     Attributes:
-        name: metric of the gap, in the unit of the other two.
+        name: metric of the gap, in the unit of the two that are compared.
         training, validation: names of the metrics that are compared; lower is better.
         limit: float; 0 = no alarm.
         meaning: what a gap over the limit means and what to do.
@@ -26,12 +26,12 @@ class Gap:
 
 @dataclasses.dataclass(frozen=True)
 class LowMetric:
-    """How long a metric may stay under a limit.
+    """How long a metric can stay under a limit without an alarm.
 
     Attributes:
         name: metric.
         limit: float; 0 = no alarm.
-        steps: int, steps in a row under the limit that raise the alarm.
+        steps: int, consecutive steps under the limit that raise the alarm.
         meaning: what it means and what to do.
     """
 
@@ -42,13 +42,13 @@ class LowMetric:
 
 
 class GapAlarm:
-    """Measures a gap, and prints one line for the run once it is too large.
+    """Measures a gap, and prints one line per run once it is too large.
 
-    Training is measured with dropout, and over the steps since the record before, so the true gap is rather larger.
+    Training is measured with dropout, and over the steps since the previous record, so the true gap is rather larger.
 
     Args:
         gap: Gap.
-        read: function from a metric's name to its latest recorded value, or None where there is none.
+        read: function from a metric's name to its latest recorded value, or None where nothing is recorded.
         prints: whether the line is printed.
     """
 
@@ -80,13 +80,13 @@ class GapAlarm:
 class LowMetricAlarm(StepCallback):
     """Prints one line when a metric has stayed under its limit for too long, and one when it is back.
 
-    A resumed run counts the steps before it, and says again what the killed one may have said.
+    A resumed run counts the steps before it, and repeats an alarm that the killed run may have printed.
 
     Args:
         metric: LowMetric.
         start_step: int.
-        every: steps between two looks; the metric is a mean over them.
-        earlier: list of (step, value), what the looks up to `start_step` saw.
+        every: steps between two checks; the metric is a mean over them.
+        earlier: list of (step, value), the checks up to `start_step`.
     """
 
     def __init__(self, metric, start_step, every, earlier):
@@ -116,7 +116,7 @@ class LowMetricAlarm(StepCallback):
         if value >= self.metric.limit:
             self._low_since = None
         elif self._low_since is None:
-            # The mean that is low is that of the steps since the look before.
+            # The low mean is over the steps since the previous check.
             self._low_since = step - self.every
 
 

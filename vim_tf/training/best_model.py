@@ -9,11 +9,11 @@ from vim_tf.storage import files
 
 
 class BestModel:
-    """Keeps the model of the best validation in a folder of its own, which every command takes as a trained stage.
+    """Keeps the model of the best validation in a separate folder, which every command takes as a trained stage.
 
-    Its `best.json` says the metric, its value and the step. The folder is replaced whole. A resumed run goes on from
-    it: the model is one of this training even where the run resumes before its step, and the validation of that step
-    comes out the same.
+    Its `best.json` holds the metric, its value and the step. The folder is replaced as a whole. A resumed run keeps it
+    as the best so far: the model belongs to this training even if the run resumes before its step, since the validation
+    of that step gives the same result.
 
     Args:
         folder: str.
@@ -29,7 +29,7 @@ class BestModel:
         self.save = save
 
     def best(self):
-        """What `best.json` says: dict of metric, value, step; None where there is none of this metric."""
+        """Content of `best.json`: dict of metric, value, step; None where there is none of this metric."""
         files.restore_folder(self.folder)
         path = f"{self.folder}/best.json"
         if not tf.io.gfile.exists(path):

@@ -1,4 +1,4 @@
-"""What happens between training steps: progress, checkpoints, validation, leaving on SIGTERM."""
+"""Callbacks between training steps: progress, checkpoints, validation, exit on SIGTERM."""
 
 import collections
 import sys
@@ -9,12 +9,12 @@ import keras
 from vim_tf.cli import terminal
 
 _RATE_SECONDS = 60
-# How long a SIGTERM may wait for the workers to agree on it; systems that send one wait 30 s or more for the exit.
+# How long workers may take to agree on stopping after a SIGTERM; systems that send one wait 30 s or more for the exit.
 _AGREEMENT_SECONDS = 5.0
 
 
 class StepCallback(keras.callbacks.Callback):
-    """A callback that counts training steps over resumes.
+    """A callback that counts training steps across resumes.
 
     Args:
         start_step: int, steps made before this `fit`.
@@ -29,21 +29,21 @@ class StepCallback(keras.callbacks.Callback):
 
     def on_step(self, step, logs):
         """Called after each step with its number, counted from 1, and the metrics since the last record."""
-        raise NotImplementedError(f"{type(self).__name__} must say what happens after a step")
+        raise NotImplementedError(f"{type(self).__name__} must define what happens after a step")
 
 
 class Progress(StepCallback):
-    """Step, rates and remaining time: one moving line on a terminal, else one line per interval.
+    """Prints step, rates and remaining time: one updating line on a terminal, else one line per interval.
 
-    Rates are those of the last minute or so, which a slow first step, while the graph is compiled, doesn't distort.
+    Rates are of the last minute or so, and aren't distorted by a slow first step, which compiles the graph.
 
     Args:
         start_step: int.
         total_steps: int.
-        every: steps between two lines where there is no terminal.
-        name: what is trained.
+        every: steps between two lines if there is no terminal.
+        name: what is being trained.
         shown: names of the metrics to show.
-        batch_size: int, examples a step.
+        batch_size: int, examples per step.
         unit: what an example is called.
     """
 
@@ -84,20 +84,20 @@ class Progress(StepCallback):
 
 
 def duration(seconds):
-    """Seconds as people read them: 1:05 or 2:03:04."""
+    """Seconds in readable form: 1:05 or 2:03:04."""
     minutes, seconds = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 class Saver(StepCallback):
-    """Writes checkpoints every so many steps and at the last one, unless a metric went wrong since the last record.
+    """Writes checkpoints at regular steps and the last one, unless a metric isn't finite since the last record.
 
     Args:
         start_step: int.
         checkpoints: Checkpoints.
         every: steps between two checkpoints.
-        recorder: Recorder, which knows the steps of a metric.
+        recorder: Recorder, which checks that the metrics are finite.
         last_step: int, step at which the training ends.
     """
 
@@ -140,7 +140,7 @@ class Validator(StepCallback):
             self.validate(step)
 
     def validate(self, step):
-        """Validates the model of a step, unless that was done: dict from metric name to float."""
+        """Validates the model of a step, unless that was already done: dict from metric name to float."""
         if self._latest[0] != step:
             self._latest = (step, self._validate(step))
         return self._latest[1]
@@ -148,7 +148,7 @@ class Validator(StepCallback):
     def _validate(self, step):
         result = self.evaluate()
         metrics = result.metrics | (self.gap.of(step, result.metrics) if self.gap else {})
-        # First: a record says that all of this is done, and a run that was killed before it does it again.
+        # First: the record marks all of this as done, and a run that is killed before it repeats it.
         if self.best:
             self.best.offer(step, metrics)
         self.recorder.record(step, metrics)
@@ -157,20 +157,20 @@ class Validator(StepCallback):
 
 
 class SaveOnSignal(StepCallback):
-    """On SIGTERM, saves after the step in progress and leaves with status 143, so that a restart goes on.
+    """On SIGTERM, saves after the step in progress and exits with status 143, so that a restart resumes.
 
-    It listens while it is entered as a context manager. Off the main thread, which alone gets signals, a training does
-    without it.
+    It listens while it is entered as a context manager. Outside the main thread, the only one that gets signals, it
+    prints a warning and has no effect.
 
     Args:
         start_step: int.
         checkpoints: Checkpoints.
-        recorder: Recorder; after a metric went wrong nothing is saved.
-        agreed: function of a bool, whether this process was told to stop, that says whether any was. Where several
-            workers train they must stop at the same step.
-        of_chief: function of a number that gives every worker the chief's. The workers then agree only every so many
-            steps, about as many as take five seconds, since an agreement costs a collective; None = at every step.
-        last_step: int, step at which the training ends, and they agree in any case.
+        recorder: Recorder; once a metric is NaN or infinite, nothing is saved.
+        agreed: function of a bool, whether this process was told to stop, that returns whether any was. Several workers
+            must stop at the same step.
+        of_chief: function of a number that gives every worker the chief's. Since an agreement costs a collective, the
+            workers then agree only about every five seconds; None = at every step.
+        last_step: int, step at which the training ends, where they always agree.
     """
 
     def __init__(self, start_step, checkpoints, recorder, agreed=bool, of_chief=None, last_step=None):
@@ -187,7 +187,7 @@ class SaveOnSignal(StepCallback):
         self._previous = terminal.on_sigterm(self._note)
         if self._previous is None:
             print(
-                "This training doesn't run in its process's main thread: SIGTERM ends it without a checkpoint.",
+                "This training doesn't run in its process's main thread: SIGTERM will end it without a checkpoint.",
                 file=sys.stderr,
             )
         self._agreed_at = (self.start_step, time.monotonic())
@@ -206,13 +206,13 @@ class SaveOnSignal(StepCallback):
         if self.agreed(self._stop):
             self.recorder.check_finite(step, logs)
             self.checkpoints.save()
-            print(f"\nStopped by SIGTERM at step {step}; the same command goes on from here.", file=sys.stderr)
+            print(f"\nStopped by SIGTERM at step {step}; run the same command again to resume.", file=sys.stderr)
             raise SystemExit(143)
         if self.of_chief:
             self._due = step + round(self.of_chief(self._steps_until_next(step)))
 
     def _steps_until_next(self, step):
-        """Steps that take about `_AGREEMENT_SECONDS`, as far as those since the last agreement can tell: int."""
+        """Number of steps that take about `_AGREEMENT_SECONDS`, estimated from those since the last agreement: int."""
         before, then = self._agreed_at
         self._agreed_at = (step, time.monotonic())
         per_second = (step - before) / max(self._agreed_at[1] - then, 1e-9)

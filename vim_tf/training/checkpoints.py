@@ -5,14 +5,14 @@ import tensorflow as tf
 
 from vim_tf.errors import InputError, one_line
 
-# TensorFlow's reader turns what it finds in a damaged file into any of these.
+# TensorFlow's reader raises any of these for a damaged file.
 _READ_ERRORS = (AssertionError, ValueError, IndexError, RuntimeError, tf.errors.OpError)
 
 
 def _trackable(value):
-    """A Keras model's weights by path, anything else as it is.
+    """A Keras model's weights by path, anything else unchanged.
 
-    TensorFlow doesn't see layers that a Keras 3 model keeps in a list, and restoring passes them over in silence.
+    TensorFlow doesn't track layers that a Keras 3 model keeps in a list, and restoring silently skips them.
     """
     if isinstance(value, keras.Model):
         return tf.train.Checkpoint(**{weight.path: weight.value for weight in value.weights})
@@ -22,7 +22,7 @@ def _trackable(value):
 class Checkpoints:
     """The last checkpoints of a run, in `<workdir>/checkpoints`.
 
-    A checkpoint counts once its state file names it, which is written last; what a killed process left half-written is
+    A checkpoint counts once the state file, which is written last, names it; what a killed process left half-written is
     overwritten by the next one.
 
     Args:
@@ -38,13 +38,13 @@ class Checkpoints:
         self._manager = tf.train.CheckpointManager(self._checkpoint, folder, max_to_keep=keep)
 
     def restore(self, folder=None):
-        """Restores the latest checkpoint that is there.
+        """Restores the latest checkpoint.
 
         Args:
             folder: str, another folder to restore from than the one that is written to.
 
         Returns:
-            int, its step; 0 where there is none.
+            int, its step; 0 where there is no checkpoint.
 
         Raises:
             InputError: the checkpoint can't be read or is of another model.
@@ -62,7 +62,7 @@ class Checkpoints:
         """Writes a checkpoint of the current step, unless there is one.
 
         Raises:
-            OSError: it can't be written; earlier ones are as they were.
+            OSError: it can't be written; earlier ones are unchanged.
         """
         step = int(self._step.numpy())
         if _latest(self._manager.directory) != f"{self._manager.directory}/ckpt-{step}":
@@ -70,7 +70,7 @@ class Checkpoints:
 
 
 def restore_model(folder, model):
-    """Restores a model alone from the latest checkpoint of a folder: the moving average of its weights if there is one.
+    """Restores only a model from a folder's latest checkpoint: the moving average of its weights if there is one.
 
     Args:
         folder: str, a run's `checkpoints`.
@@ -92,14 +92,14 @@ def restore_model(folder, model):
 
 
 def _latest(folder):
-    """Path of the latest checkpoint that the folder's state file names and whose files are there, or None."""
+    """Path of the latest checkpoint that the folder's state file names and whose files exist, or None."""
     state = tf.train.get_checkpoint_state(folder)
     paths = state.all_model_checkpoint_paths if state else []
     return next((path for path in reversed(paths) if tf.io.gfile.exists(f"{path}.index")), None)
 
 
-def _remove_half_written(place):
-    for leftover in tf.io.gfile.glob([f"{place}.*", f"{place}_temp*"]):
+def _remove_half_written(path):
+    for leftover in tf.io.gfile.glob([f"{path}.*", f"{path}_temp*"]):
         if tf.io.gfile.isdir(leftover):
             tf.io.gfile.rmtree(leftover)
         else:
@@ -108,13 +108,13 @@ def _remove_half_written(place):
 
 def _unreadable(path, error):
     return InputError(
-        f"checkpoint {path} can't be read ({one_line(error, lines=1)}); where there is an earlier one, remove {path}.* "
-        "to go on from that"
+        f"checkpoint {path} can't be read ({one_line(error, lines=1)}); if there is an earlier one, remove {path}.* to "
+        "resume from that"
     )
 
 
 def save_model(folder, model):
-    """Writes a checkpoint of a model alone, which `restore_model` reads.
+    """Writes a checkpoint of only a model, which `restore_model` reads.
 
     Raises:
         OSError: it can't be written.
@@ -124,12 +124,12 @@ def save_model(folder, model):
 
 
 def _save(manager, number):
-    place = f"{manager.directory}/ckpt-{number}"
+    path = f"{manager.directory}/ckpt-{number}"
     try:
         manager.save(checkpoint_number=number)
     except (OSError, tf.errors.OpError) as error:
-        _remove_half_written(place)
+        _remove_half_written(path)
         raise OSError(
-            f"checkpoint {place} can't be written ({one_line(error, lines=1)}); make room or mend the place, and call "
-            "the same command again: it goes on from the latest checkpoint that is whole"
+            f"checkpoint {path} can't be written ({one_line(error, lines=1)}); free some space or make the path "
+            "writable, and run the same command again: it resumes from the latest complete checkpoint"
         ) from error

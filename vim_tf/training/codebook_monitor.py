@@ -1,4 +1,4 @@
-"""How well a codebook is used while it is trained, and the restart of codes that nothing chooses."""
+"""Measures how much of a codebook training uses, and restarts codes that nothing chooses."""
 
 import tensorflow as tf
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 class CodebookMonitor:
     """Usage of the codes over a window of steps, and their restart.
 
-    Metrics: codebook/window_usage, share of the codes chosen in the last `window_steps` steps (1 until so many have
+    Metrics: codebook/window_usage, share of the codes chosen in the last `window_steps` steps (1 until that many have
     passed); codebook/window_perplexity, exp of the entropy of the codes' frequencies, which fade with a half-life of
     about 0.7 windows; codebook/dead_codes, number of codes that the window didn't use.
 
@@ -31,29 +31,30 @@ class CodebookMonitor:
     def counts(self, tokens):
         """How often each code was chosen: float32 [codebook_size]; integers would be reduced by another collective."""
         tokens = tf.reshape(tokens, [-1])
-        # Not tf.math.bincount: its GPU kernel refuses where results must repeat, and its shape XLA doesn't know.
+        # Not tf.math.bincount: its GPU kernel refuses to run where results must be deterministic, and XLA can't infer
+        # its shape.
         return tf.math.unsorted_segment_sum(tf.ones_like(tokens, tf.float32), tokens, self.quantizer.codebook_size)
 
     def candidates(self, latents, microbatch):
-        """What unused codes may be set to, so that the sum over microbatches and replicas holds the whole batch's.
+        """Vectors that unused codes can be set to, laid out so that the sum over microbatches and replicas holds all.
 
         Args:
             latents: float32 [batch, length, codebook_dim], of one microbatch on one replica.
-            microbatch: its number, int32 [].
+            microbatch: int32 [], its number.
 
         Returns:
-            List of one float32 [replicas * microbatches, candidates, codebook_dim], zero but for this microbatch;
+            list of one float32 [replicas * microbatches, candidates, codebook_dim], zero except for this microbatch;
             empty where codes aren't restarted.
         """
         if not self.restart_unused_steps:
             return []
         replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
         num_parts = self._trainer.num_replicas * self._trainer.num_microbatches
-        place = tf.one_hot(replica * self._trainer.num_microbatches + microbatch, num_parts)
-        return [place[:, None, None] * self.quantizer.restart_candidates(latents)]
+        position = tf.one_hot(replica * self._trainer.num_microbatches + microbatch, num_parts)
+        return [position[:, None, None] * self.quantizer.restart_candidates(latents)]
 
     def update(self, counts, candidates):
-        """Takes in one step of the whole batch, and restarts codes.
+        """Adds one step of the whole batch, and restarts codes.
 
         Args:
             counts: float32 [codebook_size], all-reduced.
@@ -84,5 +85,5 @@ class CodebookMonitor:
         }
 
     def checkpointed(self):
-        """What a resume needs, by name."""
+        """The variables that a resume needs, by name."""
         return {"unused_steps": self.unused_steps, "code_frequencies": self.frequencies}

@@ -1,4 +1,4 @@
-"""Adam with the state of Adafactor: about one byte for each weight instead of eight."""
+"""Adam with Adafactor's state: about one byte per weight instead of eight."""
 
 import math
 
@@ -17,20 +17,20 @@ class FactoredAdam(keras.optimizers.Optimizer):
     """Adam whose second moment is factored and whose first moment is int8.
 
     A matrix's squared gradients are kept as the decayed means of its rows and of its columns; their outer product,
-    divided by the mean of the rows, stands for the second moment. What the first moment is stored as are its values
-    divided by the root of the columns' means, in 126 levels either side of zero, with a scale for each row: in that
-    unit columns of small gradients don't vanish beside those of large ones. A weight moves by the value before
-    rounding. Other weights (vectors, and matrices with a side that is too short to gain from it) keep both moments
-    whole, in float32, and move as with Adam.
+    divided by the mean of the rows, approximates the second moment. The first moment is stored divided by the root of
+    the columns' means, in 126 levels either side of zero, with a scale for each row: in that unit, columns of small
+    gradients don't vanish next to those of large ones. A weight moves by the value before rounding. Other weights
+    (vectors, and matrices with a side too short to gain from it) keep both moments in full, in float32, and move as
+    with Adam.
 
     Rounding to the nearest level would lose every change below half a level, which a decay of 0.9 makes of any gradient
     that differs from its mean by under five levels: the moment would stall. A dither is added before rounding down
-    instead. It steps through [0, 1) by the golden ratio, from another phase for each element, so that rounding has no
-    bias, errors cancel over the steps that a moment lasts, and the same step always rounds the same way.
+    instead. It steps through [0, 1) by the golden ratio, with a different phase for each element: rounding is
+    unbiased, errors cancel over the steps that a moment lasts, and the same step always rounds the same way.
 
-    The second moment decays as Adam's with its bias correction, neither relative step sizes nor scaling by the
-    parameters take place, and weight decay is decoupled. Epsilon enters as Adafactor's does, which keeps the moment
-    factored: its square is added to the squared gradients.
+    The second moment decays as Adam's with its bias correction, there are no relative step sizes and no scaling by the
+    parameters, and weight decay is decoupled. Epsilon is used as in Adafactor, which keeps the moment factored: its
+    square is added to the squared gradients.
 
     Args:
         learning_rate: float, or a schedule.
@@ -39,13 +39,13 @@ class FactoredAdam(keras.optimizers.Optimizer):
         epsilon: float of at least 1e-18; gradients far below it hardly move a weight.
         clip_threshold: float, largest root mean square of a weight's gradients over the roots of their second
             moments, above which the gradients are scaled down; None = no limit.
-        min_factored_dim: int, the shorter side from which on a matrix is factored. Matrices are the last two axes
+        min_factored_dim: int, the smallest shorter side of a matrix that is factored. Matrices are the last two axes
             that are longer than one; further axes count matrices.
-        weight_decay: float, share of the weights that a learning rate of 1 takes away at every step; None = 0.
+        weight_decay: float, share of the weights that a learning rate of 1 removes at every step; None = 0.
         **kwargs: further arguments of `keras.optimizers.Optimizer`.
 
     Raises:
-        ValueError: an argument out of its range.
+        ValueError: an argument is out of range.
 
     References:
         Kingma and Ba, 2015, https://arxiv.org/abs/1412.6980, algorithm 1.
@@ -68,7 +68,7 @@ class FactoredAdam(keras.optimizers.Optimizer):
         super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, name=name, **kwargs)
         for label, beta in (("beta_1", beta_1), ("beta_2", beta_2)):
             if not 0 <= beta < 1:
-                raise ValueError(f"{label} must lie in [0, 1), not {beta}")
+                raise ValueError(f"{label} must be in [0, 1), not {beta}")
         if epsilon < 1e-18:
             raise ValueError(f"epsilon must be at least 1e-18, since its square is a float32; it is {epsilon}")
         if clip_threshold is not None and clip_threshold <= 0:
@@ -90,7 +90,7 @@ class FactoredAdam(keras.optimizers.Optimizer):
         gradient = ops.cast(ops.convert_to_tensor(gradient), "float32")
         step = ops.cast(self.iterations + 1, "float32")
         rate = ops.cast(learning_rate, "float32") / (1 - ops.power(self.beta_1, step))
-        # Adam's decay and its bias correction in one: at the first step nothing older is kept.
+        # Adam's decay and its bias correction combined: the first step keeps nothing older.
         mixed = (1 - self.beta_2) / (1 - ops.power(self.beta_2, step))
         if "scale" in slots:
             update = self._factored_update(ops.reshape(gradient, slots["momentum"].shape), slots, mixed, rate)
@@ -100,14 +100,14 @@ class FactoredAdam(keras.optimizers.Optimizer):
         self.assign_sub(variable, update)
 
     def moments(self, variable):
-        """The moments that are stored for a weight.
+        """The moments stored for a weight.
 
         Args:
             variable: one of the weights that the optimizer was built with.
 
         Returns:
-            float32 first moment and float32 second moment, both of the weight's shape. The second one has Adam's bias
-            correction in it, the first one has not.
+            float32 first moment and float32 second moment, both of the weight's shape. The second one includes Adam's
+            bias correction, the first one doesn't.
         """
         slots = self._slots[self._get_variable_index(variable)]
         momentum = ops.cast(slots["momentum"], "float32")
@@ -142,7 +142,7 @@ class FactoredAdam(keras.optimizers.Optimizer):
         row_factor = ops.rsqrt(rows / ops.mean(rows, axis=-1, keepdims=True))[..., None]
         column_factor = ops.rsqrt(columns)[..., None, :]
         gradient = self._clipped(gradient, lambda: squared * ops.square(row_factor) * ops.square(column_factor))
-        # The first moment in units of the columns' roots. Factors are gathered on the vectors: they cost nothing there.
+        # The first moment in units of the columns' roots. Factors are applied to the vectors, where they cost nothing.
         decayed = (self.beta_1 / (1 - self.beta_1)) * ops.convert_to_tensor(slots["scale"])[..., None]
         momentum = ops.cast(slots["momentum"], "float32") * decayed * ops.sqrt(old_columns)[..., None, :] + gradient
         momentum = momentum * ((1 - self.beta_1) * column_factor)
@@ -166,14 +166,14 @@ class FactoredAdam(keras.optimizers.Optimizer):
 
 
 def slot_shapes(shape, min_factored_dim=32):
-    """What `FactoredAdam` keeps for a weight.
+    """The state that `FactoredAdam` keeps for a weight.
 
     Args:
         shape: tuple of int.
         min_factored_dim: as of `FactoredAdam`.
 
     Returns:
-        Dict from the slot's name to its shape and type.
+        dict from the slot's name to its shape and type.
     """
     matrices = tuple(size for size in shape if size > 1)
     if len(matrices) < 2 or min(matrices[-2:]) < min_factored_dim:
@@ -195,7 +195,7 @@ def planned_state_bytes(shapes, min_factored_dim=32):
         min_factored_dim: as of `FactoredAdam`.
 
     Returns:
-        int, bytes; but for the step counter and the learning rate, a few bytes.
+        int, bytes, except for the few of the step counter and the learning rate.
     """
     slots = (slot for shape in shapes for slot in slot_shapes(shape, min_factored_dim).values())
     return sum(_bytes(shape, dtype) for shape, dtype in slots)
@@ -216,23 +216,23 @@ def _bytes(shape, dtype):
 
 
 def _moved(average, value, share):
-    """A decayed mean that a further value takes a share in."""
+    """A decayed mean, updated with a share of the new value."""
     return average + share * (value - average)
 
 
 def _rounded(values, step):
     """Values rounded down with a dither: int8, of the shape [..., rows, columns] of the float32 values."""
     *_, rows, columns = values.shape
-    # The phases of a few rows serve all of them: that many divide the rows, so that the sum needs no copies.
+    # All rows reuse the phases of a few: a number that divides the rows, so that the sum needs no copies.
     dither = _dither(step, math.gcd(rows, DITHER_ROWS), columns)
     levels = ops.floor(ops.reshape(values, (-1, *dither.shape)) + dither)
     return ops.reshape(ops.cast(levels, "int8"), values.shape)
 
 
 def _dither(step, rows, columns):
-    """What is added before rounding down: float32 [rows, columns] in [0, 1).
+    """The dither added before rounding down: float32 [rows, columns] in [0, 1).
 
-    Over the steps each element runs through equally spaced values. The three constants are fractions of the golden
+    Over the steps, each element goes through equally spaced values. The three constants are fractions of the golden
     ratio and of its analogue in two dimensions.
     """
     # 20251 / 2^15 is the golden ratio's fraction; in integers, since a float32 step count would lose it.

@@ -25,7 +25,7 @@ class LanguageModelTrainer(Trainer):
         names = ("language_model/loss", "language_model/bits_per_token", "language_model/gradient_norm")
         super().__init__(language_model, seed, names, compile_updates=jit_compile, **kwargs)
         self.language_model = language_model
-        # A function and no layer: the tokenizer's weights belong to no checkpoint of the language model.
+        # A function, not a layer: the tokenizer's weights don't belong in a checkpoint of the language model.
         self._encode = encode
         self._compiled_gradients = tf.function(self._gradients, jit_compile=jit_compile, autograph=False)
         self.built = True
@@ -45,7 +45,7 @@ class LanguageModelTrainer(Trainer):
 
     def _microbatch(self, batch, index):
         labels = self.language_model.known_labels(tf.cast(batch["label"], tf.int32))
-        # Outside the compiled function, so that images get the very tokens that encode_dataset gives them.
+        # Outside the compiled function, so that images get exactly the tokens that encode_dataset gives them.
         tokens = self._encode(batch["image"]) if self._encode else batch["tokens"]
         return self._compiled_gradients(tokens, labels, self.step_seed(index), loss_scale(self.optimizer))
 

@@ -10,14 +10,14 @@ from vim_tf.training.trainer import Trainer
 class LinearProbeTrainer(Trainer):
     """Softmax regression on frozen features, all heads at once.
 
-    The loss is the sum of the heads' losses, so that a head's gradient is that which it would have alone; with an
-    optimizer that works element by element, all of them together learn what each would alone.
+    The loss is the sum of the heads' losses, so each head's gradient is the same as if it were trained separately; with
+    an elementwise optimizer, so is what it learns.
 
     Args:
         probe: LinearProbe.
-        features: ImageFeatures, which is no layer: the frozen weights belong to no checkpoint of the probe.
+        features: ImageFeatures, which isn't a layer: the frozen weights don't belong in a checkpoint of the probe.
         optimizer: built optimizer, which doesn't scale its loss: heads compute in float32.
-        jit_compile: whether XLA compiles everything behind the tokens.
+        jit_compile: whether XLA compiles everything after the tokens.
         seed: int. The other arguments are those of `Trainer`.
     """
 
@@ -32,10 +32,10 @@ class LinearProbeTrainer(Trainer):
         self.compile(optimizer=optimizer)
 
     def standardize(self, batches, min_deviation):
-        """Takes mean and standard deviation of each feature from batches, before the first step.
+        """Sets each feature's mean and standard deviation from batches, before the first step.
 
-        A deviation is at least `min_deviation` times the largest one of the same kind (all blocks are kinds of their
-        own): a pixel that is black in nearly every image would otherwise outweigh all others in the few where it isn't.
+        A deviation is at least `min_deviation` times the largest one of the same kind (each block is a separate kind):
+        a pixel that is black in nearly every image would otherwise outweigh all others in the few where it isn't.
 
         Args:
             batches: iterable of {"image": float32 [batch, height, width, 3] in [0, 1]}.
@@ -50,7 +50,7 @@ class LinearProbeTrainer(Trainer):
                 values = values.numpy().astype(np.float64)
                 mean = values.mean(axis=0)
                 shift = mean - means.get(name, 0.0)
-                # Chan's update: nothing of the sums' accuracy is lost where the mean is far from 0.
+                # Chan's update: sums lose no accuracy where the mean is far from 0.
                 squares[name] = (
                     squares.get(name, 0.0)
                     + ((values - mean) ** 2).sum(axis=0)
@@ -72,7 +72,7 @@ class LinearProbeTrainer(Trainer):
 
     def _microbatch(self, batch, index):
         images = batch["image"]
-        # Outside the compiled function, so that images get the very tokens that encode_dataset gives them.
+        # Outside the compiled function, so that images get exactly the tokens that encode_dataset gives them.
         tokens = self._features.encode(images)
         return self._compiled_gradients(images, tokens, tf.cast(batch["label"], tf.int32))
 
@@ -80,6 +80,6 @@ class LinearProbeTrainer(Trainer):
         features = self._features.of(images, tokens)
         with tf.GradientTape() as tape:
             losses = [classification_loss(labels, logits) for logits in self.probe(features).values()]
-            # In this order: tf.add_n would add in the order in which they are ready.
+            # In this order: tf.add_n would add them in the order in which they become ready.
             loss = self.mean_share(sum(losses))
         return loss, self.gradients(tape, loss, self.probe.trainable_variables)

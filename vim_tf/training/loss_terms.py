@@ -1,4 +1,4 @@
-"""The terms of the tokenizer's loss that need no other network: a row each, of name, weight and function."""
+"""The terms of the tokenizer's loss that need no other network: one row for each, with name, weight and function."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,10 +11,10 @@ class LossTerm:
     """A term of the tokenizer's loss.
 
     Attributes:
-        name: str, what its metric is called behind `tokenizer/`.
+        name: str, name of its metric after `tokenizer/`.
         weight: str, the field of TokenizerLossConfig that holds its weight.
         value: function of images, TokenizerOutputs, ImageTokenizer and TokenizerLossConfig that returns float32 [].
-        is_computed: function of ImageTokenizer and TokenizerLossConfig: whether the term exists in a training.
+        is_computed: function of ImageTokenizer and TokenizerLossConfig: whether a training computes the term.
     """
 
     name: str
@@ -24,7 +24,7 @@ class LossTerm:
 
 
 def _of_quantizer(name, weight):
-    """A loss that the quantizer computes, where it has one of this name."""
+    """A loss that the quantizer computes, if it has one of this name."""
     return LossTerm(
         name,
         weight,
@@ -33,7 +33,7 @@ def _of_quantizer(name, weight):
     )
 
 
-# In the order in which they are added up, which their sum's last digits depend on.
+# In the order in which they are added, which affects the last digits of their sum.
 LOSS_TERMS = (
     _of_quantizer("codebook_loss", "codebook_weight"),
     _of_quantizer("entropy_loss", "entropy_weight"),
@@ -43,7 +43,7 @@ LOSS_TERMS = (
         "l2_loss",
         "l2_weight",
         value=lambda images, outputs, tokenizer, settings: l2_loss(images, outputs.images),
-        # Shown whether it counts or not.
+        # Recorded even if its weight is 0.
         is_computed=lambda tokenizer, settings: True,
     ),
     LossTerm(
@@ -69,7 +69,7 @@ LOSS_TERMS = (
 
 
 def computed_terms(tokenizer, settings):
-    """The rows that exist in a training.
+    """The rows that a training computes.
 
     Args:
         tokenizer: ImageTokenizer.

@@ -7,14 +7,14 @@ from vim_tf.training.schedules import WarmupThenDecay
 
 
 def build_optimizer(section, total_steps, variables, scale_loss=False):
-    """An optimizer with its schedule, and its slots already made.
+    """An optimizer with its schedule, its slots already created.
 
     Args:
         section: OptimizerConfig.
         total_steps: int, length of the training.
-        variables: the weights that it will move; slots made later, inside a replica, would fail.
+        variables: the weights that it will update; creating slots later, inside a replica, would fail.
         scale_loss: whether gradients are of a loss that is scaled so that half precision can hold them; a step whose
-            gradients overflow nevertheless is passed over, and the scale halved.
+            gradients overflow nevertheless is skipped, and the scale halved.
     """
     schedule = WarmupThenDecay(
         section.learning_rate,

@@ -1,4 +1,4 @@
-"""What a training writes down of itself: `metrics.jsonl` and TensorBoard."""
+"""The metrics that a training records: `metrics.jsonl` and TensorBoard."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from vim_tf.training.callbacks import StepCallback
 
 
 class Recorder(StepCallback):
-    """Writes metrics to `metrics.jsonl` and TensorBoard, and starts their means afresh.
+    """Writes metrics to `metrics.jsonl` and TensorBoard, and resets their means.
 
     Lines after `start_step` are cut first: a killed run may have written some that the resumed one writes again.
 
@@ -23,8 +23,8 @@ class Recorder(StepCallback):
         every: steps between two records.
         readings: dict from metric name to a function that returns its float at the time of a record, such as a
             learning rate.
-        rates: dict from metric name to what a step counts for, such as images; recorded per second.
-        histograms: dict from name to a function that returns an array, shown in TensorBoard alone.
+        rates: dict from metric name to the amount per step, such as of images; recorded per second.
+        histograms: dict from name to a function that returns an array, shown only in TensorBoard.
     """
 
     def __init__(self, workdir, start_step, every, readings=None, rates=None, histograms=None):
@@ -66,14 +66,14 @@ class Recorder(StepCallback):
             logs: dict from metric name to its mean since the last record.
 
         Raises:
-            FloatingPointError: names the metrics, the steps since the last record, and the way out.
+            FloatingPointError: the message has the metrics, the steps since the last record, and what to do.
         """
         broken = [name for name, value in logs.items() if not math.isfinite(float(value))]
         if broken:
-            way_out = f"No checkpoint was written before: train in another workdir than {self._workdir}"
+            way_out = f"No checkpoint was written before: train in a workdir other than {self._workdir}"
             if tf.train.latest_checkpoint(f"{self._workdir}/checkpoints"):
                 way_out = (
-                    f"The latest checkpoint in {self._workdir} is from before: train from it with "
+                    f"The latest checkpoint in {self._workdir} is from before that: start from it with "
                     f"--initialize_from={self._workdir} in another workdir"
                 )
             raise FloatingPointError(
@@ -100,18 +100,18 @@ class Recorder(StepCallback):
             self._writer.flush()
 
     def last(self, name):
-        """Latest recorded value of a metric, if need be from before a resume; None where there is none."""
+        """Latest recorded value of a metric, possibly from before a resume; None where nothing is recorded."""
         if name in self.latest:
             return self.latest[name]
         earlier = self.earlier(name)
         return earlier[-1][1] if earlier else None
 
     def earlier(self, name):
-        """What was recorded of a metric before a resume: list of (step, value)."""
+        """Values of a metric recorded before a resume: list of (step, value)."""
         return [(line["step"], line[name]) for line in self._lines if name in line]
 
     def show(self, step, images):
-        """Adds pictures to TensorBoard: a dict from name to uint8 [height, width, 3]."""
+        """Adds images to TensorBoard: a dict from name to uint8 [height, width, 3]."""
         with self._writing(), self._writer.as_default(step=step):
             for name, image in images.items():
                 tf.summary.image(name, image[None])
@@ -119,13 +119,13 @@ class Recorder(StepCallback):
 
     @contextlib.contextmanager
     def _writing(self):
-        """Says in one line what to do where the disk is full or the place is read-only."""
+        """Says in one line what to do if the disk is full or the path is read-only."""
         try:
             yield
         except (OSError, tf.errors.OpError) as error:
             raise OSError(
-                f"metrics can't be written to {self._workdir} ({one_line(error)}); make room or mend the "
-                "place, and call the same command again: it goes on from the latest checkpoint"
+                f"metrics can't be written to {self._workdir} ({one_line(error)}); free some space or make the path "
+                "writable, and run the same command again: it resumes from the latest checkpoint"
             ) from error
 
     def _rewrite(self):
@@ -133,10 +133,10 @@ class Recorder(StepCallback):
 
 
 def read_records(path):
-    """Lines of a `metrics.jsonl` as dicts, without a last one that a kill cut off; none where there is no file."""
+    """Lines of a `metrics.jsonl` as dicts, without a last one that a kill cut off; empty if there is no file."""
     if not tf.io.gfile.exists(path):
         return []
     with tf.io.gfile.GFile(path) as file:
         lines = file.read().split("\n")
-    # What follows the last newline was not written whole.
+    # What follows the last newline is incomplete.
     return [json.loads(line) for line in lines[:-1]]

@@ -1,4 +1,4 @@
-"""Learning rate over time."""
+"""Learning rate schedule."""
 
 import keras
 from keras import ops
@@ -9,11 +9,11 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up from 0, a constant part, then a decay that ends at `total_steps` and stays.
 
     Args:
-        learning_rate: after the warm-up.
+        learning_rate: value after the warm-up.
         warmup_steps: length of the warm-up.
         schedule: form of the decay: constant (none), cosine or exponential.
         decay_start_step: step at which the decay begins, if the warm-up is over by then.
-        final_learning_rate: at `total_steps` and after.
+        final_learning_rate: value at `total_steps` and after.
         total_steps: length of the training.
 
     References:

@@ -27,10 +27,10 @@ class TokenizerTrainer(Trainer):
         losses: TokenizerLossConfig.
         optimizer: built optimizer of the tokenizer.
         discriminator_optimizer: built optimizer of the discriminator, or None.
-        quantizer_settings: QuantizerConfig; what of it is of training: restarts and the annealing of temperatures.
-        window_steps: int, steps over which the codebook's usage is watched.
-        jit_compile: whether XLA compiles the tokenizer's part and the updates. Convolutions that judge stay out of it:
-            XLA's are slower than TensorFlow's on CPUs.
+        quantizer_settings: QuantizerConfig, of which training uses the restarts and the annealing of temperatures.
+        window_steps: int, steps over which the codebook's usage is measured.
+        jit_compile: whether XLA compiles the tokenizer's part and the updates. The convolutions of discriminator and
+            perceptual distance aren't compiled: XLA's are slower than TensorFlow's on CPUs.
         seed: int; the other arguments are those of `Trainer`.
     """
 
@@ -99,7 +99,7 @@ class TokenizerTrainer(Trainer):
         self.finish_step()
 
     def _microbatch(self, images, index):
-        """Parts of everything that the step sums over microbatches and replicas."""
+        """A microbatch's part of everything that the step sums over microbatches and replicas."""
         if self.perceptual or self.discriminator:
             outputs, sums = self._judged_gradients(images, index)
         else:
@@ -112,7 +112,7 @@ class TokenizerTrainer(Trainer):
         }
 
     def _gradients(self, images, seed, temperature, scale):
-        """The tokenizer's outputs, and terms and gradients where no other network takes part."""
+        """The tokenizer's outputs, and the terms and gradients that involve no other network."""
         with tf.GradientTape() as tape:
             total, terms, outputs = self._reconstruct(images, seed, temperature)
             scaled_total = scale * self.mean_share(total)
@@ -120,7 +120,7 @@ class TokenizerTrainer(Trainer):
         return outputs, {"terms": self.mean_share(terms | {"tokenizer/loss": total}), "generator": gradients}
 
     def _judged_gradients(self, images, index):
-        """The same with perceptual distance and discriminator, which has gradients of its own."""
+        """The same with perceptual distance and discriminator, which has its own gradients."""
         generator_scale = loss_scale(self.optimizer)
         adaptive = self.losses_config.adaptive_weight
         with tf.GradientTape(persistent=True) as tape:
@@ -156,7 +156,7 @@ class TokenizerTrainer(Trainer):
         outputs = self.tokenizer(images, seed=seed, temperature=temperature)
         settings = self.losses_config
         values = [(term, term.value(images, outputs, self.tokenizer, settings)) for term in self._terms]
-        # Not tf.add_n, which adds in the order in which the terms happen to be ready.
+        # Not tf.add_n, which adds the terms in the order in which they become ready.
         total = sum(getattr(settings, term.weight) * value for term, value in values)
         terms = {f"tokenizer/{term.name}": value for term, value in values}
         return total, terms, outputs
@@ -174,7 +174,7 @@ class TokenizerTrainer(Trainer):
         }
         if self.losses_config.lecam_weight:
             steps = tf.cast(self.step.value, tf.float32)
-            # The averages start from 0 and are corrected for it; before the first step there are none.
+            # The averages start from 0 and are corrected for that; before the first step there are none.
             means = self.lecam_means / tf.maximum(1 - self.losses_config.lecam_decay**steps, 1e-8)
             weight = self.losses_config.lecam_weight * tf.cast(steps > 0, tf.float32)
             loss += weight * lecam_loss(real_logits, fake_logits, means[0], means[1])
@@ -192,7 +192,7 @@ class TokenizerTrainer(Trainer):
         lengths = [tf.norm(each[last]) / loss_scale(self.optimizer) for each in (gradients, adversarial_gradients)]
         ratio = adaptive_weight(*lengths, self.losses_config.adaptive_weight_max)
         if is_loss_scaled(self.optimizer):
-            # Where a scaled gradient overflows, the optimizer passes over the step; the weight's mean must, too.
+            # When a scaled gradient overflows, the optimizer skips the step; the weight's mean must, too.
             ratio = tf.where(tf.math.is_finite(ratio), ratio, 0.0)
         return self._adversarial_weight() * ratio
 
@@ -205,19 +205,19 @@ class TokenizerTrainer(Trainer):
         def penalized():
             scale = loss_scale(self.discriminator_optimizer)
             with tf.GradientTape() as tape:
-                # Its gradient's square is then of the loss scale's size: half of it for each of the two derivatives.
+                # The square of its gradient then has the size of the loss scale: half for each of the two derivatives.
                 inner_scale = 2.0 ** tf.floor(tf.math.log(scale) / math.log(4))
                 penalty = r1_penalty(self.discriminator, images, inner_scale)
                 factor = self.losses_config.r1_gamma / 2 * interval * scale
                 scaled = factor * self.mean_share(penalty)
-            # The last bias moves every logit alike, so the penalty doesn't depend on it.
+            # The last bias moves all logits equally, so the penalty doesn't depend on it.
             extra = self.gradients(tape, scaled, weights)
             return [gradient + more for gradient, more in zip(gradients, extra, strict=True)]
 
         return tf.cond(self.step.value % interval == 0, penalized, lambda: list(gradients))
 
     def _temperature(self):
-        """Temperature of quantizers that draw, annealed by half a cosine: float32 []."""
+        """Temperature of quantizers that draw, annealed along half a cosine: float32 []."""
         settings = self.quantizer_settings
         first, last = settings.gumbel_temperature, settings.gumbel_final_temperature
         progress = tf.minimum(tf.cast(self.step.value, tf.float32) / settings.gumbel_anneal_steps, 1.0)

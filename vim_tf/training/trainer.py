@@ -1,8 +1,8 @@
-"""What both stages' training steps share: Keras `fit` that is right under tf.distribute, microbatches, updates.
+"""Base of the training steps: a Keras `fit` that is correct under tf.distribute, microbatches, updates.
 
 Stock Keras 3 `fit` averages per-replica metric values instead of merging them, builds models outside the strategy's
 scope and, on some strategies, fails outright; its optimizers clip and accumulate gradients per replica. Overriding the
-function that `fit` calls once per step avoids all of it and keeps `fit`, its callbacks and `compile`.
+function that `fit` calls once per step avoids all of that and keeps `fit`, its callbacks and `compile`.
 """
 
 import keras
@@ -13,17 +13,17 @@ class Trainer(keras.Model):
     """Base of a model whose `train_step` updates weights and metrics and returns nothing.
 
     Build it, its optimizers and its metrics inside the strategy's scope. Losses are means over a microbatch;
-    `mean_share` makes them parts of the mean over the whole batch, so that sums over microbatches and replicas are
-    the whole batch's.
+    `mean_share` makes them parts of the mean over the whole batch, so that their sums over microbatches and replicas
+    are the whole batch's mean.
 
     Args:
         trained: the model of this stage.
         seed: int, origin of the training's randomness.
         metric_names: names, as `stage/name`, of the means that `train_step` updates.
-        num_microbatches: int, parts that a replica's share of the batch is cut into, worked on one after the other.
-        clip_norm: float, largest norm of an optimizer's gradients together; 0 = no limit.
+        num_microbatches: int, parts that a replica's share of the batch is split into, processed one after another.
+        clip_norm: float, largest global norm of an optimizer's gradients; 0 = no limit.
         ema_model: a second model like `trained`, built with the same weights, that holds the moving average of them;
-            None = none.
+            None = no average.
         ema_decay: float in [0, 1), decay of that average.
         compile_updates: whether XLA compiles the optimizers' updates, where a single replica makes them.
     """
@@ -49,7 +49,7 @@ class Trainer(keras.Model):
         self.ema_model = ema_model
         self.ema_decay = ema_decay
         self.copy_to_average()
-        # Not the optimizer's: one that scales its loss counts no step whose gradients overflowed.
+        # Not the optimizer's: one that scales its loss doesn't count steps whose gradients overflowed.
         self.step = self.state("step", (), "int64")
         self._metric_names = tuple(metric_names)
         # Sums of the metrics' values and of their weights since the last reset. Values are the whole batch's on every
@@ -69,7 +69,7 @@ class Trainer(keras.Model):
 
     @property
     def metrics(self):
-        """None of Keras' own: see `means`."""
+        """Keras' own metrics, of which there are none: see `means`."""
         return []
 
     def means(self):
@@ -93,7 +93,7 @@ class Trainer(keras.Model):
         return self.distribute_strategy.num_replicas_in_sync
 
     def mean_share(self, values):
-        """A microbatch's part in a mean over the whole batch; of a nest of tensors."""
+        """A microbatch's part of a mean over the whole batch, for a nest of tensors."""
         count = self.num_replicas * self.num_microbatches
         return tf.nest.map_structure(lambda value: value / count, values)
 
@@ -104,14 +104,14 @@ class Trainer(keras.Model):
         return tf.stack([tf.constant(self.seed, tf.int32), index * self.num_microbatches + microbatch])
 
     def over_microbatches(self, function, batch):
-        """Sum of `function(microbatch, index)` over the replica's microbatches, one after the other.
+        """Sum of `function(microbatch, index)` over the replica's microbatches, one after another.
 
         Args:
             function: of a part of the batch and its number, int32 []; returns a nest of tensors.
             batch: nest of tensors with a batch axis that `num_microbatches` divides.
 
         Returns:
-            The nest of sums. Microbatches are neighbouring rows, so that groups of neighbours stay whole.
+            The nest of sums. Microbatches are neighbouring rows, so that groups of neighbours stay together.
         """
         count = self.num_microbatches
         if count == 1:
@@ -124,7 +124,7 @@ class Trainer(keras.Model):
         def add(index, sums):
             return index + 1, tf.nest.map_structure(tf.add, sums, at(index))
 
-        # One at a time: run in parallel they would need the memory of the whole batch.
+        # One at a time: in parallel, they would need the memory of the whole batch.
         _, sums = tf.while_loop(lambda index, _: index < count, add, (1, at(0)), parallel_iterations=1)
         return sums
 
@@ -135,7 +135,7 @@ class Trainer(keras.Model):
         return tf.distribute.get_replica_context().all_reduce("sum", values)
 
     def gradients(self, tape, loss, weights):
-        """Dense gradients (sparse ones would be a collective of their own); zeros where the loss doesn't depend."""
+        """Dense gradients (sparse ones would need another collective); zeros for weights not in the loss."""
         return [
             tf.zeros(weight.shape) if gradient is None else tf.convert_to_tensor(gradient)
             for gradient, weight in zip(tape.gradient(loss, weights), weights, strict=True)
@@ -150,10 +150,10 @@ class Trainer(keras.Model):
             weights: the weights.
 
         Returns:
-            float32 [], norm of all gradients together before clipping.
+            float32 [], global norm of the gradients before clipping.
         """
-        # Under a strategy Keras lets the replicas meet in an update, which they can't inside a compiled function; one
-        # replica that is the only one is no exception.
+        # Under a strategy, even with a single replica, Keras synchronizes the replicas in an update, which a compiled
+        # function can't do.
         if not self._compile_updates or tf.distribute.has_strategy():
             return self._update(optimizer, gradients, weights)
         update = tf.function(
@@ -171,13 +171,13 @@ class Trainer(keras.Model):
         return norm
 
     def copy_to_average(self):
-        """Starts the weights' moving average from the weights; to be called once they are set."""
+        """Starts the moving average at the weights; to be called once they are set."""
         if self.ema_model is not None:
             for average, weight in zip(self.ema_model.weights, self.trained.weights, strict=True):
                 average.assign(weight)
 
     def finish_step(self):
-        """Moves the average of the weights and counts the step."""
+        """Updates the weights' moving average and counts the step."""
         if self.ema_model is not None:
             count = tf.cast(self.step.value, tf.float32)
             # Early averages would otherwise be mostly the initial weights.
@@ -203,14 +203,14 @@ class Trainer(keras.Model):
         self._metric_sums.assign_add(tf.stack([values * weights, weights]))
 
     def gradient_norm(self, norm, optimizer):
-        """A gradient's norm as `update_means` takes it; of no weight where the loss scale alone made it overflow."""
+        """A gradient's norm as `update_means` takes it, of weight 0 if only the loss scale made it overflow."""
         if not is_loss_scaled(optimizer):
             return norm
         finite = tf.math.is_finite(norm)
         return tf.where(finite, norm, 0.0), tf.cast(finite, tf.float32)
 
     def checkpointed(self):
-        """What a resume needs, by name; of the models, `ema` or else `model` is what the other commands load."""
+        """The objects that a resume needs, by name; other commands load the model `ema`, or else `model`."""
         objects = {"model": self.trained, "optimizer": self.optimizer, "step": self.step}
         return objects if self.ema_model is None else {**objects, "ema": self.ema_model}
 
@@ -227,7 +227,7 @@ class Trainer(keras.Model):
             # Autograph would turn next(iterator) into an op that can't carry a distributed value.
             step = tf.autograph.experimental.do_not_convert(step)
             if not self.run_eagerly:
-                # Kept whole: TensorFlow would optimize, and so round, a step otherwise within the loop than without it.
+                # Not inlined: within the loop, TensorFlow would optimize, and so round, a step differently.
                 step = tf.function(step, reduce_retracing=True, experimental_attributes={"_noinline": True})
 
             @tf.autograph.experimental.do_not_convert
@@ -240,7 +240,7 @@ class Trainer(keras.Model):
                 if count == 1:
                     step(iterator)
                 else:
-                    # One at a time: a step begins where the one before has assigned its weights.
+                    # One at a time: a step starts once the previous one has assigned its weights.
                     tf.while_loop(lambda index: index < count, body, (0,), parallel_iterations=1)
                 return self.means()
 
@@ -250,14 +250,14 @@ class Trainer(keras.Model):
     def _maybe_symbolic_build(self, *args, **kwargs):
         """Does nothing: models, optimizers and metrics are built in the strategy's scope before `fit`.
 
-        Keras would draw a batch for it and reduce it, which fails with several workers.
+        Keras would take a batch and reduce it to build them, which fails with several workers.
         """
 
 
 def _without_reduction(optimizer):
-    """The optimizer, which from now on takes the gradients that it is given as the sum over all replicas.
+    """The optimizer, which from now on treats the gradients that it is given as the sum over all replicas.
 
-    Keras would add them up once more, which moves as many bytes as the reduction that they come from.
+    Keras would reduce them once more, which costs the same communication again.
     """
     inner = optimizer.inner_optimizer if is_loss_scaled(optimizer) else optimizer
     inner._all_reduce_sum_gradients = lambda gradients_and_weights: gradients_and_weights
@@ -270,5 +270,5 @@ def is_loss_scaled(optimizer):
 
 
 def loss_scale(optimizer):
-    """float32 []: what the loss must be multiplied with before its gradients are given to the optimizer."""
+    """float32 []: factor on the loss before its gradients are given to the optimizer."""
     return optimizer.dynamic_scale.value if is_loss_scaled(optimizer) else tf.ones([])
