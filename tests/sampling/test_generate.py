@@ -50,7 +50,7 @@ def large_sampler(model):
 
 @pytest.fixture(scope="module")
 def request_tokens(model):
-    """Tokens of a request in which every sample has settings of its own."""
+    """Tokens of a request in which every sample has different settings."""
     generate = tf.function(
         lambda request: generate_tokens(model, BATCH_SIZE, request),
         input_signature=[request_specs(NUM_TOKENS)],
@@ -69,13 +69,13 @@ def request_tokens(model):
 
 class TestReproducibility:
     @pytest.mark.parametrize("settings", [{}, {"top_k": 3, "temperature": 0.7}, {"guidance_scale": 2.5}])
-    def test_label_and_seed_alone_decide_a_sample(self, sampler, settings):
-        """Alone, first, last, in the second batch, in a request of one or three batches: always the same tokens."""
-        alone = sampler.sample([2], [77], **settings)[0]
+    def test_a_sample_depends_only_on_label_and_seed(self, sampler, settings):
+        """By itself, first, last, in the second batch, in a request of one or three batches: always the same tokens."""
+        single = sampler.sample([2], [77], **settings)[0]
         for labels, position in (([2, 0], 0), ([0, 1, 0, 2], 3), ([1, 1, 0, 0, 1, 2], 5), ([0] * 8 + [2, 1], 8)):
             seeds = np.arange(len(labels))
             seeds[position] = 77
-            np.testing.assert_array_equal(sampler.sample(labels, seeds, **settings)[position], alone)
+            np.testing.assert_array_equal(sampler.sample(labels, seeds, **settings)[position], single)
 
     def test_another_seed_gives_other_tokens(self, sampler):
         tokens = sampler.sample([1] * 20, np.arange(20))
@@ -94,7 +94,7 @@ class TestReproducibility:
         )
         np.testing.assert_array_equal(mixed[0], plain[0])
 
-    def test_guidance_one_equals_no_guidance_beside_a_guided_neighbour(self, request_tokens):
+    def test_guidance_one_equals_no_guidance_next_to_a_guided_neighbour(self, request_tokens):
         labels, seeds = [0, 1, 2, 0] * 4, np.arange(16)
         scales = np.where(np.arange(16) % 2, 3.0, 1.0)
         plain, mixed = request_tokens(labels, seeds), request_tokens(labels, seeds, guidance_scale=scales)
@@ -137,7 +137,7 @@ class TestDistribution:
         assert chisquare(observed, softmax(logits / temperature) * 1200).pvalue > 1e-3
 
     def test_numbers_of_different_positions_are_independent(self, sampler):
-        """Two neighbouring positions of a model without preferences take all pairs alike."""
+        """Two neighbouring positions of a model without preferences take all pairs equally often."""
         flat = model_with(num_layers=1)
         flat.output_projection.kernel.assign(np.zeros([8, CODEBOOK_SIZE]))
         flat.output_projection.bias.assign(np.zeros(CODEBOOK_SIZE))
@@ -187,7 +187,7 @@ class TestPackedKernels:
     def test_only_xla_draws_few_samples_with_them(self, monkeypatch, batch_size, jit_compile, packs):
         model, packed = model_with(hidden_dim=64, mlp_dim=128, label_dropout=0.0), []
         packed_kernels = LanguageModel.packed_kernels
-        # It only counts: an exception out of tf.map_fn would spoil the process's variable scope for later tests.
+        # It only counts: an exception from tf.map_fn would break the process's variable scope for later tests.
         monkeypatch.setattr(LanguageModel, "packed_kernels", lambda self: packed.append(1) or packed_kernels(self))
         labels = np.array([0, 2], "int32")
         tokens = Sampler(model, batch_size, jit_compile=jit_compile).sample(labels, [1, 2], top_k=1)
@@ -197,7 +197,7 @@ class TestPackedKernels:
 
 class TestGuidanceSchedule:
     def test_a_linear_one_guides_the_last_token_only_of_two(self):
-        """Greedy tokens of a model of two tokens: the first one without guidance, the second one with all of it."""
+        """Greedy tokens of a model of two tokens: the first one without guidance, the second one with full guidance."""
         model = LanguageModel(1, 2, 1, 50, NUM_CLASSES, 1, 2, 8, 16, label_dropout=0.1)
         model.build()
         random = np.random.default_rng(1)
@@ -213,8 +213,8 @@ class TestGuidanceSchedule:
 
 
 class TestKnown:
-    def test_known_tokens_may_lie_anywhere(self, model, sampler):
-        """What is drawn between them depends on those before it alone."""
+    def test_known_tokens_can_be_anywhere(self, model, sampler):
+        """A token drawn between them depends only on those before it."""
         random = np.random.default_rng(3)
         given = random.integers(0, CODEBOOK_SIZE, [8, NUM_TOKENS]).astype("int32")
         known = np.tile([False, True, False, False, True, True], [8, 1])
@@ -225,7 +225,7 @@ class TestKnown:
 
 
 class TestPrefix:
-    def test_it_is_kept_and_goes_on(self, request_tokens):
+    def test_it_is_kept_and_continued(self, request_tokens):
         prefix = np.array([[6, 5, 4, 3, 2, 1]] * 4, "int32")
         tokens = request_tokens([0, 1, 2, 0], [1, 2, 3, 4], prefix=prefix, prefix_length=[0, 2, 4, 6])
         for row, length in zip(tokens, [0, 2, 4, 6], strict=True):
@@ -301,21 +301,21 @@ class TestRequests:
         ):
             sampler.sample([0, 0], [1, seed])
 
-    def test_seeds_at_both_ends_are_taken(self, sampler):
+    def test_seeds_at_both_ends_are_accepted(self, sampler):
         assert sampler.sample([0, 0], [-(2**31), 2**31 - 1]).shape == (2, NUM_TOKENS)
 
     @pytest.mark.parametrize(("name", "values"), [("labels", [0.5]), ("seeds", [1.5]), ("labels", ["a"])])
-    def test_what_is_no_whole_number_is_refused(self, sampler, name, values):
+    def test_a_value_that_is_not_a_whole_number_is_refused(self, sampler, name, values):
         with pytest.raises(InputError, match=f"{name[:-1]} must be whole numbers"):
             sampler.sample(**({"labels": [0], "seeds": [1]} | {name: values}))
 
-    def test_seeds_and_settings_of_another_number_than_labels_are_refused(self, sampler):
-        with pytest.raises(InputError, match=r"seed is of the shape \[3\], and labels are 2"):
+    def test_seeds_and_settings_of_a_number_other_than_that_of_labels_are_refused(self, sampler):
+        with pytest.raises(InputError, match=r"seed has shape \[3\], but there are 2 labels"):
             sampler.sample([0, 1], [1, 2, 3])
-        with pytest.raises(InputError, match=r"top_k is of the shape \[3\], and labels are 2"):
+        with pytest.raises(InputError, match=r"top_k has shape \[3\], but there are 2 labels"):
             sampler.sample([0, 1], [1, 2], top_k=[1, 2, 3])
 
-    def test_a_setting_may_differ_from_sample_to_sample(self, sampler):
+    def test_a_setting_can_differ_from_sample_to_sample(self, sampler):
         mixed = sampler.sample([1, 1], [5, 5], top_k=[0, 1])
         np.testing.assert_array_equal(mixed[0], sampler.sample([1], [5])[0])
         np.testing.assert_array_equal(mixed[1], sampler.sample([1], [5], top_k=1)[0])
@@ -325,7 +325,7 @@ class TestRequests:
         """XLA would return it, or one that wrapped around."""
         tokens, known = np.zeros([1, NUM_TOKENS], np.int64), np.zeros([1, NUM_TOKENS], bool)
         tokens[0, 2] = token
-        sampler.sample([0], [1], known_tokens=tokens, known=known)  # never looked at
+        sampler.sample([0], [1], known_tokens=tokens, known=known)  # ignored
         known[0, 2] = True
         with pytest.raises(InputError, match=rf"known_tokens {token} is out of range: it must lie in \[0, 6\]"):
             sampler.sample([0], [1], known_tokens=tokens, known=known)
@@ -334,5 +334,5 @@ class TestRequests:
         tokens = np.zeros([1, NUM_TOKENS], np.int32)
         with pytest.raises(InputError, match="known_tokens and known go together"):
             sampler.sample([0], [1], known_tokens=tokens)
-        with pytest.raises(InputError, match=r"known_tokens has the shape \[1, 6\]; 2 labels need \[2, 6\]"):
+        with pytest.raises(InputError, match=r"known_tokens has shape \[1, 6\]; 2 labels need \[2, 6\]"):
             sampler.sample([0, 1], [1, 2], known_tokens=tokens, known=tokens)

@@ -62,7 +62,7 @@ def test_what_rejection_draws_together_stays_in_one_file(tmp_path):
         job_in(tmp_path, num_shards=4, group=5)
 
 
-def test_a_job_that_was_stopped_goes_on_with_what_is_missing(tmp_path):
+def test_a_job_that_was_stopped_resumes_with_the_missing_files(tmp_path):
     job, calls = job_in(tmp_path), []
 
     def stopping(labels, seeds):
@@ -97,10 +97,10 @@ def test_processes_share_the_files(tmp_path):
         ({"settings": {"tokenizer": "a", "sampling": {"top_k": 3}}}, "sampling"),
     ],
 )
-def test_files_of_another_job_are_refused_and_left(tmp_path, changes, named):
+def test_files_of_another_job_are_refused_and_kept(tmp_path, changes, named):
     job = job_in(tmp_path)
     run_job(job, draw)
-    with pytest.raises(InputError, match=f"holds images of another job, {named} differ"):
+    with pytest.raises(InputError, match=rf"holds images of another job \(different: {named}\)"):
         run_job(job_in(tmp_path, **changes), draw)
     assert contents(job) == EXPECTED
 

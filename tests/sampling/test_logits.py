@@ -1,4 +1,4 @@
-"""Logits to one token: hand-worked cases."""
+"""Drawing a token from logits: hand-worked cases."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ INF = float("inf")
 
 
 def kept(logits, top_k=0, top_p=1.0):
-    """Tokens that are left of one row."""
+    """Tokens of one row that are kept."""
     result = keep_likeliest(tf.constant([logits], tf.float32), tf.constant([top_k]), tf.constant([top_p])).numpy()[0]
     left = np.flatnonzero(result > -INF)
     np.testing.assert_array_equal(result[left], np.float32(logits)[left])
@@ -34,7 +34,7 @@ class TestTopK:
     def test_more_than_there_are_keeps_all(self):
         assert kept([2.0, -1.0, 3.0], top_k=99) == [0, 1, 2]
 
-    def test_of_equals_the_lower_token_goes_first(self):
+    def test_of_equals_the_lower_token_comes_first(self):
         assert kept([1.0, 5.0, 5.0, 5.0], top_k=2) == [1, 2]
         assert kept([0.0, 0.0, 0.0], top_k=1) == [0]
 
@@ -52,15 +52,15 @@ class TestTopP:
     def test_an_exact_sum_needs_no_further_token(self):
         assert kept(log(0.5, 0.25, 0.25), top_p=0.5) == [0]
 
-    def test_of_equals_the_lower_token_goes_first(self):
+    def test_of_equals_the_lower_token_comes_first(self):
         assert kept([0.0, 0.0, 0.0, 0.0], top_p=0.5) == [0, 1]
 
     def test_it_counts_the_probability_within_the_top_k(self):
-        # Of tokens 0 and 1 alone, 0.4 : 0.3 is 0.571 : 0.429; of all, 0.4 would not reach 0.55.
+        # Among only tokens 0 and 1, 0.4 : 0.3 is 0.571 : 0.429; among all, 0.4 would not reach 0.55.
         assert kept(log(0.4, 0.3, 0.2, 0.1), top_k=2, top_p=0.55) == [0]
 
 
-def test_each_row_has_settings_of_its_own():
+def test_each_row_has_its_own_settings():
     logits = tf.constant([log(0.5, 0.3, 0.2)] * 3, tf.float32)
     result = keep_likeliest(logits, tf.constant([0, 1, 0]), tf.constant([1.0, 1.0, 0.6]))
     np.testing.assert_array_equal(result > -INF, [[True] * 3, [True, False, False], [True, True, False]])
@@ -87,12 +87,12 @@ class TestDraw:
         ("probabilities", "expected"),
         [([0.0, 0.5, 0.0, 0.5, 0.0], {1, 3}), ([0.0, 0.0, 1.0], {2}), ([1.0, 0.0, 0.0], {0})],
     )
-    def test_tokens_of_no_probability_are_never_drawn(self, probabilities, expected):
+    def test_tokens_of_probability_zero_are_never_drawn(self, probabilities, expected):
         numbers = [0.0, 1e-30, 0.25, 0.4999999, 0.5, 0.5000001, 0.75, BELOW_ONE]
         assert set(drawn(probabilities, numbers)) == expected
 
     def test_tokens_that_were_left_out_of_a_large_codebook_are_never_drawn_with_xla_either(self):
-        """XLA's sums fall and rise by a rounding where tokens of no probability stand: the numbers aim at those."""
+        """XLA's sums fall and rise by a rounding error at tokens of probability 0, which these numbers aim at."""
         logits = np.random.default_rng(0).normal(0, 3, [256, 8192]).astype("float32")
         logits = keep_likeliest(tf.constant(logits), tf.fill([256], 20), tf.ones([256]))
         is_kept = np.isfinite(logits)
@@ -157,6 +157,6 @@ class TestGuide:
         # 0.3 + 3 * 0.7, 0.7 + 3 * 1.3, 0.9 - 3 * 0.8.
         np.testing.assert_allclose(guide(self.LOGITS, self.NULL, tf.constant([3.0])), [[2.4, 4.6, -1.5]], rtol=1e-5)
 
-    def test_each_row_has_a_scale_of_its_own(self):
+    def test_each_row_has_its_own_scale(self):
         logits, null = (tf.repeat(row, 2, axis=0) for row in (self.LOGITS, self.NULL))
         np.testing.assert_array_equal(guide(logits, null, tf.constant([1.0, 0.0])), [self.LOGITS[0], self.NULL[0]])

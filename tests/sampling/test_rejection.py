@@ -27,7 +27,7 @@ class CountingSampler:
 
 
 class SeedClassifier:
-    """Scores by a table of the seed, which the "image" shows."""
+    """Scores from a table by seed, which the "image" contains."""
 
     path = "table"
 
@@ -43,7 +43,7 @@ def sampler_of(scores, keep, candidates):
     return RejectionSampler(CountingSampler(), lambda tokens: tokens, SeedClassifier(scores), keep, candidates)
 
 
-def test_of_equal_scores_the_first_goes_first():
+def test_of_equal_scores_the_first_comes_first():
     np.testing.assert_array_equal(best_first([[0.5, 0.9, 0.5, 0.9]]), [[1, 3, 0, 2]])
 
 
@@ -55,7 +55,7 @@ def test_the_best_of_each_group_are_kept():
     np.testing.assert_array_equal(tokens[:, 0], [5, 5, 5, 5])
 
 
-def test_label_and_seed_alone_decide_a_sample():
+def test_a_sample_depends_only_on_label_and_seed():
     sampler = sampler_of(np.random.default_rng(0).uniform(size=60), keep=2, candidates=5)
     labels, seeds = np.array([1, 1, 2, 0, 1, 2]), np.array([4, 5, 5, 9, 11, 20])
     together = sampler.sample(labels, seeds)
@@ -65,7 +65,7 @@ def test_label_and_seed_alone_decide_a_sample():
         )
 
 
-def test_what_was_done_is_told():
+def test_the_description_has_the_settings_of_the_rejection():
     description = sampler_of([0.0], keep=1, candidates=4).description
     assert description == {
         "jit_compile": False,
@@ -77,7 +77,9 @@ def test_what_was_done_is_told():
 
 def test_a_seed_without_room_for_candidates_is_refused():
     for draw in (sampler_of([0.0], keep=1, candidates=4).sample, sampler_of([0.0], keep=1, candidates=4).check):
-        with pytest.raises(InputError, match="a group of candidates needs seed 4294967299, out of.*use a smaller"):
+        with pytest.raises(
+            InputError, match="a group of candidates needs seed 4294967299, which is out.*use a smaller"
+        ):
             draw([0], [2**30])
 
 
@@ -95,12 +97,12 @@ def test_labels_and_seeds_do_not_wrap_around(labels, seeds, message):
         sampler_of([0.0], keep=1, candidates=4).sample(labels, seeds)
 
 
-def test_no_samples_are_none():
+def test_a_request_for_no_samples_gives_none():
     assert sampler_of([0.0], keep=1, candidates=4).sample([], []).shape == (0, 2)
 
 
 def test_known_tokens_are_refused():
-    with pytest.raises(InputError, match="rejection by a classifier keeps no known tokens"):
+    with pytest.raises(InputError, match="rejection by a classifier can't keep known tokens"):
         sampler_of([0.0], keep=1, candidates=4).sample([0], [0], known_tokens=[[0, 0]], known=[[True, True]])
 
 
@@ -136,7 +138,7 @@ def test_a_classifier_of_either_form_gives_the_labels_probability(form, tmp_path
     np.testing.assert_allclose(found, [0.5, sigmoid, 1 - sigmoid], rtol=1e-5)
 
 
-def test_probabilities_are_taken_as_they_are_and_images_resized(tmp_path):
+def test_probabilities_are_used_unchanged_and_images_resized(tmp_path):
     inputs = keras.layers.Input([2, 2, 3])
     mean = keras.layers.GlobalAveragePooling2D()(inputs)[:, :1]
     model = keras.Model(inputs, keras.layers.Concatenate()([mean, 1 - mean]))
@@ -148,7 +150,7 @@ def test_probabilities_are_taken_as_they_are_and_images_resized(tmp_path):
         classifier.label_probabilities(images, np.array([2]))
 
 
-def test_logits_that_add_up_to_one_are_no_probabilities(tmp_path):
+def test_logits_that_add_up_to_one_are_not_taken_for_probabilities(tmp_path):
     inputs = keras.layers.Input([2, 2, 3])
     mean = keras.layers.GlobalAveragePooling2D()(inputs)[:, :1]
     keras.Model(inputs, keras.layers.Concatenate()([1 + mean, -mean])).export(str(tmp_path), verbose=False)
@@ -156,7 +158,7 @@ def test_logits_that_add_up_to_one_are_no_probabilities(tmp_path):
     np.testing.assert_allclose(found, [1 / (1 + np.exp(-3))], rtol=1e-5)
 
 
-def test_what_is_no_classifier_is_named(tmp_path):
+def test_a_file_that_is_not_a_classifier_is_named(tmp_path):
     with pytest.raises(InputError, match="can't be loaded as a classifier"):
         Classifier(str(tmp_path / "nothing"), 1)
     (tmp_path / "broken.keras").write_bytes(b"no model")

@@ -1,4 +1,4 @@
-"""A request as one object: its parts, their order and what a sampler makes of what it is given."""
+"""A request as one object: its parts, their order and how a sampler completes it."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def model():
 
 
 def test_the_inputs_are_those_that_exports_were_written_with_in_this_order():
-    """Clients of a served model give them by position or by name; a new one goes to the end."""
+    """Clients of a served model pass them by position or by name; a new one goes to the end."""
     expected = [("label", tf.int32), ("seed", tf.int32), ("temperature", tf.float32), ("top_k", tf.int32)]
     expected += [("top_p", tf.float32), ("guidance_scale", tf.float32)]
     assert [(spec.name, spec.dtype) for spec in input_specs().values()] == expected
@@ -61,7 +61,7 @@ def test_a_checked_request_has_arrays_of_one_value_for_each_sample(model):
     assert dtypes == INPUTS | {"known_tokens": "int32", "known": "bool"}
 
 
-def test_tokens_that_are_not_kept_are_none_of_the_request(model):
+def test_tokens_that_are_not_kept_are_not_part_of_the_request(model):
     known = np.array([[True, False, True]])
     request = checked_request(model, Request([0], [0], known_tokens=[[6, 5, 4]], known=known))
     np.testing.assert_array_equal(request.known_tokens, [[6, 0, 4]])
@@ -69,6 +69,6 @@ def test_tokens_that_are_not_kept_are_none_of_the_request(model):
 
 
 @pytest.mark.parametrize("method", ["sample", "check"])
-def test_a_setting_that_does_not_exist_is_none_of_a_request(model, method):
+def test_a_setting_that_does_not_exist_is_refused(model, method):
     with pytest.raises(TypeError, match="unexpected keyword argument 'topk'"):
         getattr(Sampler(model, 1), method)([0], [0], topk=3)

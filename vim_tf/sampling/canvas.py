@@ -1,4 +1,4 @@
-"""Canvases larger than the grid that a language model was trained on, by a sliding window."""
+"""Fills canvases larger than the grid that a language model was trained on, with a sliding window."""
 
 import numpy as np
 
@@ -7,35 +7,35 @@ from vim_tf.ranges import Range
 
 
 def window_starts(canvas, window, stride):
-    """Where windows begin along one side.
+    """Start positions of the windows along one side.
 
     Args:
-        canvas: int, places of the canvas, at least `window`.
-        window: int, places of a window.
-        stride: int in [1, window], places between two windows; the last one ends with the canvas and may overlap more.
+        canvas: int, positions of the canvas, at least `window`.
+        window: int, positions of a window.
+        stride: int in [1, window], between two windows; the last one ends with the canvas and can overlap more.
 
     Returns:
         list of int, ascending, from 0 to canvas - window.
 
     Raises:
-        InputError: the window is larger than the canvas, or strides would leave places between windows.
+        InputError: the window is larger than the canvas, or strides would leave gaps between windows.
     """
-    Range(1, canvas, "the canvas has no more places").check("window", window)
-    Range(1, window, "the window has no more places").check("stride", stride)
+    Range(1, canvas, f"the canvas has {canvas} positions").check("window", window)
+    Range(1, window, "a larger one would leave gaps between windows").check("stride", stride)
     return [*range(0, canvas - window, stride), canvas - window]
 
 
 def fill_canvas(tokens, known, grid_height, grid_width, stride, draw):
     """Draws the unknown tokens of canvases, window by window in raster order.
 
-    A token is drawn in the first window that holds it, given those before it in the window's raster order. That is
-    the order of training; what the window doesn't show doesn't count.
+    A token is drawn in the first window that holds it, given those before it in the window's raster order, as in
+    training; it doesn't depend on anything outside the window.
 
     Args:
-        tokens: int32 [n, canvas height, canvas width, depth]; where nothing is known, whatever.
-        known: bool [n, canvas height, canvas width], places whose tokens are kept.
-        grid_height, grid_width: int, places of the model's grid; at most those of the canvas.
-        stride: (int, int), places between two windows, down and to the right.
+        tokens: int32 [n, canvas height, canvas width, depth]; any value where they aren't known.
+        known: bool [n, canvas height, canvas width], positions whose tokens are kept.
+        grid_height, grid_width: int, size of the model's grid; at most that of the canvas.
+        stride: (int, int), positions between two windows, down and to the right.
         draw: function of window number int, tokens int32 [n, grid_height * grid_width * depth], and known bool of that
             shape to tokens of that shape.
 
@@ -47,7 +47,7 @@ def fill_canvas(tokens, known, grid_height, grid_width, stride, draw):
     """
     tokens, known = np.array(tokens), np.array(known, bool)
     if known.shape != tokens.shape[:3]:
-        raise InputError(f"known is of the shape {list(known.shape)}, and the canvases are {list(tokens.shape[:3])}")
+        raise InputError(f"known has shape {list(known.shape)}, but the canvases have {list(tokens.shape[:3])}")
     n, height, width, depth = tokens.shape
     number = 0
     for top in window_starts(height, grid_height, stride[0]):
@@ -65,12 +65,12 @@ def fill_canvas(tokens, known, grid_height, grid_width, stride, draw):
 def decode_canvas(tokens, grid_height, grid_width, stride, decode):
     """Pixels of canvases: windows are decoded one by one and blended where they overlap.
 
-    A pixel counts in a window the more, the farther it lies from the window's edge, so that no seam is seen.
+    A pixel's weight in a window grows with its distance from the window's edge, so that no seam is visible.
 
     Args:
         tokens: int32 [n, canvas height, canvas width, depth].
-        grid_height, grid_width: int, places of the tokenizer's grid.
-        stride: (int, int), places between two windows.
+        grid_height, grid_width: int, size of the tokenizer's grid.
+        stride: (int, int), positions between two windows.
         decode: function of tokens int32 [n, grid_height * grid_width * depth] to images float32 [n, height, width, 3].
 
     Returns:
@@ -96,5 +96,5 @@ def decode_canvas(tokens, grid_height, grid_width, stride, decode):
 
 def _tent(size):
     """Weights that rise to the middle and fall again: float64 [size], above 0."""
-    places = np.arange(size) + 0.5
-    return np.minimum(places, size - places)
+    positions = np.arange(size) + 0.5
+    return np.minimum(positions, size - positions)

@@ -9,25 +9,24 @@ from vim_tf.models.layers import call_layer
 from vim_tf.sampling.logits import draw, guidance_at, guide, keep_likeliest
 from vim_tf.sampling.requests import Request, checked_request, request_specs
 
-# The cache has at most so many lengths, and none that is shorter: a further one is a further loop to compile.
+# Most lengths that the cache can have, and the shortest one: each length is another loop to compile.
 _MAX_CACHE_LENGTHS, _SHORTEST_CACHE = 5, 128
-# Samples, twice as many with guidance, up to which packed kernels are faster: with more, arithmetic takes the time.
+# Most rows (samples, doubled with guidance) for which packed kernels are faster: with more, arithmetic dominates.
 _MAX_PACKED_ROWS = 16
 
 
 def generate_tokens(language_model, batch_size, request, *, guidance_schedule="constant", jit_compile=False):
-    """Tokens of a request for any number of samples, in a graph.
+    """Draws the tokens of a request for any number of samples, in a graph.
 
-    Requests are padded to multiples of `batch_size` and drawn one such batch after the other: memory doesn't grow with
-    the request, and only label and seed decide a sample, no matter what else is asked for. (Float products differ in
-    their last bits between batch shapes, between XLA and plain kernels and between devices; the promise is for one of
-    each.)
+    Requests are padded to multiples of `batch_size` and drawn one batch after another: memory doesn't grow with the
+    request, and a sample depends only on its own part of the request. (Float products differ in their last bits between
+    batch shapes, between XLA and plain kernels, and between devices; this holds for a fixed choice of these.)
 
     Args:
         language_model: LanguageModel.
         batch_size: int, samples drawn at once.
-        request: Request of tensors, whose ranges callers have checked. The guidance scale isn't looked at where the
-            model can't be guided.
+        request: Request of tensors, whose ranges callers have checked. The guidance scale is ignored if the model
+            can't be guided.
         guidance_schedule: how the scale grows from token to token, as in `guidance_at`.
         jit_compile: whether XLA compiles the loop.
 
@@ -54,18 +53,18 @@ def generate_tokens(language_model, batch_size, request, *, guidance_schedule="c
 
 
 def _split(request, n, batch_size):
-    """A request of n samples as batches: Request of tensors [batches, batch_size, ...]."""
+    """A request of n samples, split into batches: Request of tensors [batches, batch_size, ...]."""
     batches = -(-n // batch_size)
-    # Padded with copies of the first sample: any valid one would do.
+    # Padded with copies of the first sample: any valid sample would do.
     index = tf.range(batches * batch_size)
     index = tf.where(index < n, index, 0)
     return Request(*(tf.reshape(tf.gather(each, index), [batches, batch_size, *each.shape[1:]]) for each in request))
 
 
 def _uniform(seeds, num_tokens):
-    """One number for each sample and position, a function of both alone: float32 [batch, num_tokens] in [0, 1)."""
+    """One number for each sample and position, a function of only these: float32 [batch, num_tokens] in [0, 1)."""
     return tf.map_fn(
-        # The algorithm is named, since the one that TensorFlow chooses differs from device to device.
+        # The algorithm is fixed, since TensorFlow's default differs between devices.
         lambda seed: tf.random.stateless_uniform([num_tokens], tf.stack([seed, 0]), alg="philox"),
         seeds,
         fn_output_signature=tf.TensorSpec([num_tokens], tf.float32),
@@ -73,7 +72,7 @@ def _uniform(seeds, num_tokens):
 
 
 def _generate_batch(language_model, guidance_schedule, jit_compile, request, uniform):
-    """Tokens of one batch of a request, by one number in [0, 1) for each: int32 [batch, num_tokens]."""
+    """Tokens of one batch of a request, each drawn with one number in [0, 1): int32 [batch, num_tokens]."""
     labels = request.label
     filtering = tf.reduce_any(request.top_k > 0) | tf.reduce_any(request.top_p < 1)
     last = max(language_model.num_tokens - 1, 1)
@@ -88,7 +87,7 @@ def _generate_batch(language_model, guidance_schedule, jit_compile, request, uni
         return _loop(language_model, labels, choose, jit_compile)
 
     def guided():
-        # Both halves draw the same tokens; the second one doesn't know the label.
+        # Both halves draw the same tokens; the second one doesn't see the label.
         def choose_for_both(logits, position):
             scale = guidance_at(request.guidance_scale, guidance_schedule, tf.cast(position, tf.float32) / last)
             tokens = choose(guide(*tf.split(logits, 2), scale), position)
@@ -103,27 +102,27 @@ def _generate_batch(language_model, guidance_schedule, jit_compile, request, uni
 
 
 def cache_lengths(num_tokens):
-    """Lengths that the cache takes one after the other: attention at a position is over the current one.
+    """Lengths that the cache grows through: attention at a position is over the current length.
 
     Args:
         num_tokens: int, of an image.
 
     Returns:
-        list of int, growing; the last one is num_tokens.
+        list of int, ascending; the last one is num_tokens.
     """
     step = max(math.ceil(num_tokens / _MAX_CACHE_LENGTHS), _SHORTEST_CACHE)
     return [min(start + step, num_tokens) for start in range(0, num_tokens, step)]
 
 
 def _projection(language_model, batch_size, jit_compile):
-    """How a step computes its Dense layers: a function of layer and inputs."""
-    # TensorFlow's own products, other than XLA's, are slower at packed kernels.
+    """The function of layer and inputs that computes the Dense layers of a step."""
+    # Without XLA, TensorFlow's products are slower with packed kernels.
     packs = devices.on_cpu() and jit_compile and batch_size <= _MAX_PACKED_ROWS
     return language_model.packed_kernels() if packs else call_layer
 
 
 def _loop(language_model, labels, choose, jit_compile):
-    """Draws position after position: int32 [batch, num_tokens]."""
+    """Draws one position after another: int32 [batch, num_tokens]."""
     batch_size, num_tokens = labels.shape[0], language_model.num_tokens
     project = _projection(language_model, batch_size, jit_compile)
 
@@ -165,7 +164,7 @@ class Sampler:
     def __init__(self, language_model, batch_size, guidance_schedule="constant", jit_compile=False):
         self.language_model = language_model
         self.batch_size = batch_size
-        # What a metric's conditions must tell.
+        # Part of the conditions recorded with a metric.
         self.description = {"guidance_schedule": guidance_schedule, "jit_compile": jit_compile}
         self._generate = tf.function(
             lambda request: generate_tokens(
@@ -187,16 +186,16 @@ class Sampler:
             seeds: int [n] of 32 bits.
             **settings: the other attributes of `Request`: temperature, top_k, top_p and guidance_scale, numbers for all
                 samples or arrays [n] in the ranges of `vim_tf.ranges.SAMPLING`, and together known_tokens int [n,
-                num_tokens], of which those that are kept lie in [0, codebook_size), and known bool [n, num_tokens].
+                num_tokens], of which those that are kept are in [0, codebook_size), and known bool [n, num_tokens].
 
         Returns:
             int32 numpy array [n, num_tokens].
 
         Raises:
-            InputError: a value is out of range, or there are more or fewer of them than labels; one line that names it.
+            InputError: a value is out of range, or there are more or fewer of them than labels; one line with its name.
         """
         return self._generate(checked_request(self.language_model, Request(labels, seeds, **settings))).numpy()
 
     def check(self, labels, seeds, **settings):
-        """Refuses what `sample` would refuse, and draws nothing; arguments and errors are those of `sample`."""
+        """Refuses what `sample` would refuse, without drawing; arguments and errors are those of `sample`."""
         checked_request(self.language_model, Request(labels, seeds, **settings))

@@ -1,4 +1,4 @@
-"""A large request as files that any number of processes fill: resumable, no image twice, none lost."""
+"""Splits a large request into files that any number of processes fill: resumable, no image twice, none lost."""
 
 import dataclasses
 import json
@@ -20,18 +20,18 @@ SETTINGS_NAME = "job.json"
 
 @dataclasses.dataclass(frozen=True)
 class SampleJob:
-    """What is to be drawn, and into which files.
+    """The images to draw, and the files to write them to.
 
-    File number s holds the groups number s, s + num_shards, s + 2 * num_shards and so on, so that each file alone is
-    about as balanced over the labels as the whole.
+    File number s holds the groups number s, s + num_shards, s + 2 * num_shards and so on, so that each file is about as
+    balanced over the labels as the whole.
 
     Attributes:
-        folder: of the files.
+        folder: folder of the files.
         labels: int32 [n].
         seeds: int32 [n].
-        num_shards: files; at most as many as groups.
-        settings: dict that JSON can hold, of everything that decides the images besides labels and seeds.
-        group: neighbouring images that stay in one file, since rejection draws them together.
+        num_shards: number of files; at most that of groups.
+        settings: dict that JSON can hold, of everything that determines the images besides labels and seeds.
+        group: number of neighbouring images that stay in one file, since rejection draws them together.
         class_names: tuple of str, name of each label, which every file holds; empty = not known.
     """
 
@@ -65,12 +65,12 @@ class SampleJob:
         return -(-len(self.labels) // self.group)
 
     def missing(self):
-        """Shards that aren't there yet; one that is there is whole."""
+        """Shards that don't exist yet; one that exists is complete."""
         return [shard for shard in range(self.num_shards) if not tf.io.gfile.exists(self.path(shard))]
 
 
 def run_job(job, draw, process=0, num_processes=1):
-    """Fills the files that are missing; each process those whose number leaves `process` when divided.
+    """Fills the missing files; each process fills those whose number modulo `num_processes` is `process`.
 
     Args:
         job: SampleJob.
@@ -104,10 +104,10 @@ def run_job(job, draw, process=0, num_processes=1):
 
 
 def recorded_settings(folder):
-    """Settings of the job whose files a folder holds: dict as `_claim` writes it, empty where there is none.
+    """Settings of the job whose files a folder holds: dict as `_claim` writes it, empty where there is no job.
 
     Raises:
-        InputError: what is recorded is damaged.
+        InputError: the record is damaged.
     """
     path = f"{folder}/{SETTINGS_NAME}"
     if not tf.io.gfile.exists(path):
@@ -120,7 +120,7 @@ def recorded_settings(folder):
 
 
 def _claim(job):
-    """Writes what the folder's files are, or checks that they are this job's."""
+    """Records the job in its folder, or checks that the folder's files belong to this job."""
     path = f"{job.folder}/{SETTINGS_NAME}"
     wanted = json.loads(
         json.dumps(
@@ -128,7 +128,7 @@ def _claim(job):
             | {
                 "num_images": len(job.labels),
                 "num_shards": job.num_shards,
-                # In their order: the same labels in another one are another job.
+                # In order: the same labels in another order are another job.
                 "labels_and_seeds": digest_of_parts([np.stack([job.labels, job.seeds]).tobytes()]),
             }
         )
@@ -140,5 +140,5 @@ def _claim(job):
     different = sorted(name for name in wanted if found.get(name) != wanted[name])
     if different:
         raise InputError(
-            f"{job.folder} holds images of another job, {', '.join(different)} differ; use another --output"
+            f"{job.folder} holds images of another job (different: {', '.join(different)}); use another --output"
         )

@@ -1,4 +1,4 @@
-"""Logits to one token: pure functions, every setting a tensor with a value for each sample."""
+"""Draws a token from logits: pure functions, every setting a tensor with a value for each sample."""
 
 import math
 
@@ -8,16 +8,16 @@ GUIDANCE_SCHEDULES = ("constant", "linear", "cosine")
 
 
 def guidance_at(guidance_scale, schedule, progress):
-    """The guidance scale at a place of the sequence.
+    """The guidance scale at a position of the sequence.
 
     Args:
         guidance_scale: float32 [batch], the final one.
         schedule: constant; linear, from 1 at the first token to the scale at the last one; or cosine, the same along
             half a wave, flat at both ends.
-        progress: float32 [] in [0, 1], share of the sequence that lies before.
+        progress: float32 [] in [0, 1], share of the sequence before it.
 
     Returns:
-        float32 [batch]; 1 wherever the scale is 1.
+        float32 [batch]; 1 where the scale is 1.
 
     References:
         Chang et al., 2023, https://arxiv.org/abs/2301.00704, section 2.7 (linear); Gao et al., 2023,
@@ -53,7 +53,7 @@ def keep_likeliest(logits, top_k, top_p):
 
     Args:
         logits: float32 [batch, codebook_size].
-        top_k: int32 [batch]; keep so many tokens; 0 = all. Of equal logits the lower token goes first.
+        top_k: int32 [batch], number of tokens to keep; 0 = all. Of equal logits the lower token comes first.
         top_p: float32 [batch] in (0, 1]; of those, keep the fewest whose probabilities reach this sum; 1 = all.
 
     Returns:
@@ -64,7 +64,7 @@ def keep_likeliest(logits, top_k, top_p):
     """
     size = tf.shape(logits)[-1]
     order = tf.argsort(logits, direction="DESCENDING", stable=True)
-    rank = tf.argsort(order)  # place of each token among the likeliest
+    rank = tf.argsort(order)  # rank of each token by likelihood
     limit = tf.where(top_k > 0, tf.minimum(top_k, size), size)[:, None]
     within_k = tf.range(size)[None] < limit
     probabilities = tf.nn.softmax(tf.where(within_k, tf.gather(logits, order, batch_dims=1), float("-inf")))
@@ -86,10 +86,10 @@ def draw(logits, uniform):
     """
     probabilities = tf.nn.softmax(logits)
     cumulative = tf.cumsum(probabilities, axis=-1)
-    # XLA adds up in a tree, whose sums may rise and fall by a rounding where nothing is added.
+    # XLA sums in a tree, whose sums can rise and fall by a rounding error where nothing is added.
     possible = probabilities > 0
     reached = possible & (cumulative > uniform[:, None] * cumulative[:, -1:])
     tokens = tf.range(tf.shape(logits)[-1])
     first = tf.reduce_min(tf.where(reached, tokens, tokens.dtype.max), axis=-1)
-    # Rounding may lift uniform * total up to total; the last token of positive probability is the answer then.
+    # Rounding can raise uniform * total to total; the result is then the last token of positive probability.
     return tf.minimum(first, tf.reduce_max(tf.where(possible, tokens, 0), axis=-1))

@@ -1,4 +1,4 @@
-"""Classifier-based rejection: of n candidates, those are kept that a classifier takes for their label most surely."""
+"""Classifier-based rejection: of n candidates, keeps those whose label a classifier finds most probable."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from vim_tf.sampling.requests import checked
 
 
 def best_first(scores):
-    """Candidates from the best to the worst; of equal ones the first goes first.
+    """Candidates from best to worst; of equal ones the first comes first.
 
     Args:
         scores: float [groups, candidates], higher is better.
@@ -24,26 +24,26 @@ def best_first(scores):
 
 
 class _Groups(NamedTuple):
-    """Candidates group by group, and where a request's samples are among them.
+    """Candidates group by group, and the positions of a request's samples among them.
 
     Attributes:
         labels, seeds: int64 [groups * candidates].
         number: int64 [n], the group of each sample.
-        place: int64 [n], its place among the best of the group.
+        rank: int64 [n], its rank among the best of the group.
     """
 
     labels: np.ndarray
     seeds: np.ndarray
     number: np.ndarray
-    place: np.ndarray
+    rank: np.ndarray
 
 
 class RejectionSampler:
-    """Draws `candidates` samples for each `keep` that are wanted of a label, and keeps the best by a classifier.
+    """Draws `candidates` samples for every `keep` requested of a label, and keeps the best according to a classifier.
 
-    A drop-in for `Sampler`. Samples of neighbouring seeds form a group: sample s is number s % keep among the kept
-    ones, best first, of the candidates with the seeds from s // keep * candidates on. So a label and a seed alone
-    decide a sample here too.
+    A drop-in replacement for `Sampler`. Samples of neighbouring seeds form a group: sample s is number s % keep among
+    the kept ones, best first, of the candidates with the seeds from s // keep * candidates on. Here, too, a sample
+    depends only on its label and seed.
 
     Args:
         sampler: Sampler.
@@ -66,7 +66,7 @@ class RejectionSampler:
 
     @property
     def description(self):
-        """dict of what a metric's conditions must tell."""
+        """Part of the conditions recorded with a metric: dict."""
         return {
             **self.sampler.description,
             "rejection_keep": self.keep,
@@ -78,7 +78,7 @@ class RejectionSampler:
         """Tokens for labels; arguments, results and errors are those of `Sampler.sample`.
 
         Raises:
-            InputError: also where the classifier doesn't know a label, or a candidate's seed is out of range.
+            InputError: also if the classifier doesn't know a label, or a candidate's seed is out of range.
         """
         groups = self._groups(labels, seeds, settings)
         tokens = self.sampler.sample(groups.labels, groups.seeds, **settings)
@@ -87,10 +87,10 @@ class RejectionSampler:
         scores = self.classifier.label_probabilities(self.decode(tokens), groups.labels)
         ranking = best_first(scores.reshape(-1, self.candidates))
         tokens = tokens.reshape(-1, self.candidates, tokens.shape[1])
-        return tokens[groups.number, ranking[groups.number, groups.place]]
+        return tokens[groups.number, ranking[groups.number, groups.rank]]
 
     def check(self, labels, seeds, **settings):
-        """Refuses what `sample` would refuse, and draws nothing; arguments and errors are those of `sample`."""
+        """Refuses what `sample` would refuse, without drawing; arguments and errors are those of `sample`."""
         groups = self._groups(labels, seeds, settings)
         self.sampler.check(groups.labels, groups.seeds, **settings)
         if groups.labels.size:
@@ -100,20 +100,21 @@ class RejectionSampler:
     def _groups(self, labels, seeds, settings):
         """_Groups that hold the samples of labels and seeds."""
         if settings.keys() & {"known_tokens", "known"}:
-            raise InputError("rejection by a classifier keeps no known tokens: draw with a Sampler instead")
-        # As int32, those that are out of range would wrap around.
+            raise InputError("rejection by a classifier can't keep known tokens: draw with a Sampler instead")
+        # As int32, values out of range would wrap around.
         labels, seeds = checked("label", labels, ranges.INT32, np.int64), checked("seed", seeds, ranges.INT32, np.int64)
         if labels.shape != seeds.shape:
             raise InputError(f"there are {labels.size} labels and {seeds.size} seeds: give one for each")
-        groups, place = np.divmod(seeds, self.keep)
+        groups, rank = np.divmod(seeds, self.keep)
         unique, number = np.unique(np.stack([labels, groups], axis=1), axis=0, return_inverse=True)
         drawn_seeds = unique[:, 1:] * self.candidates + np.arange(self.candidates)
         for seed in (drawn_seeds.min(initial=0), drawn_seeds.max(initial=0)):
             if not ranges.INT32.holds(seed):
                 raise InputError(
-                    f"a group of candidates needs seed {seed}, out of range: {ranges.INT32}; use a smaller --seed"
+                    f"a group of candidates needs seed {seed}, which is out of range: {ranges.INT32}; use a smaller "
+                    "--seed"
                 )
-        return _Groups(np.repeat(unique[:, 0], self.candidates), drawn_seeds.reshape(-1), number.reshape(-1), place)
+        return _Groups(np.repeat(unique[:, 0], self.candidates), drawn_seeds.reshape(-1), number.reshape(-1), rank)
 
 
 class Classifier:
@@ -121,12 +122,12 @@ class Classifier:
 
     Args:
         path: a `.keras` file, or the folder of a SavedModel with a `serving_default` signature of one input. The model
-            takes float32 [batch, height, width, 3] in [0, 1] and gives one output [batch, classes], logits or
-            probabilities, in the order of the language model's labels. Of another size, images are resized.
-        batch_size: int, images at once.
+            takes float32 [batch, height, width, 3] in [0, 1] and returns one output [batch, classes], logits or
+            probabilities, in the order of the language model's labels. Images of another size are resized.
+        batch_size: int, number of images classified at once.
 
     Raises:
-        InputError: it can't be loaded, or isn't of that form.
+        InputError: it can't be loaded, or doesn't have that form.
     """
 
     def __init__(self, path, batch_size):
@@ -138,7 +139,7 @@ class Classifier:
         self._size = shape[1:3] if None not in shape[1:3] else None
 
     def label_probabilities(self, images, labels):
-        """How surely each image is taken for its label.
+        """The probability of each image's label.
 
         Args:
             images: uint8 [n, height, width, 3].
@@ -185,7 +186,7 @@ def _load(path):
         if others or len(signature.structured_outputs) != 1:
             raise InputError(f"classifier {path} has more than one input or output")
         (output,) = signature.structured_outputs
-        # The module is kept: its variables live as long as it does.
+        # The module is kept, since its variables live only as long as it does.
         return lambda images, module=loaded: signature(**{name: images})[output], tuple(spec.shape)
     except (OSError, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
         reason = one_line(error, 200)

@@ -1,4 +1,4 @@
-"""The sampler that a request asks for, and the pixels of its tokens."""
+"""Builds the sampler that a config describes, and decodes its tokens to pixels."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ def build_sampler(language_model, sampling, tokenizer):
     Args:
         language_model: LanguageModel.
         sampling: SamplingConfig.
-        tokenizer: of its tokens, to show candidates to a classifier.
+        tokenizer: tokenizer of its tokens, to decode candidates for a classifier.
 
     Raises:
         InputError: the classifier can't be used.
@@ -46,12 +46,12 @@ def build_sampler(language_model, sampling, tokenizer):
 
 
 def settled(sampling):
-    """A SamplingConfig with `jit_compile` on or off, as this machine's device has it."""
-    # Trained models are loaded in float32, whatever they were trained in.
+    """A SamplingConfig with `jit_compile` set to on or off, as suits this machine's device."""
+    # Trained models are loaded in float32, in any precision they were trained in.
     choice = compilation.choose(sampling.jit_compile, "float32")
     return dataclasses.replace(sampling, jit_compile=choice)
 
 
 def sampler_settings(sampling):
-    """dict of the settings of `Sampler.sample` in a SamplingConfig; its other fields are the samplers' own."""
+    """dict of the settings of `Sampler.sample` in a SamplingConfig; its other fields configure the sampler."""
     return {name: getattr(sampling, name) for name in ranges.SAMPLING}
