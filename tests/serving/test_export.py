@@ -1,4 +1,4 @@
-"""The exported model: it loads with TensorFlow alone, every signature works, and bad requests are refused."""
+"""The exported model: it loads with only TensorFlow, every signature works, and bad requests are refused."""
 
 import functools
 import http.server
@@ -106,7 +106,7 @@ print(json.dumps(out))
 """
 
 
-def test_every_signature_works_in_a_process_with_tensorflow_alone(exported, stages, tmp_path):
+def test_every_signature_works_in_a_process_with_only_tensorflow(exported, stages, tmp_path):
     paths = []
     for index, data in enumerate(IMAGE_BYTES):
         path = tmp_path / f"{index}.png"
@@ -158,7 +158,7 @@ def test_complete_keeps_the_rows_asked_for_of_each_image(served):
     np.testing.assert_array_equal(completed[2], tokens[2])
 
 
-def test_a_sample_is_the_same_whatever_else_is_asked_for(served):
+def test_a_sample_does_not_depend_on_the_rest_of_the_request(served):
     generate = served.signatures["generate"]
     alone = generate(**sampling_inputs([3], [11]))["tokens"].numpy()[0]
     among = generate(**sampling_inputs([0, 1, 2, 9, 8, 3], [1, 2, 3, 4, 5, 11]))["tokens"].numpy()[5]
@@ -180,7 +180,7 @@ def test_a_sample_is_the_same_whatever_else_is_asked_for(served):
         ({"temperature": [math.inf]}, r"temperature is out of range: it must lie in \[1e-06, 1e\+06\].*inf"),
         ({"temperature": [math.nan]}, "temperature is out of range.*nan"),
         ({"top_p": [0.0]}, "top_p is out of range"),
-        # Not 0, but processors that flush what is not normal would take it for that.
+        # Not 0, but processors that flush denormal numbers would treat it as 0.
         ({"top_p": [1e-40]}, "top_p is out of range"),
     ],
 )
@@ -206,7 +206,7 @@ def test_the_lowest_settings_leave_the_likeliest_token(served, settings):
 
 
 def test_the_highest_settings_keep_the_arithmetic_finite(served):
-    """The likeliest token by what the label changes, at the lowest temperature too."""
+    """The likeliest token according to the label's effect, even at the lowest temperature."""
     generate = served.signatures["generate"]
     highest = generate(**sampling_inputs([1, 2], [3, 4], guidance_scale=1e6, top_k=1))["tokens"]
     cold = generate(**sampling_inputs([1, 2], [3, 4], guidance_scale=1e6, temperature=1e-6))["tokens"]
@@ -217,7 +217,7 @@ def test_the_highest_settings_keep_the_arithmetic_finite(served):
 @pytest.mark.parametrize("name", ["label", "seed", "temperature", "top_k", "top_p", "guidance_scale"])
 @pytest.mark.parametrize("rows", [1, 3])
 def test_inputs_of_unequal_lengths_are_an_error_that_names_one_and_both_numbers(served, name, rows):
-    """They used to give an image less, or an error of an inner operation."""
+    """They used to give one image less, or an error from an inner operation."""
     inputs = sampling_inputs([1, 2], [1, 2])
     inputs[name] = sampling_inputs([1] * rows, [1] * rows)[name]
     numbers = f"label has.*{rows}|label has.*2" if name == "label" else f"{name} has.*{rows}.*label has.*2"
@@ -226,7 +226,7 @@ def test_inputs_of_unequal_lengths_are_an_error_that_names_one_and_both_numbers(
 
 
 @pytest.mark.parametrize("name", ["image_bytes", "keep_rows"])
-def test_images_and_rows_of_another_number_than_labels_are_refused_by_complete(served, name):
+def test_images_and_rows_of_a_number_other_than_that_of_labels_are_refused_by_complete(served, name):
     inputs = sampling_inputs([1, 2], [1, 2])
     inputs |= {"image_bytes": tf.constant(IMAGE_BYTES[:2]), "keep_rows": tf.constant([1, 1])}
     inputs[name] = inputs[name][:1]
@@ -240,7 +240,7 @@ def test_token_out_of_range_is_an_error_that_names_it(served):
 
 
 @pytest.mark.parametrize("name", ["encode", "reconstruct", "complete", "features"])
-def test_a_file_that_is_no_image_or_too_large_fails_the_request_with_its_row(name, served):
+def test_a_file_that_is_not_an_image_or_too_large_fails_the_request_with_its_row(name, served):
     bomb = IMAGE_BYTES[0][:16] + (20_000).to_bytes(4, "big") * 2 + IMAGE_BYTES[0][24:]
     others = {}
     if name == "complete":
@@ -258,7 +258,7 @@ def test_the_limit_of_pixels_is_part_of_the_export(stages, tmp_path):
 
 
 def as_a_server_feeds_it(function, shape, values):
-    """Calls a function with values of another shape than it states, which servers in C++ don't look at."""
+    """Calls a function with values of a shape other than its signature's, which servers in C++ don't check."""
     values = tf.constant(values)
     unknown = tf.TensorSpec([None] * values.shape.rank, values.dtype)
     feed = tf.function(
@@ -269,7 +269,7 @@ def as_a_server_feeds_it(function, shape, values):
 
 @pytest.mark.parametrize("width", [3, 8])
 def test_tokens_of_another_width_are_an_error_that_names_both(served, width):
-    """Of twice the width they would make two images of one."""
+    """At twice the width, they would make two images of one."""
 
     def decode(tokens):
         return served.signatures["decode"](tokens=tokens)["images"]
@@ -288,8 +288,8 @@ def test_images_of_another_size_are_refused_by_the_hub_module(served, stages, tm
             as_a_server_feeds_it(module, [None, 8, 8, 3], np.zeros([1, 16, 8, 3], np.float32))
 
 
-def test_an_unguided_model_takes_a_guidance_of_one_alone(tmp_path):
-    """And label 0, where it has no labels."""
+def test_an_unguided_model_takes_only_a_guidance_of_one(tmp_path):
+    """And label 0, if it has no labels."""
     tokenizer = build_tokenizer(tokenizer_config(tmp_path / "tokenizer").model)
     facts = configs.TokenFacts("unknown", 2, 2, 1, 32, 0)
     config = replace(language_model_config(tmp_path / "language_model", "unused"), model={"tokens": facts})
@@ -301,13 +301,13 @@ def test_an_unguided_model_takes_a_guidance_of_one_alone(tmp_path):
         functions["generate"](**sampling_inputs([1], [1]))
 
 
-def test_commands_take_the_exported_model_in_place_of_workdirs(exported, stages):
+def test_commands_take_the_exported_model_instead_of_workdirs(exported, stages):
     from_export = saved.load_tokenizer(exported[1])
     assert from_export.checksum == saved.load_tokenizer(stages[0]).checksum
     assert saved.load_language_model(exported[1], from_export).num_classes == 10
 
 
-def test_next_export_gets_the_next_version_and_leaves_the_first(exported, stages):
+def test_next_export_gets_the_next_version_and_keeps_the_first(exported, stages):
     folder, first = exported
     config = configs.ExportCommand(tokenizer=stages[0], language_model=stages[1], output=folder, sampling_batch_size=4)
     second = export.run(config)
@@ -327,13 +327,13 @@ def test_stages_that_do_not_belong_together_are_not_exported(stages, tmp_path):
     assert not os.path.exists(tmp_path / "out")
 
 
-def test_an_output_that_can_not_be_written_is_named(stages, tmp_path):
+def test_an_output_that_cannot_be_written_is_named(stages, tmp_path):
     (tmp_path / "file").write_bytes(b"mine")
     with pytest.raises(InputError, match="--output=.*file/out can't be written"):
         export.run(configs.ExportCommand(tokenizer=stages[0], output=str(tmp_path / "file" / "out")))
 
 
-def test_tokenizer_alone_is_exported_with_its_latents_as_features(stages, tmp_path):
+def test_a_tokenizer_without_a_language_model_is_exported_with_its_latents_as_features(stages, tmp_path):
     folder = export.run(configs.ExportCommand(tokenizer=stages[0], output=str(tmp_path)))
     model = tf.saved_model.load(folder)
     assert sorted(model.signatures) == ["decode", "encode", "reconstruct", "serving_default"]
@@ -381,6 +381,6 @@ def test_equal_exports_have_equal_archives_without_names_of_the_machine(exported
     assert {(member.mtime, member.uname) for member in members} == {(0, "")}
 
 
-def test_an_export_says_that_xla_takes_no_part_in_what_it_serves(exported):
+def test_an_export_says_that_it_is_served_without_xla(exported):
     with open(f"{exported[1]}/assets.extra/serving.json") as file:
         assert json.load(file) == {"jit_compile": "off", "sampling_batch_size": 4}

@@ -9,7 +9,7 @@ from vim_tf.data.images.fit import decode_and_fit
 from vim_tf.data.images.pixels import to_uint8
 from vim_tf.serving.request_images import read_images
 
-MAX_PIXELS = 40 * 30  # the largest sound file has so many
+MAX_PIXELS = 40 * 30  # as many as the largest valid file
 SERVED = [name for name in corpus.controls() if name.split()[0] in ("jpeg", "png", "gif", "webp", "bmp")]
 SERVED = [name for name in SERVED if "2000" not in name and name != "bmp 1 bit"]  # these need Pillow
 
@@ -25,7 +25,7 @@ def read():
     return lambda image_bytes: compiled(tf.constant(image_bytes, tf.string)).numpy()
 
 
-def test_every_row_is_what_the_library_makes_of_the_file(read):
+def test_every_row_is_what_the_library_reads_from_the_file(read):
     files = [corpus.controls()[name].data for name in SERVED] * 2
     images = read(files)
     assert images.dtype == np.float32

@@ -14,10 +14,10 @@ def export_classifier(folder, inputs, probe, feature, max_pixels):
     """Writes a SavedModel with the signature `classify_examples`, whole or not at all.
 
     It takes `examples`, string [batch]: serialized tf.train.Examples with `image`, an encoded file; and gives
-    `probabilities`, float32 [batch, num_classes]. It loads in a process with TensorFlow alone.
+    `probabilities`, float32 [batch, num_classes]. It loads in a process with only TensorFlow.
 
     Args:
-        folder: str; what is there already is replaced.
+        folder: str; existing content is replaced.
         inputs: stages.linear_probe.ProbeInputs, the stages under the probe.
         probe: LinearProbe.
         feature: name of the feature whose head classifies, such as block_03.
@@ -33,6 +33,6 @@ def export_classifier(folder, inputs, probe, feature, max_pixels):
         return {PREDICTION_KEY: keras.ops.softmax(logits, axis=-1)}
 
     module = tf.Module(name="vim_tf_classifier")
-    # Bare variables: the file then needs no Keras where it is loaded.
+    # Plain variables, so that loading the file doesn't need Keras.
     module.weights = [weight.value for model in (*features.models, probe) for weight in model.weights]
     saved_model.write(folder, module, {SIGNATURE: classify_examples, "serving_default": classify_examples})

@@ -12,7 +12,7 @@ from vim_tf.storage.files import read_file, whole_file
 def write_archive(saved_model, path):
     """Writes a SavedModel as the tar.gz that TF Hub's client takes: its contents at the root of the archive.
 
-    Equal folders give equal archives: names are sorted, times and owners left out.
+    Equal folders give equal archives: names are sorted, and times and owners omitted.
 
     Args:
         saved_model: str, folder.
@@ -21,13 +21,13 @@ def write_archive(saved_model, path):
     with (
         whole_file(path) as unfinished,
         tf.io.gfile.GFile(unfinished, "wb") as file,
-        # tarfile by itself would write the time into gzip's header.
+        # tarfile would write the time into gzip's header.
         gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as compressed,
         tarfile.open(fileobj=compressed, mode="w|") as archive,
     ):
         for name in _entries(saved_model):
             member = tarfile.TarInfo(name)
-            # TF Hub's client makes only those folders that are entries of their own.
+            # TF Hub's client creates only those folders that have their own entries.
             if name.endswith("/"):
                 member.type, member.mode = tarfile.DIRTYPE, 0o755
                 archive.addfile(member)
@@ -38,7 +38,7 @@ def write_archive(saved_model, path):
 
 
 def _entries(folder):
-    """Paths of folders, which end in a slash, and files below a folder, sorted."""
+    """Sorted paths of the folders, which end in a slash, and the files below a folder."""
     folder = folder.rstrip("/")
     found = []
     for root, folders, names in tf.io.gfile.walk(folder):

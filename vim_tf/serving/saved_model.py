@@ -1,4 +1,4 @@
-"""SavedModels on disk."""
+"""Writes SavedModels."""
 
 import json
 import os
@@ -12,16 +12,16 @@ from vim_tf.storage.files import check_writable, whole_folder, write_whole
 
 
 def export(folder, tokenizer, language_model="", sampling_batch_size=16, *, max_pixels):
-    """Writes a SavedModel that loads in a process with TensorFlow alone, whole or not at all.
+    """Writes a SavedModel that loads in a process with only TensorFlow, whole or not at all.
 
-    The trained stages themselves lie in its `assets.extra/`, so that every command takes the exported model.
+    The trained stages themselves are in its `assets.extra/`, so that every command takes the exported model.
 
     Args:
-        folder: str; what is there already is replaced.
+        folder: str; existing content is replaced.
         tokenizer: str, path of a trained tokenizer.
-        language_model: str, path of a language model trained on its tokens; empty = the tokenizer alone.
+        language_model: str, path of a language model trained on its tokens; empty = only the tokenizer.
         sampling_batch_size: int, samples that `generate` draws at once.
-        max_pixels: int, limit of an image that a request may hold, as in `decode_image`.
+        max_pixels: int, limit of an image in a request, as in `decode_image`.
 
     Raises:
         InputError: a stage is missing, the two don't belong together, or the folder can't be written.
@@ -36,7 +36,7 @@ def export(folder, tokenizer, language_model="", sampling_batch_size=16, *, max_
     )
 
     def add_stages(written):
-        # The served functions are TensorFlow's own kernels: a server may lack XLA.
+        # The served functions use TensorFlow's own kernels: a server may lack XLA.
         serving = {"jit_compile": "off"} | ({"sampling_batch_size": sampling_batch_size} if language_model else {})
         write_whole(f"{written}/{saved.EXPORTED_STAGES}/serving.json", json.dumps(serving, indent=2) + "\n")
         for name, (path, model) in stages.items():
@@ -49,10 +49,10 @@ def write(folder, module, signatures, add=None):
     """Writes a SavedModel that appears whole or not at all.
 
     Args:
-        folder: str; what is there already is replaced.
+        folder: str; existing content is replaced.
         module: tf.Module that holds the weights.
         signatures: dict from name to function.
-        add: function of a folder that puts further files into it; None = none.
+        add: function of a folder that adds files to it, or None.
     """
     with whole_folder(folder) as unfinished:
         tf.saved_model.save(module, unfinished, signatures=signatures)

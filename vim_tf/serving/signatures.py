@@ -1,7 +1,7 @@
-"""What a served model offers: functions in TensorFlow ops over a tokenizer and a language model.
+"""The signatures of a served model: functions in TensorFlow ops over a tokenizer and a language model.
 
 Every input and output has the batch axis first, as TF Serving's batcher and REST rows need. A request is checked in the
-graph before anything is computed of it, so that a wrong one never gets an image: see `guarded`.
+graph before anything is computed from it, so that a wrong one never gets an image: see `guarded`.
 """
 
 import inspect
@@ -20,7 +20,7 @@ def build_signatures(tokenizer, language_model=None, sampling_batch_size=16, *, 
 
     Args:
         tokenizer: ViTVQGAN.
-        language_model: LanguageModel of this tokenizer's tokens; None = the tokenizer alone.
+        language_model: LanguageModel of this tokenizer's tokens; None = only the tokenizer.
         sampling_batch_size: int, samples drawn at once.
         max_pixels: int, limit of an image file, as in `decode_image`; it can't be changed afterwards.
 
@@ -45,7 +45,7 @@ def build_signatures(tokenizer, language_model=None, sampling_batch_size=16, *, 
             return language_model.features(tokenizer.encode(*guarded({"images": images})))
 
     module = tf.Module(name="vim_tf")
-    # Bare variables: the file then needs no Keras where it is loaded.
+    # Plain variables, so that loading the file doesn't need Keras.
     module.weights = [weight.value for model in models for weight in model.weights]
     image_spec = tf.TensorSpec([None, tokenizer.height, tokenizer.width, 3], tf.float32, name="images")
     setattr(module, "__call__", tf.function(represent, input_signature=[image_spec], autograph=False))  # noqa: B010
@@ -114,7 +114,7 @@ def _language_model_functions(tokenizer, language_model, batch_size, max_pixels)
 
 
 def _function(function, specs):
-    # The names of the arguments are part of what is exported, also where a function takes them in one row.
+    # Argument names are part of the exported model, even where a function takes *inputs.
     arguments = [inspect.Parameter(spec.name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for spec in specs]
     function.__signature__ = inspect.Signature(arguments)
     return tf.function(function, input_signature=specs, autograph=False)
@@ -129,15 +129,15 @@ def _decode(tokenizer, tokens):
 
 
 def guarded(inputs, allowed=None):
-    """Inputs that exist only where all of them are as they must be: nothing is computed of a wrong request.
+    """The inputs, available only if all of them are valid: nothing is computed from a wrong request.
 
-    What is computed of the results fails with an InvalidArgumentError that names the input and what is wrong with it: a
-    number of rows that isn't that of the first input, sides that aren't those of its signature, which servers don't all
-    check, or a value out of range.
+    Anything computed from the results fails with an InvalidArgumentError that names the input and the problem: a number
+    of rows different from the first input's, sides different from the signature's, which not all servers check, or a
+    value out of range.
 
     Args:
         inputs: dict from name to tensor with the batch axis first.
-        allowed: dict from name to ranges.Range of an input's values; there may be further ones.
+        allowed: dict from name to ranges.Range of an input's values; can have more names than the inputs.
 
     Returns:
         list of tensors, in the order of the inputs.
@@ -159,7 +159,7 @@ def guarded(inputs, allowed=None):
 
 def _check_sides(name, values):
     wanted = values.shape.as_list()[1:]
-    # The operation itself: tf.shape would give what the signature says.
+    # The raw operation: tf.shape would return the signature's shape.
     sides = tf.raw_ops.Shape(input=values)[1:]
     return tf.debugging.Assert(
         tf.reduce_all(sides == wanted),
