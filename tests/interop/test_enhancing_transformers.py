@@ -108,22 +108,22 @@ class TestRefusals:
             enhancing_transformers.import_tokenizer(tensors | {name: moved})
 
     def test_another_projects_checkpoint_is_refused(self):
-        with pytest.raises(InputError, match="no checkpoint of enhancing-transformers.*encoder.en_pos_embedding"):
+        with pytest.raises(InputError, match="isn't a checkpoint of enhancing-transformers.*encoder.en_pos_embedding"):
             enhancing_transformers.import_tokenizer({"encoder.conv_in.weight": np.zeros((8, 3, 3, 3), "float32")})
 
     def test_heads_that_are_not_64_wide_are_refused(self, tensors):
         name = "encoder.transformer.layers.0.0.fn.to_qkv.weight"
-        with pytest.raises(InputError, match="heads of 64"):
+        with pytest.raises(InputError, match="channels, not a multiple of 64"):
             enhancing_transformers.import_tokenizer(tensors | {name: tensors[name][:96]})
 
-    def test_patches_that_are_no_squares_are_refused(self, tensors):
+    def test_patches_that_are_not_square_are_refused(self, tensors):
         name = "encoder.to_patch_embedding.0.weight"
         with pytest.raises(InputError, match="squares"):
             enhancing_transformers.import_tokenizer(tensors | {name: tensors[name][..., :2]})
 
     def test_a_tensor_with_too_many_axes_is_refused(self, tensors):
         strange = tensors | {"pre_quant.weight": tensors["pre_quant.weight"][None]}
-        with pytest.raises(InputError, match=r"shapes don't make encoder/head_output/kernel.*\(1, 4, 8\)"):
+        with pytest.raises(InputError, match=r"shapes don't fit encoder/head_output/kernel.*\(1, 4, 8\)"):
             enhancing_transformers.import_tokenizer(strange)
 
     def test_weights_of_another_size_are_listed_before_anything_is_assigned(self, imported, tokenizer):

@@ -32,7 +32,7 @@ def heads(reference):
 
 @pytest.fixture
 def convert(vgg16, heads, monkeypatch):
-    """`lpips.convert` of the thin network, from files that exist in name only."""
+    """`lpips.convert` of the thin network, without real files."""
     files = {"vgg16.pth": vgg16, "vgg.pth": heads}
     convert_tensors = lpips.convert_tensors
     monkeypatch.setattr(torch_files, "read_state_dict", files.get)

@@ -86,7 +86,7 @@ def test_a_skip_convolution_that_is_missing_is_named(tensors):
         conversion.assign(build_tokenizer(imported.model), imported.weights)
 
 
-def test_channels_that_no_multiplier_gives_are_refused(tensors):
+def test_channels_that_are_not_multiples_are_refused(tensors):
     name = "encoder.down.1.block.0.conv1.weight"
-    with pytest.raises(InputError, match=r"\[6, 11\] are no multiples"):
+    with pytest.raises(InputError, match=r"\[6, 11\] aren't multiples"):
         taming_transformers.import_tokenizer(tensors | {name: tensors[name][:11]}, HEIGHT, WIDTH)

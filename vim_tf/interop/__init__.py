@@ -1,1 +1,1 @@
-"""Weights of other projects: reading their files and giving our models their weights."""
+"""Weights of other projects: reads their files and sets our models' weights to them."""

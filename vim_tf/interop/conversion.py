@@ -1,7 +1,7 @@
-"""From another project's tensors to our weights, by a table.
+"""Converts another project's tensors to our weights, according to a table.
 
 A table maps the path of a weight below its model, such as `encoder/embedding/kernel`, to `(function, *names)`: the
-weight is the function of the tensors of these names. The functions below make the rows of one layer.
+weight is the function of the tensors of these names. The functions below create the rows of one layer.
 """
 
 from typing import Any, NamedTuple
@@ -14,13 +14,13 @@ _SHOWN = 10
 
 
 class Imported(NamedTuple):
-    """What a checkpoint of another project means in ours.
+    """A checkpoint of another project, in our terms.
 
     Attributes:
         model: TokenizerModelConfig.
-        losses: TokenizerLossConfig of that project's training, as far as ours has it.
+        losses: TokenizerLossConfig of that project's training, as far as ours can express it.
         weights: dict from the path of a weight below the tokenizer to numpy float32.
-        left_out: names of the tensors that are known and not needed.
+        left_out: names of the tensors that are known but not needed.
     """
 
     model: Any
@@ -66,27 +66,27 @@ def shape_of(arrays, name, rank, project):
         InputError: the tensor is missing or has another number of axes.
     """
     if name not in arrays:
-        raise InputError(f"this is no checkpoint of {project}: it has no {name}")
+        raise InputError(f"this isn't a checkpoint of {project}: it has no {name}")
     shape = arrays[name].shape
     if len(shape) != rank:
-        raise InputError(f"this is no checkpoint of {project}: {name} has shape {shape}, not {rank} axes")
+        raise InputError(f"this isn't a checkpoint of {project}: {name} has shape {shape}, not {rank} axes")
     return shape
 
 
 def count(arrays, prefix):
-    """How many of `<prefix>0.`, `<prefix>1.`, ... the names begin with."""
+    """How many of `<prefix>0.`, `<prefix>1.`, ... are prefixes of names."""
     indices = {name[len(prefix) :].split(".")[0] for name in arrays if name.startswith(prefix)}
     return len(indices)
 
 
 def convert(arrays, table, left_out=(), used=()):
-    """Our weights.
+    """Converts tensors to our weights.
 
     Args:
         arrays: dict from name to numpy float32.
         table: dict, as above.
         left_out: prefixes of names that are not needed.
-        used: names that were needed otherwise.
+        used: names that were needed for something else.
 
     Returns:
         (dict from path to numpy float32, list of the names that were left out).
@@ -100,14 +100,14 @@ def convert(arrays, table, left_out=(), used=()):
     left_over = sorted(set(arrays) - needed - set(known))
     if missing or left_over:
         parts = [_listed("missing", missing), _listed("unknown", left_over)]
-        raise InputError(f"no model that can be imported: the checkpoint has {' and '.join(filter(None, parts))}")
+        raise InputError(f"the model can't be imported: the checkpoint has {' and '.join(filter(None, parts))}")
     weights = {}
     for path, (function, *names) in table.items():
         try:
             weights[path] = np.ascontiguousarray(function(*(arrays[name] for name in names)), "float32")
         except ValueError as error:
             shapes = ", ".join(f"{name} {arrays[name].shape}" for name in names)
-            raise InputError(f"the checkpoint's shapes don't make {path}: {shapes}") from error
+            raise InputError(f"the checkpoint's shapes don't fit {path}: {shapes}") from error
     return weights, known
 
 
@@ -117,11 +117,11 @@ def _listed(what, names):
 
 
 def assign(model, weights):
-    """Gives a model converted weights.
+    """Sets a model's weights to converted ones.
 
     Args:
         model: the built model.
-        weights: dict from the path of a weight below the model to numpy float32; every trained weight is in it.
+        weights: dict from the path of a weight below the model to numpy float32; has every trained weight.
 
     Raises:
         InputError: a weight is missing, unknown or of another shape; the message lists them.

@@ -1,8 +1,8 @@
-"""Checkpoints of enhancing-transformers' ViT-VQGAN, https://github.com/thuanz123/enhancing-transformers.
+"""Imports checkpoints of enhancing-transformers' ViT-VQGAN, https://github.com/thuanz123/enhancing-transformers.
 
-Its encoder and decoder are ours with other choices: fixed positions, tanh inside the blocks, one layer as the head,
-queries, keys and values without a bias, heads of 64 channels, RGB output. Images in [0, 1] go into its encoder as they
-are; ours centres them on 0, which the embedding's weights make up for.
+Its encoder and decoder are ours with different settings: fixed positions, tanh inside the blocks, one layer as the
+head, queries, keys and values without a bias, heads of 64 channels, RGB output. Its encoder takes images in [0, 1]
+unchanged; ours centres them on 0, which the embedding's weights compensate for.
 """
 
 import numpy as np
@@ -28,13 +28,13 @@ def import_tokenizer(arrays):
         Imported.
 
     Raises:
-        InputError: it is no such tokenizer, or one that was trained without decoder positions.
+        InputError: it isn't such a tokenizer, or was trained without decoder positions.
     """
     if "encoder.en_pos_embedding" in arrays and "decoder.de_pos_embedding" not in arrays:
         raise InputError(
             "the checkpoint has no decoder.de_pos_embedding: the project's versions from 1e5e8cc (22 December 2022) to "
-            "before c3a947e (18 January 2023) left the decoder's positions out, and such a model can't be imported; "
-            "take one of another version"
+            "before c3a947e (18 January 2023) left out the decoder's positions, and such a model can't be imported; "
+            "use one of another version"
         )
     sizes = {side: _transformer(arrays, side) for side in _POSITIONS}
     patch_size = _patch_size(arrays)
@@ -64,7 +64,7 @@ def import_tokenizer(arrays):
             straight_through="latents",
         ),
     )
-    # As it was trained: squared error, LPIPS and the StyleGAN2 game with the paper's weights, no logit-Laplace.
+    # As it was trained: squared error, LPIPS and StyleGAN2's loss with the paper's weights, no logit-Laplace.
     losses = configs.TokenizerLossConfig(logit_laplace_weight=0.0)
     return Imported(model, losses, weights, left_out)
 
@@ -74,7 +74,7 @@ def _transformer(arrays, side):
     hidden_dim = shape_of(arrays, _POSITIONS[side], 3, _PROJECT)[2]
     inner = shape_of(arrays, f"{prefix}0.0.fn.to_qkv.weight", 2, _PROJECT)[0] // 3
     if inner % _HEAD_DIM:
-        raise InputError(f"{prefix}0.0.fn.to_qkv.weight has {inner} channels, which are no heads of {_HEAD_DIM}")
+        raise InputError(f"{prefix}0.0.fn.to_qkv.weight has {inner} channels, not a multiple of {_HEAD_DIM}")
     return configs.TransformerConfig(
         num_layers=count(arrays, prefix),
         num_heads=inner // _HEAD_DIM,
@@ -93,14 +93,14 @@ def _patch_size(arrays):
 
 
 def _grid(arrays):
-    """Height and width of the grid: those whose positions are the saved ones."""
+    """Height and width of the grid whose positions equal the saved ones."""
     _, num_tokens, hidden_dim = shape_of(arrays, _POSITIONS["encoder"], 3, _PROJECT)
     for height in (divisor for divisor in range(1, num_tokens + 1) if num_tokens % divisor == 0):
         width = num_tokens // height
         if all(_same_positions(arrays[name], height, width) for name in _POSITIONS.values()):
             return height, width
     raise InputError(
-        f"{' or '.join(_POSITIONS.values())} is not the fixed sine and cosine of any grid of {num_tokens} places: "
+        f"{' or '.join(_POSITIONS.values())} is not the fixed sine and cosine of any grid of {num_tokens} positions: "
         "such a model can't be imported"
     )
 

@@ -1,4 +1,4 @@
-"""LPIPS' weights, of two files that PyTorch wrote, as one file of arrays that needs no PyTorch.
+"""Converts LPIPS' weights from two PyTorch files to one file of arrays that needs no PyTorch.
 
 torchvision's VGG16 (a state dict with `features.<index>.weight` and `.bias`) gives the convolutions, and the file of
 LPIPS' authors for VGG16, version 0.1 (`lin<stage>.model.1.weight`), the heads.
@@ -11,7 +11,7 @@ from vim_tf.interop import conversion, torch_files
 from vim_tf.losses.perceptual import CHECKSUM, VGG16_CHANNELS, checksum, lpips_shapes
 from vim_tf.storage import npz
 
-# Places of the convolutions in torchvision's chain, between activations and poolings.
+# Indices of the convolutions in torchvision's chain, between activations and poolings.
 TORCHVISION_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 
 
@@ -34,7 +34,7 @@ def convert(checkpoint, heads, output):
 
 
 def convert_tensors(vgg16, heads, channels=VGG16_CHANNELS):
-    """Our arrays for PyTorch's tensors.
+    """Converts PyTorch's tensors to our arrays.
 
     Args:
         vgg16: dict from torchvision's names to numpy float32; `classifier.*` is left out.

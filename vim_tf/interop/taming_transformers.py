@@ -1,6 +1,6 @@
-"""Checkpoints of taming-transformers' VQGAN, https://github.com/CompVis/taming-transformers.
+"""Imports checkpoints of taming-transformers' VQGAN, https://github.com/CompVis/taming-transformers.
 
-Its networks are those of `vim_tf.models.cnn`. Its images lie in [-1, 1]: our encoder centres images by itself, and the
+Its networks are those of `vim_tf.models.cnn`. Its images are in [-1, 1]: our encoder centres images itself, and the
 decoder's last layer is scaled to [0, 1].
 """
 
@@ -29,13 +29,13 @@ def import_tokenizer(arrays, height, width):
 
     Args:
         arrays: dict from name to numpy float32.
-        height, width: int, image size in pixels, which the file doesn't say.
+        height, width: int, image size in pixels, which isn't in the file.
 
     Returns:
         Imported.
 
     Raises:
-        InputError: it is no VQGAN with attention at the lowest resolution and a plain codebook.
+        InputError: it isn't a VQGAN with attention at the lowest resolution and a plain codebook.
     """
     network = _network(arrays)
     codebook_size, codebook_dim = shape_of(arrays, "quantize.embedding.weight", 2, _PROJECT)
@@ -53,7 +53,7 @@ def import_tokenizer(arrays, height, width):
         discriminator=configs.DiscriminatorConfig(kind="patchgan"),
     )
     # As it was trained, https://arxiv.org/abs/2012.09841, eq. 5 to 7; an error in [-1, 1] is twice the one in [0, 1].
-    # That project's beta weighs the codebook's term, where the paper means the commitment's.
+    # In that project, beta weights the codebook's term; in the paper, the commitment's.
     losses = configs.TokenizerLossConfig(
         codebook_weight=0.25,
         commitment_weight=1.0,
@@ -76,7 +76,7 @@ def _network(arrays):
         shape_of(arrays, f"encoder.down.{level}.block.0.conv1.weight", 4, _PROJECT)[0] for level in range(num_levels)
     ]
     if any(width % channels for width in widths):
-        raise InputError(f"the levels' channels {widths} are no multiples of the first convolution's {channels}")
+        raise InputError(f"the levels' channels {widths} aren't multiples of the first convolution's {channels}")
     return configs.CNNConfig(
         channels=channels,
         channel_multipliers=tuple(width // channels for width in widths),
@@ -124,7 +124,7 @@ def _block(arrays, ours, theirs):
         **norm(f"{ours}/norm_out", f"{theirs}.norm2"),
         **conv(f"{ours}/conv_out", f"{theirs}.conv2"),
     }
-    # Only where the channels change; whether the right blocks have it, the model's own weights tell.
+    # Only where the channels change; comparing with the model's weights shows if the right blocks have it.
     return rows | (conv(f"{ours}/skip", f"{theirs}.nin_shortcut") if f"{theirs}.nin_shortcut.weight" in arrays else {})
 
 
