@@ -96,7 +96,7 @@ def test_a_resume_between_the_ends_of_two_executions_is_refused_with_the_way_out
     config = language_model_config(tmp_path, tokens, total_steps=6, log_every_steps=3, checkpoint_every_steps=3)
     interrupted_after(3, config)
     pairs = replace(config, training={"steps_per_execution": 2, "log_every_steps": 2, "checkpoint_every_steps": 2})
-    with pytest.raises(InputError, match="from step 3, which is no multiple of training.steps_per_execution 2; use"):
+    with pytest.raises(InputError, match="from step 3, which isn't a multiple of training.steps_per_execution 2; use"):
         train.run(pairs)
     train.run(replace(pairs, training={"steps_per_execution": 3, "log_every_steps": 3, "checkpoint_every_steps": 3}))
     assert tf.train.latest_checkpoint(tmp_path / "checkpoints").endswith("ckpt-6")

@@ -76,7 +76,7 @@ def test_a_training_writes_its_choice_down_and_keeps_to_it_on_another_device(tmp
     assert choice_in(tmp_path) == "off"
     on("gpu", monkeypatch)
     train.run(tokenizer_config(tmp_path, total_steps=2, **settings))
-    assert "going on from step 1" in capsys.readouterr().err
+    assert "resuming from step 1" in capsys.readouterr().err
     assert choice_in(tmp_path) == "off"
     with pytest.raises(InputError, match="training.jit_compile was 'off', now 'on'"):
         train.run(tokenizer_config(tmp_path, total_steps=3, **(settings | {"jit_compile": "on"})))

@@ -187,7 +187,7 @@ def test_a_killed_training_goes_on_and_gives_the_same_models(chain, monkeypatch)
             chain.run("killed")
     finished = chain.run("killed")
     assert "An earlier run ended in LanguageModelTrainer" in finished.output
-    assert f"going on from step {chains.CHECKPOINT_EVERY_STEPS} of {chains.TOTAL_STEPS}" in finished.errors
+    assert f"resuming from step {chains.CHECKPOINT_EVERY_STEPS} of {chains.TOTAL_STEPS}" in finished.errors
     states = chains.execution_states(chain.output("killed"))
     assert states["TokenizerTrainer"] == ["FAILED", "COMPLETE", "CACHED"]
     assert states["LanguageModelTrainer"] == ["FAILED", "COMPLETE"]

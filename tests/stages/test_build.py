@@ -1,4 +1,4 @@
-"""What the stages validate, and how much of it at once."""
+"""What the stages validate, and how much at a time."""
 
 import keras
 import pytest
@@ -28,7 +28,7 @@ def tokenizer(tmp_path_factory):
 def config_of(task, tokenizer, microbatches):
     training = {"batch_size": 24, "gradient_accumulation_steps": microbatches}
     if task == "tokenizer":
-        # Without a judge: its groups would be larger than the microbatches.
+        # Without a discriminator: its groups would be larger than the microbatches.
         return replace(tokenizer_config("unused"), losses={"adversarial_weight": 0.0}, training=training)
     if task == "language_model":
         config = on_the_fly(language_model_config("unused", "replaced", **training), tokenizer)
@@ -47,7 +47,7 @@ def validated(task, tokenizer, microbatches=1, strategy=None):
 
 @pytest.fixture
 def rows_seen(monkeypatch):
-    """Number of rows of each batch that a validation reads, and that it gives to the replicas of a process."""
+    """Numbers of rows of each batch that a validation reads, and that it passes to the replicas of a process."""
     seen = {"read": [], "shared": []}
     replicated = strategies.replicated
 
@@ -74,7 +74,7 @@ TASKS = ("tokenizer", "language_model", "linear_probe")
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_validation_works_on_a_microbatch_at_once_and_measures_the_same(task, tokenizer, rows_seen):
+def test_a_validation_processes_a_microbatch_at_a_time_and_measures_the_same(task, tokenizer, rows_seen):
     whole = validated(task, tokenizer)
     assert max(rows_seen["shared"]) == 24
     rows_seen["shared"].clear()
@@ -82,7 +82,7 @@ def test_a_validation_works_on_a_microbatch_at_once_and_measures_the_same(task, 
 
     in_parts = validated(task, tokenizer, microbatches=4)
 
-    # The digits' 359 images end in a piece of five.
+    # The digits' 359 images end with a part of five.
     assert rows_seen["shared"].count(6) == 359 // 6 * (2 if task == "language_model" else 1)
     assert set(rows_seen["shared"]) == {6, 5}
     assert set(rows_seen["read"]) == {6}
@@ -97,12 +97,12 @@ def test_replicas_share_a_validation_and_measure_the_same(task, tokenizer, rows_
 
     on_two = validated(task, tokenizer, microbatches=3, strategy=build_strategy("mirrored"))
 
-    assert set(rows_seen["shared"]) == {8, 7}  # four on each; 359 images end in a piece of seven
+    assert set(rows_seen["shared"]) == {8, 7}  # four on each; 359 images end with a part of seven
     assert on_two == pytest.approx(whole, rel=1e-6)
 
 
 @pytest.mark.parametrize(("microbatches", "at_once"), [(1, 20), (8, 3)])
-def test_samples_that_a_validation_shows_are_drawn_a_microbatch_at_once(tokenizer, microbatches, at_once, monkeypatch):
+def test_samples_of_a_validation_are_drawn_a_microbatch_at_a_time(tokenizer, microbatches, at_once, monkeypatch):
     """Ten labels of two samples each."""
     sizes = []
     sampler = language_model_stage.Sampler

@@ -1,4 +1,4 @@
-"""What a language model learns from: tokens on disk, or images and a frozen tokenizer."""
+"""The inputs of a language model: tokens on disk, or images and a frozen tokenizer."""
 
 import dataclasses
 import itertools
@@ -67,29 +67,29 @@ def unlabelled(tmp_path):
     return configs.DataConfig(f"folder:{folder}")
 
 
-def test_a_model_that_is_conditioned_on_labels_refuses_images_without(tokenizer, unlabelled, tmp_path):
+def test_a_model_that_is_conditioned_on_labels_refuses_images_without_labels(tokenizer, unlabelled, tmp_path):
     tokens = f"{tmp_path}/tokens"
     encode_dataset.run(configs.EncodeCommand(tokenizer=tokenizer, data=unlabelled, output=tokens))
     cached = language_model_config(tmp_path / "run", tokens)
     images = dataclasses.replace(on_the_fly(cached, tokenizer), data=unlabelled)
-    for config, place in ((cached, f"--tokens={tokens}"), (images, f"--data.source={unlabelled.source}")):
+    for config, source in ((cached, f"--tokens={tokens}"), (images, f"--data.source={unlabelled.source}")):
         with pytest.raises(InputError) as caught:
             train.run(config)
-        assert str(caught.value).startswith(f"{place} has no labels, on which the model is to be conditioned")
+        assert str(caught.value).startswith(f"{source} has no labels to condition the model on")
     train.run(replace(cached, model={"class_conditional": False}))
     assert saved.load_language_model(f"{tmp_path}/run").num_classes == 0
 
 
-def test_augmentation_beside_tokens_is_said_to_do_nothing(tokens, tmp_path, caplog):
+def test_augmentation_of_tokens_is_reported_to_have_no_effect(tokens, tmp_path, caplog):
     config = replace(language_model_config(tmp_path, tokens), augmentation={"flip": False})
     open_inputs(config, None)
     assert [record.getMessage() for record in caplog.records if "augmentation" in record.getMessage()] == [
-        f"--augmentation.* does nothing to --tokens={tokens}: vim_tf.encode_dataset --views chose their views"
+        f"--augmentation.* has no effect on --tokens={tokens}: vim_tf.encode_dataset --views chose their views"
     ]
 
 
 @pytest.mark.slow
-def test_a_checkpoint_holds_nothing_of_the_tokenizer_and_the_config_its_facts(tokens, tokenizer, tmp_path):
+def test_a_checkpoint_holds_nothing_of_the_tokenizer_and_the_config_holds_its_facts(tokens, tokenizer, tmp_path):
     train.run(on_the_fly(language_model_config(tmp_path / "images", tokens, total_steps=2), tokenizer))
     train.run(language_model_config(tmp_path / "cached", tokens, total_steps=2))
     names = [
@@ -135,7 +135,7 @@ def test_a_training_with_a_tokenizer_shows_samples_and_measures_the_gap(tokens, 
     )
     config = language_model_config(tmp_path, tokens, validate_every_steps=2)
     metrics = train.run(configs.from_dict(type(config), configs.to_dict(config) | {"tokenizer": tokenizer}))
-    # No more at once than a training step works on, though 20 samples are shown.
+    # No more at once than a training step processes, though 20 samples are shown.
     assert built == [{"batch_size": 8}]
     events = EventAccumulator(f"{tmp_path}/tensorboard")
     events.Reload()

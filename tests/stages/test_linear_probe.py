@@ -46,7 +46,7 @@ def test_run_measures_every_feature_and_names_the_best_block(tmp_path, stages):
     blocks = [accuracies["block_00"], accuracies["block_01"]]
     assert metrics["linear_probe/best_block"] == np.argmax(blocks)
     assert metrics["linear_probe/top1"] == max(blocks)
-    # A tenth is chance.
+    # Chance is a tenth.
     assert accuracies["pixels"] > 0.5
 
 
@@ -73,7 +73,7 @@ def test_run_under_mirrored_strategy_is_the_run_on_one_device(tmp_path, stages):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_precision_is_that_of_the_language_model_alone(tmp_path, stages, precision):
+def test_precision_applies_only_to_the_language_model(tmp_path, stages, precision):
     train.run(linear_probe_config(tmp_path / "float32", *stages))
     train.run(linear_probe_config(tmp_path / "half", *stages, precision=precision))
     one, other = (
@@ -118,7 +118,7 @@ def test_measuring_gives_what_the_training_measured_last_with_intervals(tmp_path
     assert condition["model"]["language_model"]["start_was_trained"] is True
 
 
-def test_a_conditional_model_without_label_dropout_is_said_to_lack_a_start(tmp_path, stages):
+def test_a_conditional_model_without_label_dropout_is_reported_to_lack_a_start(tmp_path, stages):
     before = saved.load_config(stages[1])
     altered = replace(before, model={"label_dropout": 0.0}, workdir=str(tmp_path / "language_model"))
     saved.save_stage(saved.load_language_model(stages[1]), altered, altered.workdir)
@@ -194,7 +194,7 @@ def test_images_without_labels_are_refused(tmp_path, stages):
         linear_probe_config(tmp_path / "run", *stages),
         data=configs.DataConfig(source=f"folder:{tmp_path}/images", validation_fraction=0.5),
     )
-    assert "has no labels, and a linear probe learns nothing else" in refusal(config)
+    assert "has no labels, which a linear probe needs" in refusal(config)
     assert not os.path.exists(tmp_path / "run")
 
 
@@ -204,7 +204,7 @@ def test_a_language_model_of_another_tokenizer_is_refused(tmp_path, stages):
 
 
 @pytest.mark.slow
-def test_a_probe_does_not_go_on_with_other_stages(tmp_path, stages):
+def test_a_probe_does_not_resume_with_other_stages(tmp_path, stages):
     config = linear_probe_config(tmp_path / "run", *stages)
     train.run(config)
     other = save_untrained_language_model(tmp_path / "other", stages[0])
@@ -218,7 +218,7 @@ def test_the_best_model_is_chosen_by_a_metric_that_is_there(tmp_path, stages):
     assert "choose one of linear_probe/top1, linear_probe/pixels_top1" in message
 
 
-def test_a_wrong_flagfile_of_the_probe_is_refused_before_anything_is_done(tmp_path, stages):
+def test_a_wrong_flagfile_of_the_probe_is_refused_at_the_start(tmp_path, stages):
     (tmp_path / "bad.flags").write_text("--probe.feature=pixels")
     argv = ["--evaluation.kind=linear_probe", f"--linear_probe_flagfile={tmp_path}/bad.flags", "--tokenizer=nowhere"]
     with pytest.raises(InputError, match="probe.feature"):

@@ -46,22 +46,22 @@ def test_two_clouds_have_their_means_as_colours():
     assert (facts["distinct_colors"], facts["used_colors"]) == (3, 2)
 
 
-def test_a_colour_weighs_as_many_times_as_it_occurs():
+def test_the_weight_of_a_colour_is_its_frequency():
     """Between 0 (three times) and 0.4 the mean is 0.1."""
     pixels = np.float32([[0.0] * 3] * 3 + [[0.4] * 3] + [[1.0] * 3])
     colors, _ = palette.find_palette(pixels, 2, max_iterations=10, seed=0)
     np.testing.assert_allclose(colors, [[0.1] * 3, [1.0] * 3], atol=1e-6)
 
 
-def test_it_is_as_good_as_scikit_learns_own_clustering_of_all_pixels():
-    """Both end in local optima, which differ by their first centres; ours is in the range of theirs."""
+def test_it_is_as_good_as_scikit_learns_clustering_of_all_pixels():
+    """Both reach local optima, which depend on the first centres; ours is in the range of theirs."""
     pixels = np.random.default_rng(0).random([2000, 3]).astype(np.float32)
     colors, facts = palette.find_palette(pixels, 16, max_iterations=100, seed=3)
     theirs = [KMeans(16, n_init=1, random_state=seed, tol=0).fit(pixels).inertia_ / 6000 for seed in range(8)]
     assert min(theirs) * 0.97 < facts["mse"] < max(theirs) * 1.03
     distances = ((pixels[:, None] - colors) ** 2).sum(axis=-1)
     assert facts["mse"] == pytest.approx(distances.min(axis=1).mean() / 3, rel=1e-4)
-    # Each colour is the mean of the pixels that are nearest to it: a fixed point of k-means.
+    # Each colour is the mean of the pixels nearest to it: a fixed point of k-means.
     nearest = distances.argmin(axis=1)
     means = [pixels[nearest == index].mean(axis=0) for index in range(16)]
     np.testing.assert_allclose(colors, means, atol=1e-4)
@@ -81,7 +81,7 @@ def test_colours_go_from_dark_to_bright():
     assert (facts["mse"], facts["iterations"]) == (0.0, 0)
 
 
-def test_where_there_are_fewer_colours_each_has_a_token_and_the_rest_is_never_used(tmp_path):
+def test_with_fewer_colours_each_has_a_token_and_the_rest_is_never_used(tmp_path):
     config = palette_config(tmp_path / "run", color_folder(tmp_path / "images", ["black", "red", "white"], copies=20))
     metrics = train.run(config)
     tokenizer = saved.load_tokenizer(config.workdir)
@@ -93,7 +93,7 @@ def test_where_there_are_fewer_colours_each_has_a_token_and_the_rest_is_never_us
     assert metrics["codebook/usage"] == 3 / 8
 
 
-def test_pixels_are_those_of_whole_images_and_each_image_comes_once():
+def test_pixels_are_those_of_whole_images_and_each_image_appears_once():
     tokenizer = build_palette_tokenizer(palette_config("unused").model)
     source = sources.open_source("digits", "train", 8, 8)
     assert palette.small_pixels(source, tokenizer, 33, seed=0).shape == (48, 3)
@@ -104,7 +104,7 @@ def test_pixels_are_those_of_whole_images_and_each_image_comes_once():
     np.testing.assert_allclose(everything.mean(axis=0), expected, rtol=1e-4)
 
 
-def test_the_stage_is_whole_and_is_not_trained_twice(tmp_path):
+def test_the_stage_is_complete_and_is_not_trained_twice(tmp_path):
     config = palette_config(tmp_path / "run")
     first = train.run(config)
     assert sorted(os.listdir(tmp_path)) == ["run"]
@@ -121,7 +121,7 @@ def test_the_stage_is_whole_and_is_not_trained_twice(tmp_path):
     assert before.checksum == again.checksum
 
 
-def test_an_empty_folder_and_what_a_kill_left_are_no_hindrance(tmp_path):
+def test_an_empty_folder_and_what_a_kill_left_are_accepted(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run.tmp").mkdir()
     (tmp_path / "run.tmp" / "half").write_text("written")
@@ -142,7 +142,7 @@ def test_a_folder_of_something_else_is_refused_and_kept(tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_a_file_in_the_workdirs_place_is_refused_and_kept(tmp_path):
+def test_a_file_at_the_workdirs_path_is_refused_and_kept(tmp_path):
     (tmp_path / "photo.jpg").write_text("mine")
     with pytest.raises(InputError, match="photo.jpg is a file: choose a new folder"):
         train.run(palette_config(tmp_path / "photo.jpg"))
@@ -151,7 +151,7 @@ def test_a_file_in_the_workdirs_place_is_refused_and_kept(tmp_path):
     assert (tmp_path / "photo.jpg").read_text() == "mine"
 
 
-def test_a_palette_is_no_workdir_of_an_image_tokenizers_training(tmp_path):
+def test_a_palette_is_not_a_workdir_of_an_image_tokenizers_training(tmp_path):
     train.run(palette_config(tmp_path / "run"))
     with pytest.raises(InputError, match="holds a palette, not a tokenizer"):
         train.run(tokenizer_config(tmp_path / "run"))

@@ -1,4 +1,4 @@
-"""Trained stages on disk: what is written comes back, and what doesn't belong together is refused."""
+"""Trained stages on disk: they load as they were saved, and those that don't belong together are refused."""
 
 import dataclasses
 
@@ -94,7 +94,7 @@ def test_stage_of_another_task_is_refused(saved, tmp_path):
         saved_stages.load_language_model(saved[1])
 
 
-def test_folder_that_is_no_stage_is_refused(tmp_path):
+def test_folder_that_is_not_a_stage_is_refused(tmp_path):
     with pytest.raises(InputError, match="there is no folder"):
         saved_stages.load_tokenizer(str(tmp_path / "missing"))
     with pytest.raises(InputError, match="holds no trained tokenizer"):
@@ -103,7 +103,7 @@ def test_folder_that_is_no_stage_is_refused(tmp_path):
 
 def test_broken_config_file_is_one_clear_error(tmp_path):
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(InputError, match="config.json is no config"):
+    with pytest.raises(InputError, match="config.json isn't the config"):
         saved_stages.load_tokenizer(str(tmp_path))
 
 
@@ -121,7 +121,7 @@ def test_resume_with_another_config_is_refused_and_names_the_fields(tmp_path):
         saved_stages.prepare(other)
 
 
-def test_resume_may_change_total_steps_logging_checkpoints_and_strategy(tmp_path):
+def test_resume_can_change_total_steps_logging_checkpoints_and_strategy(tmp_path):
     config = tokenizer_config(tmp_path / "run")
     saved_stages.prepare(config)
     changed = replace(
@@ -131,7 +131,7 @@ def test_resume_may_change_total_steps_logging_checkpoints_and_strategy(tmp_path
     assert saved_stages.load_config(str(tmp_path / "run")) == changed
 
 
-def test_folder_with_foreign_files_is_not_trained_into(tmp_path):
+def test_folder_with_other_files_is_not_trained_into(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(InputError, match="not empty and holds no config.json"):
         saved_stages.prepare(tokenizer_config(tmp_path))
@@ -144,9 +144,9 @@ def test_new_model_starts_from_the_weights_of_a_trained_one(saved):
     assert_equal_weights(fresh, tokenizer)
 
 
-def test_start_from_a_stage_of_another_form_is_refused_by_what_differs(saved):
+def test_start_from_a_stage_of_another_form_is_refused_with_the_differences(saved):
     section = tokenizer_config("unused").model
     quantizer = dataclasses.replace(section.quantizer, codebook_size=64)
     fresh = build_tokenizer(dataclasses.replace(section, quantizer=quantizer))
-    with pytest.raises(InputError, match="another form: quantizer is .*'codebook_size': 32.* there and .*64.* here"):
+    with pytest.raises(InputError, match="different form: quantizer is .*'codebook_size': 32.* there and .*64.* here"):
         saved_stages.initialize(fresh, saved[1], "tokenizer")

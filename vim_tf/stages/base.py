@@ -1,4 +1,4 @@
-"""What every stage gives the training loop, and what several stages need to build it."""
+"""The interface between a stage and the training loop, and the parts that several stages are built from."""
 
 import dataclasses
 from collections.abc import Callable
@@ -14,10 +14,10 @@ from vim_tf.training.optimizers import build_optimizer
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A stage that is ready to be trained.
+    """A stage that is ready for training.
 
     Attributes:
-        config: the config, completed by what the data say.
+        config: the config, completed with facts from the data.
         trainer: Trainer.
         batches: function of the first step and the rows of each batch that are wanted, as in `batches`, that returns
             the endless training data.
@@ -25,9 +25,9 @@ class Stage:
         validated: names of the metrics that it measures.
         begin: function without arguments, called once before the first step of a training without checkpoint.
         shown: names of the metrics in the progress line.
-        unit: what an example of a batch is called.
-        rates: what is counted per second, as `Recorder` takes it; likewise `readings` and `histograms`.
-        low_metrics: tuple of LowMetric, what raises an alarm.
+        unit: name of an example of a batch.
+        rates, readings, histograms: as `Recorder` takes them.
+        low_metrics: tuple of LowMetric, which raise an alarm.
         gap: Gap between training and validation, or None.
     """
 
@@ -50,7 +50,7 @@ def build_best_model(stage, folder):
     """The BestModel in a folder that the stage's config asks for, or None.
 
     Raises:
-        InputError: the metric is none that validation measures.
+        InputError: validation doesn't measure the metric.
     """
     metric = stage.config.training.keep_best_metric
     check_best_metric(metric, stage.validated)
@@ -67,7 +67,7 @@ def build_best_model(stage, folder):
 def check_best_metric(metric, validated):
     if metric and metric not in validated:
         raise InputError(
-            f"training.keep_best_metric={metric} is not measured in validation; choose one of {', '.join(validated)}"
+            f"training.keep_best_metric={metric} isn't measured in validation; choose one of {', '.join(validated)}"
         )
 
 
@@ -84,7 +84,7 @@ def rows_at_once(settings):
 
 
 def initialize(config, trainer):
-    """Gives a new model the weights of `initialize_from`, if the config names a stage there."""
+    """Sets a new model's weights to those of the stage `initialize_from`, if the config has one."""
     if config.initialize_from:
         saved.initialize(trainer.trained, config.initialize_from, config.task)
 
@@ -96,7 +96,7 @@ def trained_model(build, optimizer_section, settings, is_float32=False):
         build: function without arguments that returns the built model.
         optimizer_section: OptimizerConfig.
         settings: TrainingConfig.
-        is_float32: whether the model computes in float32 whatever the precision is.
+        is_float32: whether the model computes in float32 under any precision.
     """
     model = build()
     average = build() if settings.ema_decay else None
@@ -118,7 +118,7 @@ def model_optimizer(section, settings, model, is_float32=False):
 
 
 def check_batch(settings, strategy, group=1):
-    """Refuses a batch that replicas, microbatches and groups of the minibatch deviation can't share evenly."""
+    """Refuses a batch that doesn't divide evenly into replicas, microbatches and groups of the minibatch deviation."""
     num_replicas, num_microbatches = strategy.num_replicas_in_sync, settings.gradient_accumulation_steps
     share = num_replicas * num_microbatches * group
     if settings.batch_size % share:

@@ -1,4 +1,4 @@
-"""A train config to the stage that it describes."""
+"""Builds the data, model and validation of each training stage from its config."""
 
 import dataclasses
 
@@ -28,7 +28,7 @@ def build_stage(config, strategy):
 
 
 def with_compilation(config, strategy):
-    """The config with `training.jit_compile` on or off; a training that resumes keeps what it began with."""
+    """The config with `training.jit_compile` on or off; a training that resumes keeps the value it started with."""
     settings = config.training
     choice = settings.jit_compile
     if choice == "auto":

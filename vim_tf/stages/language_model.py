@@ -1,6 +1,6 @@
-"""The language model's stage, and what it learns from.
+"""The language model's stage, and its inputs.
 
-Tokens on disk, or images that a frozen tokenizer encodes in the training step.
+These are tokens on disk, or images that a frozen tokenizer encodes in the training step.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ def language_model_stage(config, strategy):
         # Before the precision is set: its tokens are the same everywhere.
         with strategy.scope():
             tokenizer = saved.load_tokenizer(config.tokenizer)
-        # Building it drew numbers, on which the language model's first weights must not depend.
+        # Building it drew random numbers, on which the language model's initial weights must not depend.
         keras.utils.set_random_seed(settings.seed)
     with strategy.scope():
         inputs = open_inputs(config, tokenizer)
@@ -83,7 +83,7 @@ def language_model_stage(config, strategy):
 
 
 def _language_model_validation(config, strategy, language_model, tokenizer, inputs):
-    """`Stage.validate`: bits per token, and with a tokenizer a picture of samples."""
+    """`Stage.validate`: bits per token, and with a tokenizer an image of samples."""
     with strategy.scope():
         rows = rows_at_once(config.training)
         evaluator = TokenEvaluator(inputs.tokens, inputs.labels, rows)
@@ -131,10 +131,10 @@ def open_inputs(config, tokenizer):
     """
     inputs = _cached(config, tokenizer) if config.tokens else _on_the_fly(config, tokenizer)
     if config.model.class_conditional and not inputs.facts.num_classes:
-        place = f"--tokens={config.tokens}" if config.tokens else f"--data.source={config.data.source}"
+        source = f"--tokens={config.tokens}" if config.tokens else f"--data.source={config.data.source}"
         raise InputError(
-            f"{place} has no labels, on which the model is to be conditioned: say --nomodel.class_conditional, or give "
-            "the images labels (--data.label_feature names them in record files)"
+            f"{source} has no labels to condition the model on: use --nomodel.class_conditional, or label the images "
+            "(--data.label_feature is the feature that holds the labels in record files)"
         )
     return inputs
 
@@ -143,7 +143,7 @@ def _cached(config, tokenizer):
     settings = config.training
     if config.augmentation != configs.AugmentationConfig():
         logging.warning(
-            "--augmentation.* does nothing to --tokens=%s: vim_tf.encode_dataset --views chose their views",
+            "--augmentation.* has no effect on --tokens=%s: vim_tf.encode_dataset --views chose their views",
             config.tokens,
         )
     train, validation = (token_records.load_tokens(config.tokens, split) for split in configs.SPLITS)
@@ -168,7 +168,7 @@ def _on_the_fly(config, tokenizer):
     size = tokenizer.height, tokenizer.width
     train, validation = (sources.build_source(config.data, split, *size) for split in configs.SPLITS)
     augment = augmentation.build_augment(config.augmentation, *size)
-    # Once: the tokenizer doesn't change, and validation sees the images as they are.
+    # Once: the tokenizer doesn't change, and validation doesn't augment the images.
     rows = strategies.rows_at_once(settings.batch_size, settings.gradient_accumulation_steps)
     examples = encoded_examples(tokenizer, eval_batches(validation, rows))
     tokens, labels, _ = zip(*examples, strict=True)

@@ -1,6 +1,6 @@
-"""The linear probe's stage, and what it learns from and is measured on.
+"""The linear probe's stage, and its inputs.
 
-Labelled images and the frozen stages that describe them.
+These are labelled images and the frozen stages that compute their features.
 """
 
 import dataclasses
@@ -58,7 +58,7 @@ class ProbeInputs:
     """Training batches, features and validation of a linear probe.
 
     Attributes:
-        config: the LinearProbeTrainConfig, completed by the facts of stages and images.
+        config: the LinearProbeTrainConfig, completed with the facts of stages and images.
         features: ImageFeatures.
         image_size: (height, width) in pixels.
         batches: function of the first step and the rows of each batch that are wanted, as in `batches`, that returns
@@ -108,14 +108,14 @@ def open_probe_inputs(config):
 
 
 def with_facts(config, tokenizer, language_model, train):
-    """A LinearProbeTrainConfig completed by the facts of its stages and images; language_model may be None.
+    """A LinearProbeTrainConfig completed with the facts of its stages and images; language_model can be None.
 
     Raises:
         InputError: the images have no labels.
     """
     if not train.num_classes:
         raise InputError(
-            f"--data.source={config.data.source} has no labels, and a linear probe learns nothing else; "
+            f"--data.source={config.data.source} has no labels, which a linear probe needs; "
             "folder:<path> takes each sub-folder as a class"
         )
     facts = configs.ProbeFacts(
@@ -127,7 +127,7 @@ def with_facts(config, tokenizer, language_model, train):
 
 
 def _conditions(config, train, language_model):
-    """What the accuracy depends on besides the images that it is measured on."""
+    """The conditions that the accuracy depends on besides the images that it is measured on."""
     plain = configs.to_dict(config)
     conditions = {
         "trained_on": {"split": train.split, "num_images": train.num_examples, "augmentation": plain["augmentation"]},
@@ -145,7 +145,7 @@ def _conditions(config, train, language_model):
             "num_layers": language_model.num_layers,
             "hidden_dim": language_model.hidden_dim,
             "trained_with_labels": bool(language_model.num_classes),
-            # In the place of the label; a conditional model without label dropout has never seen it.
+            # Used instead of the label; a conditional model without label dropout has never seen it.
             "start_was_trained": language_model.can_be_guided or not language_model.num_classes,
         }
     return conditions

@@ -1,4 +1,4 @@
-"""Training images to a palette tokenizer, by k-means: what `vim_tf.train --task=palette` does."""
+"""Finds a palette tokenizer's colours in training images by k-means, for `vim_tf.train --task=palette`."""
 
 import json
 import os
@@ -21,7 +21,7 @@ _BATCH_SIZE = 64
 
 
 def run(config):
-    """Finds a palette and writes it as a trained tokenizer, whole or not at all; what is there already stays.
+    """Finds a palette and writes it as a trained tokenizer, whole or not at all; an existing one is kept.
 
     Args:
         config: PaletteTrainConfig.
@@ -62,14 +62,14 @@ def small_pixels(source, tokenizer, num_pixels, seed):
     Args:
         source: ImageSource of the training split.
         tokenizer: PaletteTokenizer.
-        num_pixels: int, pixels wanted at least, if there are so many.
-        seed: int, on which alone depends which images are drawn.
+        num_pixels: int, minimum number of pixels, if there are that many.
+        seed: int, which alone determines the images that are drawn.
 
     Returns:
-        float32 [pixels, 3] in [0, 1], all of each image; an image comes once at most.
+        float32 [pixels, 3] in [0, 1], all of each image; no image appears twice.
     """
-    places = tokenizer.grid_height * tokenizer.grid_width
-    num_images = min(-(-num_pixels // places), source.num_examples)
+    pixels_per_image = tokenizer.grid_height * tokenizer.grid_width
+    num_images = min(-(-num_pixels // pixels_per_image), source.num_examples)
     batches = source.shuffled(seed).take(num_images).batch(_BATCH_SIZE)
     parts = [tokenizer.small(to_float(batch["image"])).numpy() for batch in batches]
     return np.concatenate(parts).reshape(-1, 3)
@@ -78,7 +78,7 @@ def small_pixels(source, tokenizer, num_pixels, seed):
 def find_palette(pixels, num_colors, max_iterations, seed):
     """Clusters colours by k-means.
 
-    Equal colours are one point with their number as weight, which changes nothing but the time.
+    Equal colours are one point with their number as weight, which gives the same result in less time.
 
     Args:
         pixels: float32 [pixels, 3] in [0, 1].
@@ -87,14 +87,14 @@ def find_palette(pixels, num_colors, max_iterations, seed):
         seed: int, of the first centres (k-means++).
 
     Returns:
-        float32 [colors, 3] in [0, 1], from dark to bright: the centres, or all colours that there are where they are no
-        more than `num_colors`; and a dict of distinct_colors (in the pixels), used_colors (in the palette), mse (mean
+        float32 [colors, 3] in [0, 1], from dark to bright: the centres, or all distinct colours if there are at most
+        `num_colors`; and a dict of distinct_colors (in the pixels), used_colors (in the palette), mse (mean
         squared distance of a pixel's channel to its colour) and iterations.
     """
     colors, counts = np.unique(pixels, axis=0, return_counts=True)
     facts = {"distinct_colors": len(colors), "used_colors": min(num_colors, len(colors)), "mse": 0.0, "iterations": 0}
     if len(colors) > num_colors:
-        # No tolerance: it is relative to the variance of all colours, and with many centres ends after some rounds.
+        # No tolerance: it is relative to the variance of all colours, and with many centres would stop too early.
         clustering = KMeans(num_colors, n_init=1, max_iter=max_iterations, tol=0, random_state=seed)
         # With several threads the order of a sum, and so its rounding, would vary.
         with threadpoolctl.threadpool_limits(1):
@@ -106,11 +106,11 @@ def find_palette(pixels, num_colors, max_iterations, seed):
 
 
 def fill_up(colors, num_colors):
-    """A palette of the wanted size: its last colour repeats, which no pixel is given, since the first of equals is.
+    """A palette of the wanted size, filled with its last colour; no pixel gets the copies, as the first of equals wins.
 
     Args:
         colors: float32 [colors, 3].
-        num_colors: int, at least as many.
+        num_colors: int, at least the number of colours.
     """
     return np.concatenate([colors, np.repeat(colors[-1:], num_colors - len(colors), axis=0)])
 

@@ -7,7 +7,7 @@ from vim_tf.cli import flags
 
 
 def measure(config):
-    """Trains the heads, or goes on with them, and measures them as they are on disk.
+    """Trains the heads, or resumes their training, and measures them as they are on disk.
 
     Args:
         config: LinearProbeTrainConfig.
@@ -27,7 +27,7 @@ def measure(config):
 
 
 def check(config, tokenizer, language_model, train):
-    """Refuses what `measure` would refuse, and trains nothing.
+    """Refuses what `measure` would refuse, without training.
 
     Args:
         config: LinearProbeTrainConfig.
@@ -51,7 +51,7 @@ def train_config(config):
     """The LinearProbeTrainConfig of an EvaluateCommand; its heads are kept in `<output>/linear_probe`.
 
     Raises:
-        InputError: the flagfile can't be read or holds what isn't a flag of the probe.
+        InputError: the flagfile can't be read or holds something other than flags of the probe.
     """
     argv = [f"--flagfile={config.linear_probe_flagfile}"] if config.linear_probe_flagfile else []
     stages = [f"--tokenizer={config.tokenizer}", f"--language_model={config.language_model}"]

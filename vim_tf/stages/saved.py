@@ -1,4 +1,4 @@
-"""A trained stage on disk: `config.json` and `checkpoints/`. The one way in which commands load a model."""
+"""A trained stage on disk: `config.json` and `checkpoints/`. The only way that commands load a model."""
 
 import json
 
@@ -13,9 +13,9 @@ from vim_tf.models.tokenizer import build_tokenizer
 from vim_tf.storage import digests, files
 from vim_tf.training.checkpoints import restore_model, save_model
 
-# Where an exported model keeps the stages that it was made of; TF Serving passes this folder over.
+# Where an exported model keeps the stages that it was made from; TF Serving ignores this folder.
 EXPORTED_STAGES = "assets.extra"
-# Stages that give a tokenizer.
+# Stages that produce a tokenizer.
 _TOKENIZERS = {"tokenizer": build_tokenizer, "palette": build_palette_tokenizer}
 
 
@@ -24,10 +24,10 @@ def load_config(path, task=None):
 
     Args:
         path: str, a workdir, or an exported model together with `task`.
-        task: tokenizer (of any kind), language_model or linear_probe; None = whatever the workdir holds.
+        task: tokenizer (of any kind), language_model or linear_probe; None = any that the workdir holds.
 
     Raises:
-        InputError: there is no trained stage, or it is one of another task.
+        InputError: there is no trained stage, or it has another task.
     """
     return _read_config(_stage_folder(path, task), task)
 
@@ -49,7 +49,7 @@ def load_tokenizer(path):
 def load_language_model(path, tokenizer=None):
     """The trained language model of a workdir or an exported model, with its `class_names`, a tuple of str.
 
-    There is a name for each label, or none where they are not known.
+    There is a name for each label, or no names if they aren't known.
 
     Args:
         path: str.
@@ -85,7 +85,7 @@ def load_linear_probe(path, sizes):
 
 
 def initialize(model, path, task):
-    """Gives a new model the weights of a trained stage of the same form.
+    """Sets a new model's weights to those of a trained stage of the same form.
 
     Args:
         model: built tokenizer or language model.
@@ -93,7 +93,7 @@ def initialize(model, path, task):
         task: tokenizer or language_model.
 
     Raises:
-        InputError: there is none, or its form differs; the message names what.
+        InputError: there is none, or its form differs; the message lists the differences.
     """
     trained = {"tokenizer": load_tokenizer, "language_model": load_language_model}[task](path)
     before, now = _form(trained), _form(model)
@@ -101,7 +101,7 @@ def initialize(model, path, task):
         f"{name} is {before.get(name)} there and {now[name]} here" for name in now if before.get(name) != now[name]
     ]
     if differences:
-        raise InputError(f"--initialize_from={path} is of another form: {'; '.join(differences)}")
+        raise InputError(f"--initialize_from={path} has a different form: {'; '.join(differences)}")
     for weight, value in zip(model.weights, trained.weights, strict=True):
         weight.assign(value)
 
@@ -110,21 +110,21 @@ def check_same_tokenizer(what, expected, given):
     """Refuses a tokenizer that isn't the one something was made with.
 
     Raises:
-        InputError: the checksums differ; the message names both.
+        InputError: the checksums differ; the message has both.
     """
     if expected != given:
         raise InputError(f"{what} belongs to the tokenizer with checksum {expected}, not to the given one with {given}")
 
 
 def prepare(config, folder=None):
-    """Makes the workdir and writes its `config.json`, or checks that an earlier one is the same.
+    """Creates the workdir and writes its `config.json`, or checks that an existing one is the same.
 
     Args:
         config: a train config.
-        folder: str, where to write it, if that isn't the workdir itself.
+        folder: str, where to write it, if not to the workdir itself.
 
     Raises:
-        InputError: the workdir was trained with another config; the message names the fields. Or it can't be written.
+        InputError: the workdir was trained with another config (the message lists the fields), or can't be written.
     """
     if not check_workdir(config) and folder in (None, config.workdir):
         check_empty(config.workdir)
@@ -134,15 +134,15 @@ def prepare(config, folder=None):
 
 
 def check_start(config, folder):
-    """Refuses at the very start what `prepare` and the initialization would refuse once the data are read.
+    """Refuses at the start what `prepare` and the initialization would refuse only after the data are read.
 
     Args:
-        config: a train config, not yet completed by what the data say.
+        config: a train config, not yet completed with facts from the data.
         folder: str, where this process writes.
 
     Raises:
-        InputError: the workdir is of another config or of something else, or can't be written, or there is no trained
-            stage to start from.
+        InputError: the workdir has another config, isn't a workdir or can't be written, or there is no trained stage to
+            start from.
     """
     if tf.io.gfile.exists(f"{config.workdir}/config.json"):
         _check_resumable(_read_config(config.workdir, None), config, with_facts=False)
@@ -155,10 +155,10 @@ def check_start(config, folder):
 
 
 def check_workdir(config):
-    """Whether the workdir holds a stage that was trained, or began to be, with this config.
+    """Whether the workdir holds a stage whose training with this config has started.
 
     Raises:
-        InputError: it was trained with another config; the message names the fields.
+        InputError: it was trained with another config; the message lists the fields.
     """
     if not tf.io.gfile.exists(f"{config.workdir}/config.json"):
         return False
@@ -167,7 +167,7 @@ def check_workdir(config):
 
 
 def recorded(config, name):
-    """Value of a field in the config that a training in the workdir began with; None where there is none of its task.
+    """Value of a field in the config that a training in the workdir started with; None if there is none of its task.
 
     Args:
         config: a train config.
@@ -180,11 +180,11 @@ def recorded(config, name):
 
 
 def check_empty(folder):
-    """Refuses a file, and a folder without config.json in which there is something else."""
+    """Refuses a file, and a non-empty folder without config.json."""
     if tf.io.gfile.exists(folder) and not tf.io.gfile.isdir(folder):
         raise InputError(f"--workdir={folder} is a file: choose a new folder")
     if tf.io.gfile.isdir(folder) and tf.io.gfile.listdir(folder):
-        raise InputError(f"--workdir={folder} is not empty and holds no config.json: not a workdir of ours")
+        raise InputError(f"--workdir={folder} is not empty and holds no config.json: choose a new folder")
 
 
 def save_stage(model, config, folder):
@@ -212,7 +212,7 @@ def _parts(model):
 
 
 def _form(model):
-    """A model's constructor arguments that decide what it computes."""
+    """A model's constructor arguments that determine what it computes."""
     return {name: value for name, value in model.get_config().items() if name not in ("name", "dtype", "trainable")}
 
 
@@ -234,7 +234,7 @@ def _read_config(folder, task):
             found = values["task"]
             config_class = configs.TRAIN_CONFIGS[found]
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{folder}/config.json is no config of a trained stage: {error!r}") from error
+            raise InputError(f"{folder}/config.json isn't the config of a trained stage: {error!r}") from error
     if task and found != task and not (task == "tokenizer" and found in _TOKENIZERS):
         raise InputError(f"{folder} holds a {found}, where a {task} is needed")
     return configs.from_dict(config_class, values)

@@ -33,7 +33,7 @@ def tokenizer_stage(config, strategy):
         # Before the images are read, which takes time.
         with strategy.scope(), precision(settings.precision):
             perceptual = load_perceptual(losses.perceptual, losses.perceptual_weights_file)
-        # Keras' VGG16 draws numbers, on which the tokenizer's first weights must not depend.
+        # Keras' VGG16 draws random numbers, on which the tokenizer's initial weights must not depend.
         keras.utils.set_random_seed(settings.seed)
     train, validation = (
         sources.build_source(config.data, split, model.height, model.width) for split in configs.SPLITS
@@ -90,7 +90,7 @@ def _tokenizer_alarms(section):
             name="tokenizer/discriminator_loss",
             limit=section.min_discriminator_loss,
             steps=section.discriminator_steps,
-            meaning="the discriminator tells every image and the tokenizer learns nothing from it; a higher "
-            "losses.r1_gamma or a losses.lecam_weight holds it back",
+            meaning="the discriminator recognizes every image, so the tokenizer learns nothing from it; a higher "
+            "losses.r1_gamma or a losses.lecam_weight weakens it",
         ),
     )

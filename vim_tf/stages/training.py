@@ -1,4 +1,4 @@
-"""The training of a stage: restore, train, validate, save."""
+"""Trains a stage: restore, train, validate, save."""
 
 import sys
 
@@ -20,7 +20,7 @@ from vim_tf.training.recorder import Recorder
 
 
 def run(config):
-    """Trains a stage to its last step, going on from the workdir's latest checkpoint.
+    """Trains a stage to its last step, resuming from the workdir's latest checkpoint.
 
     Args:
         config: TokenizerTrainConfig, PaletteTrainConfig, LanguageModelTrainConfig or LinearProbeTrainConfig.
@@ -35,47 +35,47 @@ def run(config):
     if isinstance(config, configs.PaletteTrainConfig):
         from vim_tf.stages import palette
 
-        # Clustering is no training in steps: none of what follows is about it.
+        # Clustering doesn't train in steps: nothing below applies to it.
         return palette.run(config)
     if config.training.keep_freed_memory:
         memory.keep_freed_memory()
-    # 1. Seed, and kernels that repeat bit for bit.
+    # 1. Seed, and deterministic kernels.
     keras.utils.set_random_seed(config.training.seed)
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
-    # 2. Where it runs. Of several workers only the chief's files are kept.
+    # 2. Devices. Of several workers only the chief's files are kept.
     strategy = strategies.build_strategy(config.strategy, config.tpu)
     with strategies.output_folder(strategy, config.workdir) as folder:
         return _train(config, strategy, folder)
 
 
 def _train(config, strategy, folder):
-    """`run` from the data on; what it writes goes to `folder`, and it resumes from `config.workdir`."""
+    """`run` from the data on; it writes to `folder` and resumes from `config.workdir`."""
     config = with_compilation(config, strategy)
     saved.check_start(config, folder)
-    # 3. Data and model; what the data say about themselves completes the config.
+    # 3. Data and model; facts from the data complete the config.
     stage = build_stage(config, strategy)
     config, trainer, settings = stage.config, stage.trainer, config.training
     best = build_best_model(stage, folder)
     saved.prepare(config, folder)
-    # 4. Restore. Precedence: the workdir's latest checkpoint, else what the stage starts from (the weights of another
-    # run, statistics of the data), else the initial weights.
+    # 4. Restore. Precedence: the workdir's latest checkpoint, else the stage's own start (the weights of another run,
+    # statistics of the data), else the initial weights.
     checkpoints = Checkpoints(f"{folder}/checkpoints", trainer.checkpointed(), trainer.step, settings.keep_checkpoints)
     start, is_chief = checkpoints.restore(f"{config.workdir}/checkpoints"), strategies.is_chief(strategy)
     strategies.check_same_step(strategy, start)
     _check_execution(config, start)
     if start and is_chief:
-        print(f"{config.workdir}: going on from step {start} of {settings.total_steps}", file=sys.stderr, flush=True)
+        print(f"{config.workdir}: resuming from step {start} of {settings.total_steps}", file=sys.stderr, flush=True)
     elif not start:
         stage.begin()
         trainer.copy_to_average()
     if is_chief:
         bytes_per_weight = state_bytes_per_parameter(trainer.optimizer, trainer.trained.trainable_variables)
-        print(f"The optimizer keeps {bytes_per_weight:.2f} bytes a weight.", file=sys.stderr, flush=True)
+        print(f"The optimizer's state takes {bytes_per_weight:.2f} bytes per weight.", file=sys.stderr, flush=True)
     # 5. Train: one epoch of all remaining steps, since the data are endless and callbacks count steps.
     every, total = settings.log_every_steps, settings.total_steps
     recorder = Recorder(folder, start, every, stage.readings, stage.rates, stage.histograms)
-    # Every worker measures the gap, and only the chief speaks of it.
+    # Every worker measures the gap, and only the chief reports it.
     gap = GapAlarm(stage.gap, recorder.last, prints=is_chief) if stage.gap else None
     validator = callbacks.Validator(start, settings.validate_every_steps, stage.validate, recorder, best, gap)
     any_worker, of_chief = strategies.any_worker(strategy), strategies.of_chief(strategy)
@@ -92,7 +92,7 @@ def _train(config, strategy, folder):
                 verbose=0,
                 callbacks=[recorder, *shown, validator, saver, on_signal],
             )
-    # 6. Final validation; the last step is saved. A run that was stopped right behind it has none yet.
+    # 6. Final validation; the last step is saved. A run that was stopped right after it hasn't been validated yet.
     is_validated = any(step == total for step, _ in recorder.earlier(stage.validated[0]))
     is_left_over = is_chief and start == total and not is_validated
     if start < total or any_worker(is_left_over):
@@ -101,7 +101,7 @@ def _train(config, strategy, folder):
 
 
 def _shown(stage, recorder, start):
-    """Callbacks that only speak to the user."""
+    """Callbacks that only print messages for the user."""
     settings = stage.config.training
     every, total = settings.log_every_steps, settings.total_steps
     return [
@@ -111,10 +111,10 @@ def _shown(stage, recorder, start):
 
 
 def _check_execution(config, start):
-    """Refuses a resume from a step that lies between the ends of two executions."""
+    """Refuses to resume from a step between the ends of two executions."""
     each = config.training.steps_per_execution
     if start % each:
         raise InputError(
-            f"{config.workdir} goes on from step {start}, which is no multiple of training.steps_per_execution {each}; "
-            "use a divisor of it, such as --training.steps_per_execution=1"
+            f"{config.workdir} resumes from step {start}, which isn't a multiple of training.steps_per_execution "
+            f"{each}; use a divisor of it, such as --training.steps_per_execution=1"
         )
