@@ -94,7 +94,7 @@ def test_weights_and_classifiers_are_opened_before_the_first_pass(stages, no_pas
     inputs = keras.layers.Input([8, 8, 3])
     keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs))).save(tmp_path / "three.keras")
     rejection = [f"--sampling.classifier={tmp_path}/three.keras", "--sampling.rejection_candidates=2"]
-    assert "has 3 classes and can't judge label 9" in refused(stages, tmp_path, *rejection)
+    assert "has 3 classes and doesn't know label 9" in refused(stages, tmp_path, *rejection)
 
 
 def test_seeds_without_room_and_guidance_without_labels_are_refused_before_the_first_pass(stages, no_pass, tmp_path):

@@ -139,7 +139,7 @@ class TestRefusals:
 
 
 def test_the_embedding_gives_images_in_0_to_1_the_same_patches(reference, tokenizer):
-    """The whole projection of one patch by hand: W x + b of the checkpoint on the image as it is."""
+    """The whole projection of one patch by hand: W x + b of the checkpoint on the unchanged image."""
     image = reference["images"][0, 4:8, 8:12]
     weight, bias = (reference[f"weight:encoder.to_patch_embedding.0.{name}"] for name in ("weight", "bias"))
     expected = np.einsum("dcyx,yxc->d", weight, image) + bias

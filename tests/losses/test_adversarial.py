@@ -126,12 +126,12 @@ def test_the_r1_penalty_of_a_linear_discriminator_is_the_length_of_its_weights()
 
 def test_the_r1_penalty_of_patches_is_that_of_their_mean():
     # Two logits whose weights are 1 and 3 everywhere: their mean has weight 2 on each of 12 values.
-    def judge(images):
+    def discriminator(images):
         total = tf.reduce_sum(images, axis=[1, 2, 3])
         return tf.stack([total, 3 * total], axis=1)[:, None]
 
-    assert judge(tf.ones([5, 2, 2, 3])).shape == (5, 1, 2)
-    assert float(r1_penalty(judge, tf.ones([5, 2, 2, 3]))) == pytest.approx(2**2 * 12)
+    assert discriminator(tf.ones([5, 2, 2, 3])).shape == (5, 1, 2)
+    assert float(r1_penalty(discriminator, tf.ones([5, 2, 2, 3]))) == pytest.approx(2**2 * 12)
 
 
 def test_the_r1_penalty_is_a_mean_over_images():

@@ -109,11 +109,11 @@ def test_known_tokens_are_refused():
 def test_a_check_is_of_all_candidates_and_of_what_the_classifier_knows():
     judged = []
 
-    class Judge:
+    class FakeClassifier:
         def label_probabilities(self, images, labels):
             judged.append((images.tolist(), labels.tolist()))
 
-    sampler = RejectionSampler(CountingSampler(), lambda tokens: tokens, Judge(), 1, 2)
+    sampler = RejectionSampler(CountingSampler(), lambda tokens: tokens, FakeClassifier(), 1, 2)
     sampler.check([3, 1], [0, 5], top_k=4)
     assert sampler.sampler.checked == ([1, 1, 3, 3], [10, 11, 0, 1], {"top_k": 4})
     assert judged == [([[0, 0]], [3])]
@@ -146,7 +146,7 @@ def test_probabilities_are_used_unchanged_and_images_resized(tmp_path):
     images = np.full([1, 8, 8, 3], 51, np.uint8)
     classifier = Classifier(str(tmp_path), batch_size=4)
     np.testing.assert_allclose(classifier.label_probabilities(images, np.array([0])), [0.2], rtol=1e-5)
-    with pytest.raises(InputError, match="has 2 classes and can't judge label 2"):
+    with pytest.raises(InputError, match="has 2 classes and doesn't know label 2"):
         classifier.label_probabilities(images, np.array([2]))
 
 

@@ -160,9 +160,9 @@ def test_complete_keeps_the_rows_asked_for_of_each_image(served):
 
 def test_a_sample_does_not_depend_on_the_rest_of_the_request(served):
     generate = served.signatures["generate"]
-    alone = generate(**sampling_inputs([3], [11]))["tokens"].numpy()[0]
+    single = generate(**sampling_inputs([3], [11]))["tokens"].numpy()[0]
     among = generate(**sampling_inputs([0, 1, 2, 9, 8, 3], [1, 2, 3, 4, 5, 11]))["tokens"].numpy()[5]
-    np.testing.assert_array_equal(alone, among)
+    np.testing.assert_array_equal(single, among)
 
 
 @pytest.mark.parametrize(
@@ -282,8 +282,8 @@ def test_tokens_of_another_width_are_an_error_that_names_both(served, width):
 
 
 def test_images_of_another_size_are_refused_by_the_hub_module(served, stages, tmp_path):
-    alone = tf.saved_model.load(export.run(configs.ExportCommand(tokenizer=stages[0], output=str(tmp_path))))
-    for module in (served, alone):
+    tokenizer = tf.saved_model.load(export.run(configs.ExportCommand(tokenizer=stages[0], output=str(tmp_path))))
+    for module in (served, tokenizer):
         with pytest.raises(tf.errors.InvalidArgumentError, match=r"images must be \[batch, 8, 8, 3\] and not.*16 8 3"):
             as_a_server_feeds_it(module, [None, 8, 8, 3], np.zeros([1, 16, 8, 3], np.float32))
 

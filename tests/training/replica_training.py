@@ -47,10 +47,10 @@ def build(strategy, stage, optimizer, jit_compile, microbatches):
         config = tokenizer_training.without_restart(tokenizer_config("unused", jit_compile=jit_compile))
         wide = dataclasses.replace(config.model.encoder, hidden_dim=32)
         # Groups that no number of replicas and microbatches splits.
-        judge = dataclasses.replace(config.model.discriminator, minibatch_stddev_group=2)
+        discriminator = dataclasses.replace(config.model.discriminator, minibatch_stddev_group=2)
         config = replace(
             config,
-            model={"encoder": wide, "decoder": wide, "discriminator": judge},
+            model={"encoder": wide, "decoder": wide, "discriminator": discriminator},
             # R1 takes long to trace, and other tests cover it. Without a discriminator XLA compiles the whole step.
             losses={"r1_gamma": 0.0} | ({} if optimizer == "adamw" else {"adversarial_weight": 0.0}),
             training={"gradient_accumulation_steps": microbatches},

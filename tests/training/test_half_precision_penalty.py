@@ -24,9 +24,9 @@ def penalty_gradients(precision, size, logit_factor):
         return build_optimizer(config.optimizer, 100, variables, scale_loss=precision == "mixed_float16")
 
     trainer = build_trainer(config, adamw)
-    judge = trainer.discriminator
-    judge.logit.kernel.assign(judge.logit.kernel * logit_factor)
-    weights = judge.trainable_variables
+    discriminator = trainer.discriminator
+    discriminator.logit.kernel.assign(discriminator.logit.kernel * logit_factor)
+    weights = discriminator.trainable_variables
     images = tf.constant(np.random.default_rng(0).uniform(size=(8, size, size, 3)).astype(np.float32))
     zeros = [tf.zeros(weight.shape) for weight in weights]
     gradients = tf.function(lambda: trainer._add_r1(zeros, weights, images))()

@@ -61,14 +61,14 @@ def test_lecam_compares_with_averages_of_the_other_sides_logits_that_are_correct
         losses={"adversarial_loss": "least_squares", "lecam_weight": weight, "lecam_decay": decay},
     )
     trainer = build_trainer(config, sgd)
-    judge = trainer.discriminator
+    discriminator = trainer.discriminator
     # Far from 0, so that an uncorrected average is a different number.
-    judge.trainable_variables[-1].assign([1.0])
+    discriminator.trainable_variables[-1].assign([1.0])
     past = []
     for step in range(3):
         generated = trainer.tokenizer(images).images
         with tf.GradientTape() as tape:
-            real, fake = judge(images), judge(generated)
+            real, fake = discriminator(images), discriminator(generated)
             loss = tf.reduce_mean((real - 1) ** 2) / 2 + tf.reduce_mean(fake**2) / 2
             if step == 1:
                 real_mean, fake_mean = past[0]
@@ -79,13 +79,13 @@ def test_lecam_compares_with_averages_of_the_other_sides_logits_that_are_correct
                 loss += weight * tf.reduce_mean(tf.nn.relu(real - fake_mean) ** 2)
                 loss += weight * tf.reduce_mean(tf.nn.relu(real_mean - fake) ** 2)
         past.append(np.array([np.mean(real), np.mean(fake)]))
-        expected = tape.gradient(loss, [each.value for each in judge.trainable_variables])
-        before = [each.numpy() for each in judge.trainable_variables]
+        expected = tape.gradient(loss, [each.value for each in discriminator.trainable_variables])
+        before = [each.numpy() for each in discriminator.trainable_variables]
 
         fit(trainer, images, 1)
 
-        seen = gradients_seen(before, [each.numpy() for each in judge.trainable_variables])
-        for variable, wanted, got in zip(judge.trainable_variables, expected, seen, strict=True):
+        seen = gradients_seen(before, [each.numpy() for each in discriminator.trainable_variables])
+        for variable, wanted, got in zip(discriminator.trainable_variables, expected, seen, strict=True):
             np.testing.assert_allclose(got, wanted, atol=1e-5, err_msg=f"step {step}: {variable.path}")
     assert abs(past[0][0] - past[0][1]) > 0.01
 

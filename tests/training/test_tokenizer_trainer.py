@@ -31,7 +31,7 @@ def images():
 def test_generator_moves_down_the_weighted_sum_of_its_terms(images):
     config = simple_config()
     trainer = build_trainer(config, sgd)
-    tokenizer, judge, losses = trainer.tokenizer, trainer.discriminator, config.losses
+    tokenizer, discriminator, losses = trainer.tokenizer, trainer.discriminator, config.losses
     with tf.GradientTape() as tape:
         outputs = tokenizer(images)
         total = (
@@ -40,7 +40,7 @@ def test_generator_moves_down_the_weighted_sum_of_its_terms(images):
             * logit_laplace_loss(images, outputs.location, outputs.log_scale, -2.0, losses.logit_laplace_margin)
             + losses.codebook_weight * outputs.quantized.losses["codebook_loss"]
             + losses.commitment_weight * outputs.quantized.losses["commitment_loss"]
-            + losses.adversarial_weight * generator_loss(judge(outputs.images), "non_saturating")
+            + losses.adversarial_weight * generator_loss(discriminator(outputs.images), "non_saturating")
         )
     expected = tape.gradient(total, [weight.value for weight in tokenizer.trainable_variables])
     before = [weight.numpy() for weight in tokenizer.trainable_variables]
@@ -58,21 +58,21 @@ def test_discriminator_moves_down_its_loss_and_every_second_step_the_lazy_r1_pen
     config = without_restart(tokenizer_config("unused"))
     config = replace(config, losses={"r1_gamma": gamma, "r1_interval_steps": 2})
     trainer = build_trainer(config, sgd)
-    judge = trainer.discriminator
+    discriminator = trainer.discriminator
     for step in range(3):
         generated = trainer.tokenizer(images).images
         with tf.GradientTape() as tape:
-            loss = discriminator_loss(judge(images), judge(generated), "non_saturating")
+            loss = discriminator_loss(discriminator(images), discriminator(generated), "non_saturating")
             if step in (0, 2):
                 # Every other step has no penalty, so each penalty counts double.
-                loss += gamma / 2 * 2 * r1_penalty(judge, tf.constant(images))
-        expected = tape.gradient(loss, [weight.value for weight in judge.trainable_variables])
-        before = [weight.numpy() for weight in judge.trainable_variables]
+                loss += gamma / 2 * 2 * r1_penalty(discriminator, tf.constant(images))
+        expected = tape.gradient(loss, [weight.value for weight in discriminator.trainable_variables])
+        before = [weight.numpy() for weight in discriminator.trainable_variables]
 
         fit(trainer, images, 1)
 
-        seen = gradients_seen(before, [weight.numpy() for weight in judge.trainable_variables])
-        for weight, wanted, got in zip(judge.trainable_variables, expected, seen, strict=True):
+        seen = gradients_seen(before, [weight.numpy() for weight in discriminator.trainable_variables])
+        for weight, wanted, got in zip(discriminator.trainable_variables, expected, seen, strict=True):
             np.testing.assert_allclose(got, wanted, atol=1e-5, err_msg=f"step {step}: {weight.path}")
 
 
@@ -234,7 +234,7 @@ def test_clipping_shortens_the_whole_gradient_to_the_norm(images):
 def test_adaptive_weight_makes_the_adversarial_gradient_of_the_last_layer_as_long_as_the_others(images):
     config = replace(simple_config(), losses={"adaptive_weight": True})
     trainer = build_trainer(config, sgd)
-    tokenizer, judge, losses = trainer.tokenizer, trainer.discriminator, config.losses
+    tokenizer, discriminator, losses = trainer.tokenizer, trainer.discriminator, config.losses
     kernel = tokenizer.decoder.last_kernel
     with tf.GradientTape(persistent=True) as tape:
         outputs = tokenizer(images)
@@ -242,7 +242,7 @@ def test_adaptive_weight_makes_the_adversarial_gradient_of_the_last_layer_as_lon
         others += losses.logit_laplace_weight * logit_laplace_loss(
             images, outputs.location, outputs.log_scale, -2.0, losses.logit_laplace_margin
         )
-        adversarial = generator_loss(judge(outputs.images), "non_saturating")
+        adversarial = generator_loss(discriminator(outputs.images), "non_saturating")
     lengths = [np.linalg.norm(tape.gradient(loss, kernel.value)) for loss in (others, adversarial)]
     expected = losses.adversarial_weight * lengths[0] / (lengths[1] + 1e-4)
 

@@ -31,9 +31,9 @@ class ImageFeatures:
         if "pixels" in kinds:
             self.sizes["pixels"] = tokenizer.height * tokenizer.width * 3
         if "latents" in kinds:
-            places = tokenizer.grid_height * tokenizer.grid_width
-            dim = tokenizer.lookup(ops.zeros((1, places * tokenizer.depth), "int32")).shape[-1]
-            self.sizes["latents"] = dim if self._average_latents else places * dim
+            positions = tokenizer.grid_height * tokenizer.grid_width
+            dim = tokenizer.lookup(ops.zeros((1, positions * tokenizer.depth), "int32")).shape[-1]
+            self.sizes["latents"] = dim if self._average_latents else positions * dim
         if language_model is not None and "blocks" in kinds:
             self.block_names = [f"block_{index:02d}" for index in range(language_model.num_layers)]
             self.sizes |= dict.fromkeys(self.block_names, language_model.hidden_dim)

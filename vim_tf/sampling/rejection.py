@@ -158,7 +158,7 @@ class Classifier:
         probabilities = np.concatenate(parts)
         if labels.max() >= probabilities.shape[1]:
             raise InputError(
-                f"classifier {self.path} has {probabilities.shape[1]} classes and can't judge label {labels.max()}"
+                f"classifier {self.path} has {probabilities.shape[1]} classes and doesn't know label {labels.max()}"
             )
         return probabilities[np.arange(len(labels)), labels]
 

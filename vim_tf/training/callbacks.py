@@ -91,7 +91,7 @@ def duration(seconds):
 
 
 class Saver(StepCallback):
-    """Writes checkpoints at regular steps and the last one, unless a metric isn't finite since the last record.
+    """Writes checkpoints at regular steps and at the last one, unless a metric isn't finite since the last record.
 
     Args:
         start_step: int.

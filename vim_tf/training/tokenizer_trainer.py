@@ -101,7 +101,7 @@ class TokenizerTrainer(Trainer):
     def _microbatch(self, images, index):
         """A microbatch's part of everything that the step sums over microbatches and replicas."""
         if self.perceptual or self.discriminator:
-            outputs, sums = self._judged_gradients(images, index)
+            outputs, sums = self._gradients_with_networks(images, index)
         else:
             scale = loss_scale(self.optimizer)
             outputs, sums = self._compiled_gradients(images, self.step_seed(index), self._temperature(), scale)
@@ -119,7 +119,7 @@ class TokenizerTrainer(Trainer):
         gradients = self.gradients(tape, scaled_total, self.tokenizer.trainable_variables)
         return outputs, {"terms": self.mean_share(terms | {"tokenizer/loss": total}), "generator": gradients}
 
-    def _judged_gradients(self, images, index):
+    def _gradients_with_networks(self, images, index):
         """The same with perceptual distance and discriminator, which has its own gradients."""
         generator_scale = loss_scale(self.optimizer)
         adaptive = self.losses_config.adaptive_weight
@@ -131,22 +131,21 @@ class TokenizerTrainer(Trainer):
                 total += self.losses_config.perceptual_weight * distance
             terms["tokenizer/loss"] = total
             if self.discriminator:
-                judged, judge_total, logit_means = self._judge(images, outputs.images)
-                terms |= judged
-                adversarial = judged["tokenizer/generator_loss"]
+                adversarial_terms, discriminator_total, logit_means = self._discriminate(images, outputs.images)
+                terms |= adversarial_terms
+                adversarial = adversarial_terms["tokenizer/generator_loss"]
                 if not adaptive:
                     total += self._adversarial_weight() * adversarial
                 scaled_adversarial = generator_scale * self.mean_share(adversarial)
-                scaled_judge = loss_scale(self.discriminator_optimizer) * self.mean_share(judge_total)
+                scaled_discriminator = loss_scale(self.discriminator_optimizer) * self.mean_share(discriminator_total)
             scaled_total = generator_scale * self.mean_share(total)
         weights = self.tokenizer.trainable_variables
         sums = {"terms": self.mean_share(terms), "generator": self.gradients(tape, scaled_total, weights)}
         if self.discriminator:
             sums["logit_means"] = self.mean_share(logit_means)
-            judge_weights = self.discriminator.trainable_variables
-            sums["discriminator"] = self._add_r1(
-                self.gradients(tape, scaled_judge, judge_weights), judge_weights, images
-            )
+            discriminator_weights = self.discriminator.trainable_variables
+            gradients = self.gradients(tape, scaled_discriminator, discriminator_weights)
+            sums["discriminator"] = self._add_r1(gradients, discriminator_weights, images)
             if adaptive:
                 sums["adversarial"] = self.gradients(tape, scaled_adversarial, weights)
         return outputs, sums
@@ -161,7 +160,7 @@ class TokenizerTrainer(Trainer):
         terms = {f"tokenizer/{term.name}": value for term, value in values}
         return total, terms, outputs
 
-    def _judge(self, images, reconstructions):
+    def _discriminate(self, images, reconstructions):
         """Adversarial terms by name, the discriminator's total loss, and the two mean logits."""
         kind = self.losses_config.adversarial_loss
         # One pass for both; the groups of the minibatch deviation don't mix them.
