@@ -71,9 +71,9 @@ def test_the_config_can_train_on_with_that_projects_losses(read, tmp_path):
 def test_an_output_that_holds_something_is_left_alone(read, tmp_path):
     read(checkpoint("vit")[0])
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         call("enhancing_transformers", tmp_path)
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         call("enhancing_transformers", tmp_path / "notes.txt")
     assert os.listdir(tmp_path) == ["notes.txt"]
 

@@ -68,7 +68,7 @@ def test_a_second_smaller_call_leaves_no_image_of_the_first(stages, tmp_path, ca
     draw(stages, tmp_path, "--labels=2", "--num_per_label=2")
     assert pngs(tmp_path) == ["grid.png", "label2_10_seed0.png", "label2_10_seed1.png", "label_seed1.png", "mine.png"]
     assert (tmp_path / "label3_seed1.png.txt").exists()
-    assert "PNGs of an earlier call that were removed: 6" in capsys.readouterr().out
+    assert "Removed PNGs of an earlier call: 6" in capsys.readouterr().out
 
 
 def test_a_call_that_is_refused_removes_nothing(stages, tmp_path):
@@ -145,7 +145,7 @@ def test_fewer_variants_leave_none_of_the_first_call_and_those_of_other_images(s
 
 
 def test_labels_that_do_not_fit_a_folders_images_are_refused(stages, images, tmp_path):
-    with pytest.raises(InputError, match="3 --labels can't be given to 2 images"):
+    with pytest.raises(InputError, match="3 --labels don't match 2 images"):
         complete_images(stages, tmp_path / "o", images, "--labels=1,2,3")
     assert not (tmp_path / "o").exists()
 

@@ -52,11 +52,11 @@ def test_a_kept_set_is_a_whole_reference_for_the_network_that_made_it(source, fa
     assert measured.label_accuracy == expected.label_accuracy
     assert facts == conditions.image_set(source, 32)
     with pytest.raises(
-        InputError, match="of images of 16 x 16 px, and the model's are of 8 x 24: .*--height=8 --width=24"
+        InputError, match="on images of 16 x 16 px, but the model's have 8 x 24 px: .*--height=8 --width=24"
     ):
         ReferenceFile(path, (8, 24)).measured(references)
     references.network.checksum = "4567"
-    with pytest.raises(InputError, match="made by the feature network 0123, not by 4567"):
+    with pytest.raises(InputError, match="made with the feature network 0123, not 4567"):
         ReferenceFile(path, SIZE).measured(references)
 
 
@@ -66,7 +66,7 @@ def test_a_kept_set_that_describes_itself_otherwise_is_named(described, source, 
     references.of(source)
     path = references.path(source)
     np.savez(path, **(npz.read(path) | {"described": np.array(described)}))
-    with pytest.raises(InputError, match="is damaged or of another version .*: measure it again"):
+    with pytest.raises(InputError, match="is damaged or from another version .*: measure it again"):
         ReferenceFile(path, SIZE).measured(references)
 
 
@@ -161,8 +161,8 @@ def test_a_cut_off_batch_is_named(fakes, tmp_path):
     [
         ({"mu": [0, np.nan, 0, 0], "sigma": np.eye(4)}, "mu holds NaN or infinity"),
         ({"mu": np.zeros(4), "sigma": np.full([4, 4], np.inf)}, "sigma holds NaN or infinity"),
-        ({"mu": np.zeros(4), "sigma": np.eye(3)}, r"sigma is of the shape \[3, 3\] and not \[4, 4\]"),
-        ({"mu": np.zeros([1, 4]), "sigma": np.eye(4)}, r"mu is of the shape \[1, 4\] and not \[4\]"),
+        ({"mu": np.zeros(4), "sigma": np.eye(3)}, r"sigma has the shape \[3, 3\], not \[4, 4\]"),
+        ({"mu": np.zeros([1, 4]), "sigma": np.eye(4)}, r"mu has the shape \[1, 4\], not \[4\]"),
         ({"mu": np.array(["a"] * 4), "sigma": np.eye(4)}, "can't be used: "),
         ({"arr_0": np.zeros([1, 16, 16, 3], np.uint8)}, "arr_0 holds 1 images, and a distance needs at least 2"),
     ],
@@ -191,7 +191,7 @@ def test_a_kept_set_that_was_damaged_is_refused_and_measured_again_when_it_is_go
     references = fakes.references(folder=str(tmp_path))
     expected, path = references.of(source), references.path(source)
     np.savez(path, **(npz.read(path) | {name: values}))
-    with pytest.raises(InputError, match="is damaged or of another version"):
+    with pytest.raises(InputError, match="is damaged or from another version"):
         ReferenceFile(path, SIZE)
     with pytest.raises(InputError, match=r"\.npz is damaged .*: delete it to measure the images again"):
         fakes.references(folder=str(tmp_path)).of(source)

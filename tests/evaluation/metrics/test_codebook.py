@@ -39,7 +39,7 @@ def test_no_tokens_use_nothing():
 
 @pytest.mark.parametrize("token", [-1, 8])
 def test_a_token_out_of_range_is_named(token):
-    with pytest.raises(ValueError, match=f"token {token} lies outside a codebook of 8"):
+    with pytest.raises(ValueError, match=f"token {token} is outside a codebook of 8"):
         measure([0, token])
 
 
