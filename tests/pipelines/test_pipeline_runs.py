@@ -52,7 +52,7 @@ def test_a_run_executes_every_component_and_ends_with_the_paths(chain):
     assert chain.first.output.splitlines()[-4:] == [
         f"Report:       {output}/report.html",
         f"Metrics:      {output}/metrics.json",
-        f"TF Hub:       {output}/hub/{version} and .tar.gz of it",
+        f"TF Hub:       {output}/hub/{version} and its .tar.gz",
         f"Pushed model: {output}/serving/{version}",
     ]
     assert "reconstruction/psnr" in chain.first.output
@@ -186,7 +186,7 @@ def test_a_killed_training_goes_on_and_gives_the_same_models(chain, monkeypatch)
         with pytest.raises(Killed):
             chain.run("killed")
     finished = chain.run("killed")
-    assert "An earlier run ended in LanguageModelTrainer" in finished.output
+    assert "An earlier run was killed in LanguageModelTrainer" in finished.output
     assert f"going on from step {chains.CHECKPOINT_EVERY_STEPS} of {chains.TOTAL_STEPS}" in finished.errors
     states = chains.execution_states(chain.output("killed"))
     assert states["TokenizerTrainer"] == ["FAILED", "COMPLETE", "CACHED"]
@@ -280,7 +280,7 @@ def test_a_run_to_a_component_ends_there(chain):
     states = chains.execution_states(chain.output("pushed"))
     ended = chain.run("pushed", "--to_node=StatisticsGen")
     assert ended.status == 0
-    assert ended.output.splitlines()[-1] == "Ended after StatisticsGen, as --to_node asks; nothing was published."
+    assert ended.output.splitlines()[-1] == "Stopped after StatisticsGen, as set by --to_node; nothing was published."
     after = chains.execution_states(chain.output("pushed"))
     assert [name for name in after if len(after[name]) > len(states[name])] == ["ImageExampleGen", "StatisticsGen"]
 
@@ -291,7 +291,7 @@ def test_a_part_that_ends_before_the_push_publishes_nothing(chain):
     ended = chain.run("pushed", "--from_node=ServingCheck", "--to_node=ServingCheck")
     assert ended.status == 0
     assert os.stat(report).st_mtime_ns == before
-    assert ended.output.splitlines()[-1] == "Ended after ServingCheck, as --to_node asks; nothing was published."
+    assert ended.output.splitlines()[-1] == "Stopped after ServingCheck, as set by --to_node; nothing was published."
 
 
 def test_a_name_with_a_dot_is_a_name_like_others(chain):
@@ -311,7 +311,7 @@ def test_a_part_that_no_run_prepared_or_that_is_unknown_is_refused(chain):
         chain.run("unprepared", "--from_node=StatisticsGen")
     with pytest.raises(InputError, match="no earlier run of pipeline other has the outputs of ImageExampleGen"):
         chain.run("pushed", "--name=other", "--from_node=StatisticsGen")
-    with pytest.raises(InputError, match="--to_node=Evaluator is no component of the pipeline; they are ImageExample"):
+    with pytest.raises(InputError, match="--to_node=Evaluator isn't a component of the pipeline; they are Image"):
         chain.run("pushed", "--to_node=Evaluator")
     with pytest.raises(InputError, match="does not lead to"):
         chain.run("pushed", "--from_node=Pusher", "--to_node=SchemaGen")
@@ -375,7 +375,7 @@ def test_a_run_without_an_evaluation_publishes_nothing_and_says_so(chain, monkey
     monkeypatch.setattr(execution.ReportingRunner, "run", lambda self, created, run_options: {})
     ended = chain.run("pushed", "--from_node=ServingCheck")
     assert ended.status == 0
-    expected = "Nothing was published: neither this run nor the one that it goes on from has GenerativeEvaluator."
+    expected = "Nothing was published: neither this run nor the one it continues has GenerativeEvaluator."
     assert ended.output.splitlines()[-1] == expected
 
 
@@ -427,7 +427,7 @@ def test_old_artifacts_are_removed_and_what_the_pushed_model_is_made_of_stays(ch
     from pipelines.local import store
 
     output = chain.output("pushed")
-    assert "as --keep_runs asks." in warm[1].output
+    assert "as set by --keep_runs." in warm[1].output
     contents = store.read(store.open_store(output))
     pushed = [each for each in contents.artifacts.values() if each.key == "pushed_model" and each.state == "LIVE"][-1]
     assert pushed.properties["pushed_version"] == max(versions(output))
@@ -471,5 +471,5 @@ def test_a_last_blessed_model_that_can_not_be_measured_again_is_a_missed_gate(ch
     monkeypatch.setattr(generative_evaluator, "_measured_again", of_other_classes)
     refused = chain.run("pushed", "--gates.max_reconstruction_psnr_loss=0.02")
     assert refused.status == 1
-    said = "Not pushed: the last blessed model can't be measured as this one was: the language model has 2 labels"
+    said = "Not pushed: the last blessed model can't be measured like this one: the language model has 2 labels"
     assert said in refused.output

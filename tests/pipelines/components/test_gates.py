@@ -57,7 +57,7 @@ def test_a_model_may_be_so_much_worse_than_the_last_blessed_one(gate, metric, la
     limits = {gate: 0.5}
     assert missed({metric: worst}, limits, {metric: last}) == []
     assert missed({metric: worse}, limits, {metric: last}) == [
-        f"{metric} is {worse:.4g} after {last:.4g} of the last blessed model, worse than --gates.{gate}=0.5"
+        f"{metric} is {worse:.4g}, the last blessed model's {last:.4g}: worse than --gates.{gate}=0.5 allows"
     ]
 
 

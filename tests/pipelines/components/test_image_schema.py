@@ -29,7 +29,7 @@ def anomalies():
 def test_images_without_labels_are_refused_where_the_language_model_needs_them(anomalies):
     from pipelines.components.image_schema import image_schema
 
-    with pytest.raises(InputError, match="the images have no labels, on which the language model is to be conditioned"):
+    with pytest.raises(InputError, match="the images have no labels, but the language model is conditioned on labels"):
         image_schema([-1], 8, needs_labels=True)
     image_schema([-1], 8, needs_labels=False)
     image_schema([0, 1], 8, needs_labels=True)
