@@ -39,7 +39,7 @@ def test_flags_reach_the_settings_of_either_stage():
     [
         ({"precision": "float16"}, "precision must be one of float32, mixed_bfloat16"),
         ({"image_size": 100}, "multiple of patch_size"),
-        ({"num_tokens": 10}, "num_tokens 10 is no square"),
+        ({"num_tokens": 10}, "num_tokens 10 isn't a square number"),
         ({"torch_compile": True}, "torch_compile needs torch_python"),
         ({"rounds": 0}, "rounds must be above 0"),
     ],

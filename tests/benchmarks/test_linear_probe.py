@@ -54,7 +54,7 @@ def test_given_language_model_hands_on_its_config(config, tmp_path):
 
 
 def test_other_steps_than_those_of_the_given_language_model_are_refused(config):
-    with pytest.raises(InputError, match="--language_model_steps would train image GPT otherwise"):
+    with pytest.raises(InputError, match="--language_model_steps would train image GPT differently"):
         replace(config, language_model="l", language_model_steps=3)
 
 

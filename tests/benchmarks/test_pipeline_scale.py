@@ -24,7 +24,7 @@ def test_counts_add_up_in_every_stage_of_both_sizes(capsys):
         assert results["ingest", images]["unreadable"] == corrupt
         assert results["encode", images]["examples"] == images - corrupt
         assert f"{images} images: {images - corrupt} good + {corrupt} corrupt" in output
-    assert "times as large as the set doubles" in output
+    assert "as the set doubles" in output
 
 
 def test_the_rate_of_a_worker_leaves_out_what_few_images_take(capsys, monkeypatch):
@@ -57,13 +57,13 @@ def test_the_second_half_of_the_larger_set_tells_the_rate_and_the_growth():
     }
     line = pipeline_scale._compared("ingest", results, 100)
     assert line == (
-        "ingest: 40.0 images/s without the start, 0.50 of decoding and encoding alone; peak memory 1.200 times as "
-        "large as the set doubles, NOT within 1.1"
+        "ingest: 40.0 images/s without start-up, 0.50 of bare decoding and encoding; peak memory grows by a factor of "
+        "1.200 as the set doubles, NOT within 1.1"
     )
     results["ingest", 200] = {"seconds": 14.0, "bytes": 1100}
     line = pipeline_scale._compared("ingest", results, 100)
-    assert "no rate without the start" in line
-    assert line.endswith("1.100 times as large as the set doubles, within 1.1")
+    assert "no rate without start-up" in line
+    assert line.endswith("1.100 as the set doubles, within 1.1")
 
 
 def test_counts_that_do_not_add_up_fail():
