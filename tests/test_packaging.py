@@ -283,7 +283,7 @@ def test_set_up_leaves_a_folder_alone_that_is_no_virtual_environment(checkout):
     (checkout / ".venv" / "precious.txt").touch()
     done = run_make("setup", folder=checkout)
     assert done.returncode == 2
-    assert done.stderr.startswith("Error: .venv is in the way")
+    assert done.stderr.startswith("Error: .venv exists but")
     assert (checkout / ".venv" / "precious.txt").exists()
 
 
