@@ -1,4 +1,4 @@
-"""What sampling and completing say of their labels, and what they leave of earlier calls."""
+"""How sampling and completing show labels, and what they keep of earlier calls."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from vim_tf.errors import InputError
 from vim_tf.stages import saved
 
 pytestmark = pytest.mark.slow
-# As folders in alphabetical order, and one that is no name of a file.
+# In alphabetical order like folders; one of them can't be a file name.
 NAMES = ("0", "1", "10", "11", "cat", "../dog, big", "<b>|</b>", "\N{CJK UNIFIED IDEOGRAPH-72AC}", "x" * 90, "8")
 
 
@@ -55,7 +55,7 @@ def test_files_grid_archive_and_output_name_the_classes(stages, tmp_path, capsys
         assert archive["class_names"].tolist() == list(NAMES) == samples["class_names"].tolist()
     printed = capsys.readouterr().out
     assert "\nlabel 2, 10\nlabel 5, ../dog, big\n" in printed and "label 1\n" not in printed
-    # A column of text stands on the left of the images, which are 64 px wide with a gap of 2.
+    # A column of text is on the left of the images, which are 64 px wide with a gap of 2.
     grid = np.asarray(Image.open(tmp_path / "grid.png"))
     assert grid.shape[0] == 6 * 66 and grid.shape[1] > 66 + 40
     assert grid[:, :-66].min() < 60

@@ -61,7 +61,7 @@ def test_a_kept_set_is_a_whole_reference_for_the_network_that_made_it(source, fa
 
 
 @pytest.mark.parametrize("described", ["{", "[]", "{}", '{"images": {}, "feature_network": "0123"}'])
-def test_a_kept_set_that_describes_itself_otherwise_is_named(described, source, fakes, tmp_path):
+def test_a_kept_set_with_another_description_is_named(described, source, fakes, tmp_path):
     references = fakes.references(folder=str(tmp_path))
     references.of(source)
     path = references.path(source)
@@ -87,7 +87,7 @@ def test_files_of_another_form_are_named(arrays, message, fakes, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive"])
-def test_files_that_are_no_archive_are_named(content, fakes, tmp_path):
+def test_files_that_are_not_archives_are_named(content, fakes, tmp_path):
     path = tmp_path / "file.npz"
     path.write_bytes(content)
     with pytest.raises(InputError, match="file.npz can't be read as an .npz file"):
@@ -102,7 +102,7 @@ def test_files_that_are_no_archive_are_named(content, fakes, tmp_path):
         lambda content: content.replace(b"'shape'", b"'shope'"),
     ],
 )
-def test_images_in_a_file_that_are_no_array_are_named(damage, source, fakes, tmp_path):
+def test_images_in_a_file_that_are_not_an_array_are_named(damage, source, fakes, tmp_path):
     content = io.BytesIO()
     np.save(content, source.images)
     path = str(tmp_path / "file.npz")
@@ -167,7 +167,7 @@ def test_a_cut_off_batch_is_named(fakes, tmp_path):
         ({"arr_0": np.zeros([1, 16, 16, 3], np.uint8)}, "arr_0 holds 1 images, and a distance needs at least 2"),
     ],
 )
-def test_what_gives_no_finite_distance_is_refused_without_a_network(arrays, message, tmp_path):
+def test_a_file_without_a_finite_distance_is_refused_without_a_network(arrays, message, tmp_path):
     path = str(tmp_path / "file.npz")
     np.savez(path, **arrays)
     with pytest.raises(InputError, match=message) as refusal:

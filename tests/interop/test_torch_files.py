@@ -1,4 +1,4 @@
-"""Reading PyTorch's files: with a stand-in for PyTorch, and with PyTorch itself where it is installed."""
+"""Reading PyTorch's files: with a stand-in for PyTorch, and with PyTorch itself if it is installed."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from vim_tf.interop.torch_files import read_state_dict
 
 
 class Tensor:
-    """As much of a PyTorch tensor as is used."""
+    """The part of a PyTorch tensor that is used."""
 
     def __init__(self, values):
         self.values = np.asarray(values)
@@ -32,13 +32,13 @@ class Tensor:
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "model.ckpt"
-    path.write_bytes(b"what the stand-in doesn't look at")
+    path.write_bytes(b"what the stand-in ignores")
     return str(path)
 
 
 @pytest.fixture
 def torch_holding(monkeypatch):
-    """Puts a stand-in in PyTorch's place whose loader returns what it is given, or raises it."""
+    """Replaces PyTorch by a stand-in whose loader returns, or raises, the given object."""
 
     def install(content):
         calls = []
@@ -62,7 +62,7 @@ class TestWithAStandIn:
     def test_only_the_weights_only_loader_is_called(self, torch_holding, path):
         calls = torch_holding({"a": Tensor([1.0])})
         read_state_dict(path)
-        expected = {"bytes": b"what the stand-in doesn't look at", "map_location": "cpu", "weights_only": True}
+        expected = {"bytes": b"what the stand-in ignores", "map_location": "cpu", "weights_only": True}
         assert calls == [expected]
 
     @pytest.mark.parametrize("wrapped", [False, True])
@@ -109,7 +109,7 @@ def test_without_pytorch_it_says_how_to_get_it(monkeypatch, path):
 
 
 class Harmful:
-    """Unpickled in full, it would make a folder."""
+    """Fully unpickled, it would create a folder."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -137,7 +137,7 @@ class TestWithPyTorch:
         assert read_state_dict(str(tmp_path / "model.pt"))["a"].tolist() == [1.5]
 
     def test_a_callbacks_class_beside_the_weights_does_no_harm(self, torch, tmp_path, monkeypatch):
-        """As PyTorch Lightning wrote it: the class itself is a key."""
+        """As written by PyTorch Lightning: the class itself is a key."""
         name = "pytorch_lightning.callbacks.model_checkpoint"
         module = types.ModuleType(name)
         module.ModelCheckpoint = type("ModelCheckpoint", (), {"__module__": name})

@@ -1,4 +1,4 @@
-"""The command that shows what a pipeline did; what it shows of a real run is in test_pipeline_runs.py."""
+"""The command that shows what a pipeline did; its output for a real run is tested in test_pipeline_runs.py."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ def test_help_answers_within_a_second():
     assert min(seconds) < 1
 
 
-def test_a_folder_without_a_store_is_refused_and_none_is_made(tmp_path):
+def test_a_folder_without_a_store_is_refused_and_none_is_created(tmp_path):
     result = run_command(f"--output={tmp_path}")
     assert result.returncode == 2
     assert result.stderr == f"Error: --output={tmp_path} holds no metadata/metadata.sqlite: no pipeline has run there\n"

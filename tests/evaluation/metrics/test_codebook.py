@@ -44,7 +44,7 @@ def test_a_token_out_of_range_is_named(token):
 
 
 def test_usage_in_batches_is_the_mean_over_whole_batches():
-    """Batches of two images of four codes: {0, 1} and {0, 1, 2}; the fifth image fills none."""
+    """Batches of two images of four codes: {0, 1} and {0, 1, 2}; the fifth image doesn't fill one."""
     usage = UsageInBatches(4, num_images=2)
     usage.update([[0, 0], [1, 1], [0, 1]])
     assert usage.num_batches == 1

@@ -1,4 +1,4 @@
-"""What the check of an exported model finds."""
+"""The problems that the check of an exported model finds."""
 
 import json
 import subprocess
@@ -62,7 +62,7 @@ def save(folder, **functions):
     return str(folder)
 
 
-def test_a_model_that_holds_has_every_signature_called(tmp_path):
+def test_a_good_model_has_every_signature_called(tmp_path):
     assert serving_probe.probe(save(tmp_path), FACTS) == ["decode", "encode", "reconstruct"]
 
 
