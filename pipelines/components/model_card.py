@@ -22,7 +22,7 @@ def model_card(name, version, signatures, metrics, conditions, facts, licence=""
         conditions: dict from `stage/name` to a nested dict of JSON values: what the value depends on.
         facts: dict from str to str, what the model was made of, in the order of the card.
         licence: str.
-        attributions: list of str, what the licences of the training's images ask to be told.
+        attributions: list of str, credits that the licences of the training images ask for.
 
     Returns:
         str.
@@ -85,7 +85,7 @@ def _head(name, version, licence):
 def _made_by(attributions):
     if not attributions:
         return []
-    return ["The images it was trained on are made of:", "", *(f"- {_text(each)}" for each in attributions), ""]
+    return ["The training images are made from:", "", *(f"- {_text(each)}" for each in attributions), ""]
 
 
 def _use(signatures):

@@ -41,11 +41,9 @@ def test_a_licence_that_is_not_given_is_asked_for():
 
 def test_it_says_who_made_the_images_if_their_licence_asks_for_it():
     shown = card(licence="CC BY 4.0", attributions=["Lorelei by L. W., CC0 1.0", "*Thumbs*"])
-    assert (
-        "## Licence\n\nCC BY 4.0\n\nThe images it was trained on are made of:\n\n- Lorelei by L. W., CC0 1.0\n" in shown
-    )
+    assert "## Licence\n\nCC BY 4.0\n\nThe training images are made from:\n\n- Lorelei by L. W., CC0 1.0\n" in shown
     assert "- &#42;Thumbs&#42;\n\n## Metrics" in shown
-    assert "are made of" not in card()
+    assert "are made from" not in card()
 
 
 def test_the_code_on_it_is_python_that_calls_an_existing_signature():
