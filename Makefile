@@ -1,6 +1,6 @@
-# Set-up, demo and tests. `make` alone lists the targets.
+# Set-up, demo and tests. `make` without a target lists them.
 #
-# The environment in .venv is made once for each content of requirements.lock: the stamp's name holds the hash.
+# The environment in .venv is made once for each version of requirements.lock: the stamp's name has its hash.
 # Nothing is resolved at set-up; every package is a pinned, hashed line of a lock.
 
 .DEFAULT_GOAL := help
@@ -11,11 +11,11 @@ SHELL := /bin/bash
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-# Processes that run tests. Each holds a TensorFlow of its own, up to some GB of memory.
+# Processes that run tests. Each loads its own TensorFlow, with up to a few GB of memory.
 WORKERS := 2
 PYTEST_ARGS :=
 PYTEST := $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile
-# Parts of the tests that run one after the other, in processes of their own: a process keeps the memory of all that it
+# Parts of the tests that run one after the other, in separate processes: a process keeps the memory of everything it
 # has compiled.
 TRAINING_TESTS := tests/training tests/accelerators
 STAGE_TESTS := tests/stages tests/test_train.py tests/models tests/sampling
@@ -28,15 +28,15 @@ STAMPS := $(VENV)/stamps
 LOCK_STAMP := $(STAMPS)/lock-$(call hash_of,requirements.lock requirements/installer.lock)
 TEST_STAMP := $(STAMPS)/test-$(call hash_of,requirements/test.lock)
 CUDA_STAMP := $(STAMPS)/cuda-$(call hash_of,requirements/cuda.lock)
-# The folder's path is part of it: an editable install of a moved checkout would point to the old place.
+# The folder's path is part of it: an editable install of a moved checkout would point to the old path.
 PROJECT_STAMP := $(STAMPS)/project-$(shell (pwd; cat setup.py pyproject.toml vim_tf/__init__.py) | sha256sum | cut -c 1-16)
 
-# The site's packages clash with none of ours as long as they have an environment of their own.
+# The site's packages have their own environment, so that they don't conflict with ours.
 DOCS_VENV := .venv-docs
 DOCS_STAMP := $(STAMPS)/docs-$(call hash_of,requirements/docs.lock)
 
-# uv reads other settings than pip. A machine's own package index is known to pip, so it is handed over. Where uv fails
-# nevertheless, pip installs the same lock, in minutes instead of seconds. Arguments: the lock, and the environment's Python.
+# uv and pip read different settings. pip knows a machine's package index, so it is passed on to uv. If uv fails anyway,
+# pip installs the same lock, in minutes instead of seconds. Arguments: the lock, and the environment's Python.
 define install_lock
 index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(PYTHON) -m pip config get global.index-url 2>/dev/null || true)}}"
 if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi
@@ -46,7 +46,7 @@ if ! $(VENV)/bin/uv pip install --python $(2) --no-deps --no-build-isolation --r
 fi
 endef
 
-# Argument: the marks. A part without tests of them is no failure.
+# Argument: the marks. A part without such tests isn't a failure.
 define run_tests
 status=0
 for part in "$(TRAINING_TESTS)" "$(STAGE_TESTS)" "$(PIPELINE_TESTS)" "$(OTHER_TESTS)"; do
@@ -66,13 +66,13 @@ demo: setup ## set up what is needed, then the whole chain on the embedded digit
 ablation: setup ## small trainings that compare quantizers; results in docs/results/
 	@$(PYTHON) -m benchmarks.ablation
 
-test-fast: setup-test ## the tests of less than 3 minutes together on two cores
+test-fast: setup-test ## the fast tests, which take less than 3 minutes in all on two cores
 	@$(PYTEST) -m "not slow and not system" $(PYTEST_ARGS)
 
 test: setup-test lint ## set up what is needed, then lint and every test that needs no other system
 	@$(call run_tests,not system)
 
-test-system: setup-test ## the tests with other systems (browser, Bazel, ...); what is missing here is skipped with its name
+test-system: setup-test ## the tests with other systems (browser, Bazel, ...); those whose system is missing are skipped
 	@$(PYTEST) -m "system" $(PYTEST_ARGS)
 
 docs: setup-docs ## build the documentation's site into site/
@@ -97,7 +97,7 @@ setup: $(PROJECT_STAMP)
 
 setup-test: setup $(TEST_STAMP)
 
-setup-cuda: setup $(CUDA_STAMP) ## set up TensorFlow for an NVIDIA GPU too; gigabytes to download
+setup-cuda: setup $(CUDA_STAMP) ## also set up TensorFlow for an NVIDIA GPU; downloads gigabytes
 
 $(LOCK_STAMP):
 	@python=""
@@ -108,11 +108,11 @@ $(LOCK_STAMP):
 	  fi
 	done
 	if [ -z "$$python" ]; then
-	  echo "Error: Python 3.11 is needed, and neither python3.11 nor python3 is one. Install it and call make again." >&2
+	  echo "Error: Python 3.11 is needed, but neither python3.11 nor python3 is that version. Install it and run make again." >&2
 	  exit 1
 	fi
 	if [ -e $(VENV) ] && [ ! -e $(VENV)/pyvenv.cfg ]; then
-	  echo "Error: $(VENV) is in the way and no virtual environment. Move it and call make again." >&2
+	  echo "Error: $(VENV) exists but isn't a virtual environment. Move it and run make again." >&2
 	  exit 1
 	fi
 	echo "Set-up 1/4: virtual environment $(VENV) with $$("$$python" --version)"

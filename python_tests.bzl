@@ -2,7 +2,7 @@
 
 load("@rules_python//python:defs.bzl", "py_test")
 
-# How long the files of a folder may take, and how they run; the rest are medium, that is, 5 minutes.
+# How long the files of a folder may take; the rest are medium, that is, 5 minutes.
 _SIZES = {
     "beam": "large",
     "benchmarks": "large",
@@ -11,7 +11,7 @@ _SIZES = {
     "stages": "large",
 }
 
-# A pipeline takes the memory of several trainings.
+# A pipeline needs the memory of several trainings.
 _TAGS = {"pipelines": ["exclusive"]}
 
 def python_tests(files, runner, deps):
@@ -19,7 +19,7 @@ def python_tests(files, runner, deps):
 
     Args:
       files: paths of the tests, below tests/.
-      runner: path of the program that hands a file to pytest.
+      runner: path of the program that runs pytest on a file.
       deps: labels that every test needs.
     """
     for path in files:

@@ -1,8 +1,8 @@
 """Package metadata of vim_tf.
 
-`pip install -e .` installs the core and resolves by itself. The TFX pipelines are no extra: TFX 1.21 pins native parts
+`pip install -e .` installs the core with pip's resolver. The TFX pipelines aren't an extra: TFX 1.21 pins native parts
 that need glibc 2.39 and a tensorflow-hub that doesn't import on TensorFlow 2.21, so pip's resolver refuses the set that
-works. It installs from requirements.lock alone, which `make demo` and `make test` do:
+works. It can only be installed from requirements.lock, as `make demo` and `make test` do:
 
     pip install --no-deps --require-hashes -r requirements.lock
     pip install --no-deps --no-build-isolation -e .
@@ -18,11 +18,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 INSTALL_REQUIRES = [
     "absl-py>=2.1",
     "importlib-resources>=6",  # tensorflow-datasets imports it for imagenet2012 and doesn't declare it
-    # What composes the drawings of the source `avatars`: the composer, the styles, and below what renders them.
+    # For the drawings of the source `avatars`: the composer and the styles; resvg-py below renders them.
     "dicebear-core>=10.7,<11",
     "dicebear-styles>=10.6,<11",
     "fonttools>=4.40",
-    # Keras' trainer is overridden in places that a minor release may change.
+    # We override parts of Keras' trainer that a minor release may change.
     "keras>=3.15.1,<3.16",
     "jinja2>=3.1",
     "matplotlib>=3.8",
@@ -31,11 +31,11 @@ INSTALL_REQUIRES = [
     "resvg-py>=0.5,<0.6",
     "scikit-learn>=1.5",
     "scipy>=1.11",
-    "setuptools<82",  # the last that have pkg_resources, which tensorflow-hub imports
+    "setuptools<82",  # later ones lack pkg_resources, which tensorflow-hub imports
     "tensorboard>=2.20",
     "tensorflow>=2.21,<2.22",
     "tensorflow-datasets>=4.9.10,<5",
-    "tensorflow-gan==2.1.0",  # its parts are imported one by one, around those that fail; see vim_tf/losses/tf_gan.py
+    "tensorflow-gan==2.1.0",  # imported in parts, avoiding those that fail; see vim_tf/losses/tf_gan.py
     "tensorflow-hub>=0.16.1,<0.17",
     "tensorflow-probability>=0.25",
     "tf-keras>=2.21,<2.22",  # tensorflow-hub and tensorflow-probability are written for Keras 2
@@ -43,13 +43,13 @@ INSTALL_REQUIRES = [
 
 
 def read_version():
-    """Version named in vim_tf/__init__.py, read without importing the package."""
+    """Version in vim_tf/__init__.py, read without importing the package."""
     text = (HERE / "vim_tf" / "__init__.py").read_text(encoding="utf-8")
     return re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE).group(1)
 
 
 def read_readme():
-    """README.md, or nothing where only the packaging files were copied."""
+    """README.md, or an empty string if only the packaging files were copied."""
     path = HERE / "README.md"
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
@@ -71,9 +71,9 @@ setup(
         "beam": ["apache-beam>=2.77,<3"],
         # TensorFlow on an NVIDIA GPU; `make setup-cuda` installs the same from requirements/cuda.lock.
         "cuda": ["tensorflow[and-cuda]>=2.21,<2.22"],
-        # A runner for it that starts offline; in no lock, since nothing else needs it.
+        # A runner for Beam that starts offline; not in a lock, since nothing else needs it.
         "dask": ["apache-beam>=2.77,<3", "dask[distributed]>=2024.4"],
-        # Reads other projects' checkpoints; of no use otherwise, and large.
+        # Reads other projects' checkpoints; large, and not needed otherwise.
         "import_weights": ["torch>=2.6"],
         "parquet": ["pyarrow>=15"],
     },

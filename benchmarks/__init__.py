@@ -1,1 +1,1 @@
-"""Measurements that a reader can repeat: speed, memory and small trainings."""
+"""Reproducible measurements: speed, memory and small trainings."""

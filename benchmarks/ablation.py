@@ -1,7 +1,7 @@
-"""Small tokenizers that differ in one thing, trained alike and compared: `python -m benchmarks.ablation`.
+"""Compares small tokenizers that differ in one thing and are otherwise trained alike: `python -m benchmarks.ablation`.
 
-Rows that are trained already aren't trained again, so a second call goes on where the first one was stopped. The page
-is `<output>/quantizers.md` with `quantizers.png` beside it.
+Rows that are already trained aren't trained again, so a second call resumes where the first was stopped. The page is
+`<output>/quantizers.md`, with `quantizers.png` next to it.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from vim_tf.cli import flags
 from vim_tf.config.fields import check_given, check_positive, setting
 
 FLAGFILE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs/photos/ablation.flags")
-# What each row changes of the flagfile.
+# The flags that each row adds to the flagfile.
 ROWS = {
     "dim 256": ("--model.quantizer.codebook_dim=256",),
     "dim 32, no l2-norm": ("--nomodel.quantizer.l2_normalize",),
@@ -38,9 +38,9 @@ class AblationConfig:
     steps: int = setting(700, "training steps of each row")
     seed: int = setting(0, "seed of each row")
     workdir: str = setting("runs/ablation", "folder of the trained rows")
-    output: str = setting("docs/results", "folder that gets quantizers.md and quantizers.png")
-    feature_steps: int = setting(600, "steps that train the network behind the Fréchet distance")
-    encode_rounds: int = setting(7, "timed rounds of encoding; every row takes its turn in each")
+    output: str = setting("docs/results", "folder for quantizers.md and quantizers.png")
+    feature_steps: int = setting(600, "training steps of the network for the Fréchet distance")
+    encode_rounds: int = setting(7, "timed rounds of encoding, in each of which every row takes a turn")
 
     def __post_init__(self):
         check_positive(self, "steps", "feature_steps", "encode_rounds")
@@ -49,7 +49,7 @@ class AblationConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RowResult:
-    """What one row came to.
+    """The results of one row.
 
     Attributes:
         config: its TokenizerTrainConfig.
@@ -110,7 +110,7 @@ def run(config):
 
 
 def measure(rows, config):
-    """Evaluates trained rows, all with one feature network.
+    """Evaluates trained rows, all with the same feature network.
 
     Args:
         rows: dict from name to TokenizerTrainConfig.
@@ -152,7 +152,7 @@ def measure(rows, config):
 
 
 def training_records(row):
-    """What a row's `metrics.jsonl` says: dict of usage, seconds and trained_per_second as in RowResult."""
+    """Values from a row's `metrics.jsonl`: dict of usage, seconds and trained_per_second as in RowResult."""
     from vim_tf.training.recorder import read_records
 
     every, window = row.training.log_every_steps, row.alarms.codebook_window_steps
@@ -167,7 +167,7 @@ def training_records(row):
 
 
 def encoding_rates(tokenizers, images, rounds):
-    """Images that each tokenizer encodes in a second, median over rounds in which they take turns.
+    """Images that each tokenizer encodes per second, median over rounds in which they take turns.
 
     Args:
         tokenizers: dict from name to tokenizer.
@@ -179,7 +179,7 @@ def encoding_rates(tokenizers, images, rounds):
     from vim_tf.data.images.pixels import to_float
 
     images = to_float(images)
-    # One call before the clock starts, since it compiles.
+    # The first call compiles, so it isn't timed.
     encoders = {name: tf.function(tokenizer.encode) for name, tokenizer in tokenizers.items()}
     for encode in encoders.values():
         encode(images)
@@ -193,7 +193,7 @@ def encoding_rates(tokenizers, images, rounds):
 
 
 def main():
-    """The command."""
+    """Runs the command."""
     flags.main(run, lambda argv: AblationConfig, "Trains small tokenizers that differ in one thing, and compares them.")
 
 

@@ -1,4 +1,4 @@
-"""Bytes of the key/value cache, computed and checked by a real step: `python -m benchmarks.cache_memory`.
+"""Computes the bytes of the key/value cache, and checks them with a real step: `python -m benchmarks.cache_memory`.
 
 The default is VIM-Base on 32 x 32 tokens in float32; its weights take about 2.8 GB here.
 """
@@ -16,7 +16,7 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class CacheMemoryConfig:
-    """`benchmarks.cache_memory`: the model, and the memory that is to be filled."""
+    """`benchmarks.cache_memory`: the model, and the memory to be filled."""
 
     model: configs.LanguageModelConfig = setting(configs.LanguageModelConfig(), "language model")
     grid_height: int = setting(32, "tokens from top to bottom")
@@ -41,7 +41,7 @@ def run(config):
         config: CacheMemoryConfig.
 
     Returns:
-        dict of `cache_bytes` a sample, `measured_bytes` likewise, `weight_bytes`, and `batch_size` that fits.
+        dict of `cache_bytes` and `measured_bytes` per sample, `weight_bytes`, and the `batch_size` that fits.
     """
     import numpy as np
     import tensorflow as tf
@@ -67,13 +67,13 @@ def run(config):
         raise FloatingPointError("the step's logits are not finite")
     measured = sum(int(tf.size(part)) * part.dtype.size for part in tf.nest.flatten(cache)) // batch_size
     fits = int((config.memory_gib * GIB - weights) // computed)
-    print(f"weights {weights / GIB:.2f} GiB; cache {computed:,} bytes a sample, in a real step {measured:,}")
+    print(f"weights {weights / GIB:.2f} GiB; cache {computed:,} bytes per sample, in a real step {measured:,}")
     print(f"{config.memory_gib:g} GiB hold the weights and the caches of {fits} samples; one step took {seconds:.2f} s")
     return {"cache_bytes": computed, "measured_bytes": measured, "weight_bytes": weights, "batch_size": fits}
 
 
 def main():
-    """The command."""
+    """Runs the command."""
     flags.main(run, lambda argv: CacheMemoryConfig, "Computes and checks the bytes of the key/value cache.")
 
 

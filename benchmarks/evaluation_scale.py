@@ -1,10 +1,10 @@
-"""Distribution metrics of many images: rate beside the bare feature network, and memory.
+"""Measures distribution metrics of many images: memory, and rate relative to the bare feature network.
 
     python -m benchmarks.evaluation_scale
 
 Random images go through a network of 2048 features (ResNet-50 with random weights, of the size of Inception's pool) and
-into the statistics behind Fréchet distance, classifier score, kernel distance, precision and recall. Every few batches
-the bare network alone gets the same images, so that both rates are of the same minutes.
+into the statistics for Fréchet distance, classifier score, kernel distance, precision and recall. Every few batches
+the bare network gets the same images, so that both rates are from the same minutes.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ class EvaluationScaleConfig:
     images: int = setting(50_000, "images")
     side: int = setting(64, "height and width of an image in pixels")
     batch_size: int = setting(64, "images in memory at once")
-    chunk: int = setting(1280, "images of a timing")
+    chunk: int = setting(1280, "images timed together")
     bare_every: int = setting(5, "chunks from one timing of the bare network to the next")
     kept_features: int = setting(10_000, "images whose features are kept")
 
@@ -38,7 +38,7 @@ def run(config):
     """Measures and prints.
 
     Returns:
-        dict of `rate` and `bare_rate` (images a second, medians), `share` of the two, `mebibytes` beyond the loaded
+        dict of `rate` and `bare_rate` (images per second, medians), `share` of the two, `mebibytes` beyond the loaded
         network and `seconds` of the metrics at the end.
     """
     from vim_tf.evaluation.image_sets import MeasuredImages
@@ -70,8 +70,8 @@ def run(config):
     }
     seconds, peak = time.perf_counter() - begin, _peak_mebibytes() - loaded
     rate, bare = statistics.median(rates), statistics.median(bare_rates)
-    print(f"{rate:.0f} images/s with all statistics, {bare:.0f} through the network alone: {rate / bare:.1%}")
-    print(f"{peak:.0f} MiB at the peak beyond the loaded network ({loaded:.0f} MiB); metrics in {seconds:.0f} s")
+    print(f"{rate:.0f} images/s with all statistics, {bare:.0f} through only the network: {rate / bare:.1%}")
+    print(f"peak of {peak:.0f} MiB on top of the loaded network ({loaded:.0f} MiB); metrics in {seconds:.0f} s")
     print(", ".join(f"{name} {value:.4g}" for name, value in values.items()))
     return {"rate": rate, "bare_rate": bare, "share": rate / bare, "mebibytes": peak, "seconds": seconds}
 
@@ -108,7 +108,7 @@ def _random_batches(side, batch_size, count, seed):
 
 
 def _seconds(function, batches):
-    """Seconds that the function took for all batches; what making them takes doesn't count."""
+    """Seconds that the function took for all batches, not counting the time to make them."""
     total = 0.0
     for batch in batches:
         begin = time.perf_counter()
@@ -122,7 +122,7 @@ def _peak_mebibytes():
 
 
 def main():
-    """The command."""
+    """Runs the command."""
     flags.main(run, lambda argv: EvaluationScaleConfig, "Measures rate and memory of distribution metrics.")
 
 

@@ -1,12 +1,12 @@
-"""Speed of both stages on a GPU beside PyTorch on the same card.
+"""Compares the speed of both stages on a GPU with PyTorch's on the same card.
 
     python -m benchmarks.gpu --torch_python=<interpreter with PyTorch for CUDA, transformers, x-transformers>
 
 The processes, networks and peers are those of `benchmarks.tokenizer_speed` and `benchmarks.language_model_speed`, at
-the paper's sizes. Each framework has a process of its own; one waits while the other works. A ratio is taken round by
-round; printed are the median and, in brackets, the smallest and the largest.
+the paper's sizes. Each framework has its own process; one waits while the other works. Ratios are taken round by round;
+their median is printed with, in brackets, the smallest and the largest.
 
-Not run on a GPU yet.
+Not yet run on a GPU.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from vim_tf.config import TransformerConfig
 from vim_tf.config.fields import check, check_choices, check_positive, setting
 from vim_tf.errors import InputError
 
-# What the losses of two frameworks may differ by, relatively: TF32 products keep 10 bits, bfloat16 keeps 8.
+# Relative difference allowed between the losses of two frameworks: TF32 products keep 10 bits, bfloat16 keeps 8.
 TOLERANCES = {"float32": 1e-2, "mixed_bfloat16": 5e-2}
 
 
@@ -31,26 +31,27 @@ TOLERANCES = {"float32": 1e-2, "mixed_bfloat16": 5e-2}
 class GpuConfig:
     """`benchmarks.gpu`: the models' shapes and how often to measure."""
 
-    torch_python: str = setting("", "Python interpreter with the peers; empty = only this project is measured")
-    torch_compile: bool = setting(False, "measure PyTorch's tokenizer compiled by torch.compile too")
+    torch_python: str = setting("", "Python interpreter with the peers; empty = measure only this project")
+    torch_compile: bool = setting(False, "also measure PyTorch's tokenizer compiled by torch.compile")
     precision: Literal["float32", "mixed_bfloat16"] = setting(
-        "mixed_bfloat16", "of both frameworks; float32 products are TF32 on cards that have it"
+        "mixed_bfloat16", "precision of both frameworks; float32 products are TF32 on cards that have it"
     )
     tokenizer: TransformerConfig = setting(
-        TransformerConfig(num_layers=8, num_heads=8, hidden_dim=512, mlp_dim=2048), "either side of the tokenizer"
+        TransformerConfig(num_layers=8, num_heads=8, hidden_dim=512, mlp_dim=2048),
+        "encoder and decoder of the tokenizer, each",
     )
     image_size: int = setting(256, "height and width of an image in pixels")
     patch_size: int = setting(8, "side of a patch in pixels")
-    codebook_size: int = setting(8192, "number of codes of either stage")
+    codebook_size: int = setting(8192, "number of codes of both stages")
     codebook_dim: int = setting(32, "dimensions of a code")
     tokenizer_batch_size: int = setting(16, "images in a batch of the tokenizer")
     language_model: TransformerConfig = setting(
         TransformerConfig(num_layers=24, num_heads=16, hidden_dim=1024, mlp_dim=4096), "the language model"
     )
-    num_tokens: int = setting(1024, "tokens of an image of the language model, a square")
+    num_tokens: int = setting(1024, "tokens of an image in the language model, a square number")
     language_model_batch_size: int = setting(8, "images in a batch of the language model")
     rounds: int = setting(5, "rounds that count")
-    calls: int = setting(5, "measured calls of an operation in a round, after one that isn't")
+    calls: int = setting(5, "measured calls of an operation per round, after an unmeasured one")
 
     def __post_init__(self):
         check_choices(self)
@@ -68,7 +69,9 @@ class GpuConfig:
         )
         check(not self.torch_compile or self.torch_python, "torch_compile needs torch_python")
         check(self.image_size % self.patch_size == 0, "image_size must be a multiple of patch_size")
-        check(math.isqrt(self.num_tokens) ** 2 == self.num_tokens, f"num_tokens {self.num_tokens} is no square")
+        check(
+            math.isqrt(self.num_tokens) ** 2 == self.num_tokens, f"num_tokens {self.num_tokens} isn't a square number"
+        )
 
 
 def run(config):
@@ -78,23 +81,23 @@ def run(config):
         config: GpuConfig.
 
     Returns:
-        As from `compare`.
+        The same as `compare`.
 
     Raises:
-        InputError: there is no GPU, a peer is missing, or the two tokenizers don't compute the same.
+        InputError: there is no GPU, a peer is missing, or the two tokenizers' losses differ.
     """
     import tensorflow as tf
 
     if not tf.config.list_physical_devices("GPU"):
         raise InputError(
-            "TensorFlow sees no GPU: install a driver for CUDA 12 and call make setup-cuda, or measure on CPUs with "
+            "TensorFlow sees no GPU: install a driver for CUDA 12 and run make setup-cuda, or measure on CPUs with "
             "benchmarks.tokenizer_speed and benchmarks.language_model_speed"
         )
     return compare(config, "gpu")
 
 
 def compare(config, device):
-    """Both stages on a device, each framework's processes taking turns.
+    """Measures both stages on a device, with each framework's processes taking turns.
 
     Args:
         config: GpuConfig.
@@ -107,7 +110,7 @@ def compare(config, device):
 
 
 def tokenizer_settings(config):
-    """The TokenizerSpeedConfig that a GpuConfig means."""
+    """The TokenizerSpeedConfig for a GpuConfig."""
     return tokenizer_speed.TokenizerSpeedConfig(
         **dataclasses.asdict(config.tokenizer),
         **{name: getattr(config, name) for name in ("image_size", "patch_size", "codebook_size", "codebook_dim")},
@@ -120,7 +123,7 @@ def tokenizer_settings(config):
 
 
 def language_model_settings(config):
-    """The LanguageModelSpeedConfig that a GpuConfig means."""
+    """The LanguageModelSpeedConfig for a GpuConfig."""
     return language_model_speed.LanguageModelSpeedConfig(
         **dataclasses.asdict(config.language_model),
         codebook_size=config.codebook_size,
@@ -176,10 +179,10 @@ def _take_turns(config, title, turns, count, unit):
 
     Args:
         turns: dict from a process's name to (Worker, name of its operation); "ours" is the first.
-        count: int, units that a call makes.
+        count: int, units per call.
         unit: str, images or tokens.
     """
-    # What other programs do to the processors says little about a GPU.
+    # The load that other programs put on the processors says little about a GPU.
     rounds, _ = measure.take_turns(turns, config.calls, config.rounds, max_foreign=1.0, patience=0)
     print(title)
     for name, each in rounds.items():
@@ -191,8 +194,8 @@ def _take_turns(config, title, turns, count, unit):
 
 
 def main():
-    """The command."""
-    flags.main(run, lambda argv: GpuConfig, "Measures both stages on a GPU beside PyTorch's.")
+    """Runs the command."""
+    flags.main(run, lambda argv: GpuConfig, "Compares the speed of both stages on a GPU with PyTorch's.")
 
 
 if __name__ == "__main__":

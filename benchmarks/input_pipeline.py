@@ -1,8 +1,8 @@
-"""How many images a second reach a training step: `python -m benchmarks.input_pipeline`.
+"""Measures how many images per second reach a training step: `python -m benchmarks.input_pipeline`.
 
-JPEGs of mixed sizes are made in a temporary folder and read as a folder too large for memory is: file, decode, crop,
-resize, batch, float. The yardstick is TensorFlow's JPEG decoder alone on the same files. Every row takes its turn in
-each round, so that what else the machine does falls on all of them alike; medians are printed, as ratios too.
+JPEGs of mixed sizes are made in a temporary folder and read like a folder too large for memory: file, decode, crop,
+resize, batch, float. The baseline is only TensorFlow's JPEG decoder on the same files. Every row takes a turn in each
+round, so that other load on the machine affects all of them alike; medians are printed, also as ratios.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from vim_tf.cli import flags
 from vim_tf.config.fields import check, check_not_negative, check_positive, setting
 
 SIZES = (256, 128)
-_YARDSTICK = "JPEG decoder alone"
+_BASELINE = "only the JPEG decoder"
 _WARM_UP_BATCHES = 2
 
 
@@ -22,28 +22,28 @@ _WARM_UP_BATCHES = 2
 class InputPipelineConfig:
     """`benchmarks.input_pipeline`: images to make and how often to read them."""
 
-    images: int = setting(400, "JPEG files to make; as many images are read in each measurement")
+    images: int = setting(400, "JPEG files to make; each measurement reads this number of images")
     min_side: int = setting(300, "smallest height and width of a file in pixels")
     max_side: int = setting(600, "largest height and width of a file in pixels")
     quality: int = setting(90, "JPEG quality")
     batch_size: int = setting(16, "images in a batch")
-    repeats: int = setting(5, "rounds; every row is measured once in each")
+    repeats: int = setting(5, "rounds, in each of which every row is measured once")
     step_images_per_second: float = setting(
-        0.0, "images that a training step takes in a second, as the trainer prints them, to compare with; 0 = none"
+        0.0, "images per second of a training step, as the trainer prints them, to compare with; 0 = no comparison"
     )
 
     def __post_init__(self):
         check_positive(self, "images", "min_side", "batch_size", "repeats")
         check_not_negative(self, "step_images_per_second")
-        check(self.min_side <= self.max_side <= 4096, "max_side must lie between min_side and 4096")
-        check(1 <= self.quality <= 100, f"quality must lie in [1, 100], not {self.quality}")
+        check(self.min_side <= self.max_side <= 4096, "max_side must be between min_side and 4096")
+        check(1 <= self.quality <= 100, f"quality must be in [1, 100], not {self.quality}")
 
 
 def write_images(folder, config):
-    """Parts of scikit-learn's two photographs in random sizes, as JPEG files.
+    """Writes parts of scikit-learn's two photographs in random sizes, as JPEG files.
 
     Returns:
-        Bytes of a file, mean.
+        Mean bytes per file.
     """
     import numpy as np
     from PIL import Image
@@ -65,7 +65,7 @@ def write_images(folder, config):
 
 
 def make_rows(folder, batch_size):
-    """Name to endless tf.data.Dataset of batches; the first is the yardstick."""
+    """Dict from name to endless tf.data.Dataset of batches; the first is the baseline."""
     import tensorflow as tf
 
     from vim_tf.data import augmentation, sources
@@ -81,7 +81,7 @@ def make_rows(folder, batch_size):
         return paths.map(shape, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
     rows = {
-        _YARDSTICK: decoded(lambda file: tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE")),
+        _BASELINE: decoded(lambda file: tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE")),
         "any format, upright": decoded(decode_image),
     }
     examination.MEMORY_LIMIT_BYTES = 0  # as if there were too many images for memory
@@ -94,7 +94,7 @@ def make_rows(folder, batch_size):
 
 
 def images_per_second(batches, batch_size, count):
-    """Rate of a dataset at which at least `count` images come, once it has begun."""
+    """Images per second of a dataset, over at least `count` images after a warm-up."""
     iterator = iter(batches)
     for _ in range(_WARM_UP_BATCHES):
         next(iterator)
@@ -128,7 +128,7 @@ def run(config):
                 rates[name].append(images_per_second(batches, config.batch_size, config.images))
     medians = {name: statistics.median(values) for name, values in rates.items()}
     for name, values in rates.items():
-        share = statistics.median(rate / decoder for rate, decoder in zip(values, rates[_YARDSTICK], strict=True))
+        share = statistics.median(rate / decoder for rate, decoder in zip(values, rates[_BASELINE], strict=True))
         line = f"{name:20} {medians[name]:7.0f} images/s ({min(values):.0f} to {max(values):.0f})"
         line += f"  {share:5.2f} of the decoder"
         if config.step_images_per_second:
@@ -138,7 +138,7 @@ def run(config):
 
 
 def main():
-    """The command."""
+    """Runs the command."""
     flags.main(run, lambda argv: InputPipelineConfig, "Measures how fast images are decoded, cropped and batched.")
 
 

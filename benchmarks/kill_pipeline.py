@@ -1,14 +1,14 @@
-"""Kills the pipeline in each component once, and compares what comes out: `python -m benchmarks.kill_pipeline`.
+"""Kills the pipeline once in each component, and compares the results: `python -m benchmarks.kill_pipeline`.
 
 On the tests' tiny images, in --output:
 
-1. `undisturbed`: one run to its end.
-2. `killed`: for each component a run whose process gets SIGKILL there, each going on from what the one before left, and
-   one run to its end. A training is killed after its first checkpoint, every other component at the worst moment: all
-   it writes is written, and nothing of it is recorded.
+1. `undisturbed`: one complete run.
+2. `killed`: for each component, a run whose process gets SIGKILL there, each resuming from what the previous one left,
+   and then one complete run. A training is killed after its first checkpoint, every other component at the worst
+   moment: all its output is written, but none of it is recorded.
 
-It passes if each run after a kill brings that component to its end, the pushed models' weights are equal bit for bit,
-and no artifact, folder or pushed version is there twice.
+It passes if each run after a kill completes that component, the pushed models' weights are equal bit for bit, and no
+artifact, folder or pushed version is duplicated.
 """
 
 import dataclasses
@@ -28,19 +28,21 @@ TRAINERS = ("TokenizerTrainer", "LanguageModelTrainer")
 
 @dataclasses.dataclass(frozen=True)
 class KillPipelineConfig:
-    """`benchmarks.kill_pipeline`: where, and which components."""
+    """`benchmarks.kill_pipeline`: the folder and the components."""
 
-    output: str = setting("runs/kill_pipeline", "folder for the runs; what is there is replaced")
-    components: tuple[str, ...] = setting((), "components to kill, separated by commas; none = every one")
-    victim: str = setting("", "for the script's own processes: run the pipeline in --output and die in this component")
+    output: str = setting("runs/kill_pipeline", "folder for the runs; its contents are replaced")
+    components: tuple[str, ...] = setting((), "components to kill, separated by commas; empty = all")
+    victim: str = setting(
+        "", "only for the script's child processes: run the pipeline in --output and die in this component"
+    )
 
 
 def run(config):
     """Runs everything and prints the table.
 
     Raises:
-        SystemExit: status 1, something differs or is there twice.
-        InputError: a component that the pipeline hasn't.
+        SystemExit: status 1, if something differs or is duplicated.
+        InputError: the pipeline has no such component.
     """
     if config.victim:
         _die_in(config.victim, config.output)
@@ -53,7 +55,7 @@ def run(config):
     nodes = [execution.node for execution in expected.executions.values()]
     for name in config.components:
         if name not in nodes:
-            raise InputError(f"--components={name} is no component; they are {', '.join(nodes)}")
+            raise InputError(f"--components={name} isn't a component; they are {', '.join(nodes)}")
     victims = [name for name in nodes if name in (config.components or nodes)]
     states = {}
     for name in victims:
@@ -66,7 +68,7 @@ def run(config):
     problems += compare_models(undisturbed, killed)
     if problems:
         sys.exit("\n".join(["Failed:", *problems]))
-    print("The pushed models are equal bit for bit, and nothing is there twice.")
+    print("The pushed models are equal bit for bit, and nothing is duplicated.")
 
 
 def _report(victims, states, expected, found, killed):
@@ -81,12 +83,12 @@ def _report(victims, states, expected, found, killed):
         folders = _output_folders(killed, name)
         rows.append((name, states[name], " ".join(after), f"{len(live)} of {len(wanted)}", len(folders)))
         if "COMPLETE" not in after and "CACHED" not in after:
-            problems.append(f"{name} did not come to its end")
+            problems.append(f"{name} was not completed")
         if sorted(artifact.key for artifact in live) != sorted(artifact.key for artifact in wanted):
             problems.append(f"{name} has the artifacts {[artifact.key for artifact in live]}")
         if sorted(folders) != sorted(artifact.uri for artifact in live):
-            problems.append(f"{name} has folders that no artifact names: {folders}")
-    head = ("killed in", "state then", "its executions in the end", "artifacts", "folders")
+            problems.append(f"{name} has folders that belong to no artifact: {folders}")
+    head = ("killed in", "state then", "its executions at the end", "artifacts", "folders")
     print("\n".join(["", *status.table(head, rows), ""]))
     for name in ("serving", "hub"):
         pushed = [each for each in os.listdir(os.path.join(killed, name)) if each.isdigit()]
@@ -149,11 +151,11 @@ def _contents(output):
 
 def _expect(status, expected):
     if status != expected:
-        sys.exit(f"Failed: the pipeline ended with status {status}, not {expected}")
+        sys.exit(f"Failed: the pipeline exited with status {status}, not {expected}")
 
 
 def _run_pipeline(folder, name, victim="-"):
-    """Runs the tiny pipeline in a process of its own; returns its exit status."""
+    """Runs the tiny pipeline in a separate process; returns its exit status."""
     command = [sys.executable, "-m", "benchmarks.kill_pipeline", f"--output={os.path.join(folder, name)}"]
     log = os.path.join(folder, "log.txt")
     with open(log, "a") as file:
@@ -167,7 +169,7 @@ def _die_in(victim, output):
     from pipelines.local import console
     from tests.pipelines import chain as chains
 
-    # Before TFX is loaded, as the runner does it.
+    # Before TFX is loaded, as in the runner.
     console.quiet_tfx()
     _kill_in(victim)
     folder, name = os.path.split(os.path.abspath(output))
@@ -214,8 +216,10 @@ def _kill_in(victim):
 
 
 def main():
-    """The command."""
-    flags.main(run, lambda argv: KillPipelineConfig, "Kills the pipeline in each component once and compares.")
+    """Runs the command."""
+    flags.main(
+        run, lambda argv: KillPipelineConfig, "Kills the pipeline once in each component and compares the results."
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Speed of the language model on CPUs beside models of the same shape from PyPI.
+"""Compares the language model's speed on CPUs with models of the same shape from PyPI.
 
     python -m benchmarks.language_model_speed --torch_python=<interpreter with torch, transformers, x-transformers>
 
-Each framework has a process of its own, with as many threads; one waits while the other works. A ratio is taken round
-by round; printed are the median and, in brackets, the smallest and the largest.
+Each framework has its own process with the same number of threads; one waits while the other works. Ratios are taken
+round by round; their median is printed with, in brackets, the smallest and the largest.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ from vim_tf.config.fields import check, check_positive, setting
 class LanguageModelSpeedConfig:
     """`benchmarks.language_model_speed`: the model's shape and how often to measure."""
 
-    torch_python: str = setting("", "Python interpreter with the peers; empty = only this project is measured")
-    lengths: tuple[int, ...] = setting((64, 256, 1024), "tokens of an image, squares")
-    peer_lengths: tuple[int, ...] = setting((256,), "lengths at which peers are measured too")
+    torch_python: str = setting("", "Python interpreter with the peers; empty = measure only this project")
+    lengths: tuple[int, ...] = setting((64, 256, 1024), "tokens of an image, square numbers")
+    peer_lengths: tuple[int, ...] = setting((256,), "lengths at which peers are also measured")
     train_length: int = setting(256, "tokens of an image in the training step")
     batch_size: int = setting(8, "images at once")
     num_layers: int = setting(6, "Transformer blocks")
@@ -30,12 +30,12 @@ class LanguageModelSpeedConfig:
     hidden_dim: int = setting(256, "width of the residual stream")
     mlp_dim: int = setting(1024, "width inside the feed-forward part")
     codebook_size: int = setting(1024, "number of codes")
-    threads: int = setting(2, "threads of either framework")
+    threads: int = setting(2, "threads of each framework")
     rounds: int = setting(5, "rounds that count")
-    calls: int = setting(1, "measured calls of an operation in a round, after one that isn't")
+    calls: int = setting(1, "measured calls of an operation per round, after an unmeasured one")
     max_foreign: float = setting(0.2, "share of the machine that other programs may take in a round that counts")
-    patience: int = setting(10, "disturbed rounds of an operation that are measured again; later ones count")
-    product_size: int = setting(2048, "rows and columns of the large matrix product that is the yardstick of FLOP/s")
+    patience: int = setting(10, "disturbed rounds of an operation to repeat; further ones count")
+    product_size: int = setting(2048, "rows and columns of the large matrix product that is the baseline for FLOP/s")
 
     def __post_init__(self):
         check_positive(self, "batch_size", "threads", "rounds", "calls", "product_size")
@@ -44,7 +44,7 @@ class LanguageModelSpeedConfig:
 
 
 def train_flops(config):
-    """Floating point operations of a training step's matrix products: the backward pass has two for each one."""
+    """Floating point operations of a training step's matrix products; the backward pass has two per forward one."""
     hidden, length = config.hidden_dim, config.train_length
     block = 4 * hidden**2 + 2 * hidden * config.mlp_dim + 2 * length * hidden
     return 3 * 2 * config.batch_size * length * (config.num_layers * block + hidden * config.codebook_size)
@@ -83,15 +83,15 @@ def start(config, python, module, lengths, device="cpu", precision="float32"):
         config: LanguageModelSpeedConfig.
         python: str, its interpreter.
         module: str, tensorflow_language_model or torch_language_model.
-        lengths: tokens of an image, each measured.
+        lengths: tokens of an image, each length measured.
         device: cpu or gpu.
-        precision: float32, or mixed_bfloat16, which PyTorch's autocast does.
+        precision: float32, or mixed_bfloat16, for which PyTorch uses autocast.
 
     Returns:
         `measure.Worker`.
 
     Raises:
-        InputError: the process ended before it answered.
+        InputError: the process exited before it answered.
     """
     shape_names = ("num_layers", "num_heads", "hidden_dim", "mlp_dim", "codebook_size")
     settings = dataclasses.asdict(config) | {
@@ -153,8 +153,8 @@ def _peer(config, ours, peers, operation):
 
 
 def main():
-    """The command."""
-    flags.main(run, lambda argv: LanguageModelSpeedConfig, "Measures the language model's speed on CPUs beside peers.")
+    """Runs the command."""
+    flags.main(run, lambda argv: LanguageModelSpeedConfig, "Compares the language model's speed on CPUs with peers.")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Linear probes of VIM and image GPT on the same images: `python -m benchmarks.linear_probe --tokenizer=D`.
+"""Compares linear probes of VIM and image GPT on the same images: `python -m benchmarks.linear_probe --tokenizer=D`.
 
 Both have the same language model, trained alike: VIM on the tokens of the given image tokenizer, image GPT on those of
-palette tokenizers. What is trained already isn't trained again, so a second call goes on where the first one was
-stopped. The page is `<output>/linear_probe.md` with `linear_probe.png` beside it.
+palette tokenizers. What is already trained isn't trained again, so a second call resumes where the first was stopped.
+The page is `<output>/linear_probe.md`, with `linear_probe.png` next to it.
 """
 
 import dataclasses
@@ -21,24 +21,24 @@ _BITS = "language_model/validation_bits_per_token"
 
 @dataclasses.dataclass(frozen=True)
 class LinearProbeBenchmarkConfig:
-    """`benchmarks.linear_probe`: what is compared and where the results go."""
+    """`benchmarks.linear_probe`: what to compare and where the results go."""
 
     tokenizer: str = setting("", "trained image tokenizer: workdir or exported model")
     language_model: str = setting(
         "",
-        "language model trained on its tokens, whose config image GPT's take over; none = unconditional ones of "
-        "language_model_flagfile, as the paper's, for both",
+        "language model trained on its tokens, whose config image GPT's also use; empty = train unconditional ones, "
+        "like the paper's, from language_model_flagfile for both",
     )
     data: configs.DataConfig = setting(configs.DataConfig(), "labelled images")
     grids: tuple[int, ...] = setting((4, 8), "image GPT: sides of the small images whose pixels are tokens")
     codebook_size: int = setting(512, "image GPT: colours of the palette")
     language_model_flagfile: str = setting(f"{_CONFIGS}/language_model.flags", "flags of the language models")
     linear_probe_flagfile: str = setting(f"{_CONFIGS}/linear_probe.flags", "flags of the probes")
-    language_model_steps: int = setting(0, "training steps of the language models; 0 = as their config says")
-    probe_steps: int = setting(0, "training steps of the probes; 0 = as their flags say")
+    language_model_steps: int = setting(0, "training steps of the language models; 0 = those of their config")
+    probe_steps: int = setting(0, "training steps of the probes; 0 = those of their flags")
     use_best: bool = setting(False, "probe the language models' best validation (<workdir>/best), not their last step")
-    workdir: str = setting("runs/linear_probe", "folder of what is trained")
-    output: str = setting("docs/results", "folder that gets linear_probe.md and linear_probe.png")
+    workdir: str = setting("runs/linear_probe", "folder of the trained stages")
+    output: str = setting("docs/results", "folder for linear_probe.md and linear_probe.png")
 
     def __post_init__(self):
         check_given(self, "tokenizer", "grids", "workdir", "output")
@@ -47,7 +47,7 @@ class LinearProbeBenchmarkConfig:
         check_not_negative(self, "language_model_steps", "probe_steps")
         check(
             not (self.language_model and self.language_model_steps),
-            "--language_model_steps would train image GPT otherwise than --language_model was: leave one of them out",
+            "--language_model_steps would train image GPT differently from --language_model: leave out one of them",
         )
 
 
@@ -61,7 +61,7 @@ class Row:
         num_tokens: of an image.
         model: LanguageModelTrainConfig.
         num_parameters: of the language model.
-        bits_per_token: of the validation split at the last step, or None where the language model has no record.
+        bits_per_token: of the validation split at the last step, or None if it wasn't recorded.
     """
 
     result: object
@@ -73,7 +73,7 @@ class Row:
 
 
 def palette_name(side):
-    """What the row of a palette of so many places is called."""
+    """Name of the row of a palette with side x side tokens."""
     return f"iGPT {side} x {side}"
 
 
@@ -101,7 +101,7 @@ def run(config):
 
 
 def folder_of(config, name):
-    """Where a row's stages are trained."""
+    """The folder in which a row's stages are trained."""
     return f"{config.workdir}/{name.lower().replace(' ', '_')}"
 
 
@@ -152,7 +152,7 @@ def _row(config, name, tokenizer, language_model):
 
 
 def language_model_config(config, name, tokenizer):
-    """The LanguageModelTrainConfig of a row: that of the given language model, or that of the flagfile.
+    """The LanguageModelTrainConfig of a row: that of the given language model, or else of the flagfile.
 
     Args:
         config: LinearProbeBenchmarkConfig.
@@ -160,7 +160,7 @@ def language_model_config(config, name, tokenizer):
         tokenizer: str, its tokenizer.
     """
     folder = folder_of(config, name)
-    places = [f"--tokens={folder}/tokens", f"--workdir={folder}/language_model"]
+    paths = [f"--tokens={folder}/tokens", f"--workdir={folder}/language_model"]
     if config.language_model:
         from vim_tf.stages import saved
 
@@ -175,7 +175,7 @@ def language_model_config(config, name, tokenizer):
             model=dataclasses.replace(given.model, tokens=configs.TokenFacts()),
         )
     else:
-        argv = [f"--flagfile={config.language_model_flagfile}", "--nomodel.class_conditional", *places]
+        argv = [f"--flagfile={config.language_model_flagfile}", "--nomodel.class_conditional", *paths]
         model = flags.parse(configs.LanguageModelTrainConfig, argv)
     if config.language_model_steps:
         model = dataclasses.replace(
@@ -185,7 +185,7 @@ def language_model_config(config, name, tokenizer):
 
 
 def probe_config(config, name, tokenizer, language_model):
-    """The LinearProbeTrainConfig of a row; the image's pixels are probed once, in VIM's."""
+    """The LinearProbeTrainConfig of a row; pixels are probed only once, in VIM's row."""
     argv = [f"--flagfile={config.linear_probe_flagfile}"] if config.linear_probe_flagfile else []
     argv += [
         f"--tokenizer={tokenizer}",
@@ -199,7 +199,7 @@ def probe_config(config, name, tokenizer, language_model):
 
 
 def _encode(config, tokenizer, tokens):
-    """Writes the images' tokens, unless they are there."""
+    """Writes the images' tokens, unless they exist."""
     import tensorflow as tf
 
     from vim_tf import encode_dataset
@@ -210,7 +210,7 @@ def _encode(config, tokenizer, tokens):
 
 
 def main():
-    """The command."""
+    """Runs the command."""
     flags.main(run, lambda argv: LinearProbeBenchmarkConfig, "Compares linear probes of VIM and image GPT.")
 
 

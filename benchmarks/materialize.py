@@ -1,8 +1,8 @@
-"""How fast one and two workers write tokens: `python -m benchmarks.materialize`.
+"""Measures how fast one and two workers write tokens: `python -m benchmarks.materialize`.
 
 JPEGs are made in a temporary folder and encoded by `vim_tf.materialize`, in one process and by DirectRunner's worker
-processes. The yardsticks, each in a process of its own too, are the encoder on images in memory, and decoding with
-encoding. What a job takes before the first image and after the last is measured by a job of few images and taken off.
+processes. The baselines, also each in a separate process, are the encoder on images in memory, and decoding with
+encoding. The time of a job before the first image and after the last is measured by a job of few images and subtracted.
 """
 
 import dataclasses
@@ -22,22 +22,22 @@ WORKERS = {"one process": 0, "1 worker": 1, "2 workers": 2}
 
 @dataclasses.dataclass(frozen=True)
 class MaterializeBenchmarkConfig(synthetic.SyntheticConfig):
-    """`benchmarks.materialize`: what is made and encoded."""
+    """`benchmarks.materialize`: what to make and encode."""
 
     threads: int = setting(1, "cores that TensorFlow may use in each process; 0 = all, for which workers compete")
-    row: Literal["", "encode", "decode and encode"] = setting("", "one yardstick alone, on --folder")
-    folder: str = setting("", "a single row: folder of the images and the tokenizer")
+    row: Literal["", "encode", "decode and encode"] = setting("", "only this baseline, on --folder")
+    folder: str = setting("", "for a single row: folder of the images and the tokenizer")
 
     def __post_init__(self):
         super().__post_init__()
         check_choices(self)
         check(self.threads >= 0, f"--threads must be 0 or more, not {self.threads}")
         check(self.images > _FEW_IMAGES, f"--images must be above {_FEW_IMAGES}, not {self.images}")
-        check(bool(self.row) == bool(self.folder), "--folder goes with a single --row")
+        check(bool(self.row) == bool(self.folder), "--folder and a single --row need each other")
 
 
 def encode_rate(tokenizer, count, batch_size):
-    """Images a second of the encoder alone, on one batch in memory again and again."""
+    """Images per second of only the encoder, on the same batch in memory every time."""
     import numpy as np
 
     from vim_tf.data.records.encode import compiled_encode
@@ -54,13 +54,13 @@ def encode_rate(tokenizer, count, batch_size):
 
 
 def run(config):
-    """Prints the table, or with a single row one line of JSON.
+    """Prints the table, or for a single row one line of JSON.
 
     Args:
         config: MaterializeBenchmarkConfig.
 
     Returns:
-        dict from the name of a row to its images/s; NaN where the images are too few to tell.
+        dict from the name of a row to its images/s; NaN if there are too few images to tell.
     """
     if config.row:
         return _run_row(config)
@@ -100,7 +100,7 @@ def _run_row(config):
 
 
 def _job_seconds(config, folder, images, workers):
-    """Wall time of `vim_tf.materialize` on a folder of images; as training images alone, so that all are one split."""
+    """Wall time of `vim_tf.materialize` on a folder of images, all of them in the training split."""
     mode = f",--direct_running_mode=multi_processing,--direct_num_workers={workers}" if workers else ""
     arguments = [
         f"--tokenizer={folder}/tokenizer",
@@ -119,7 +119,7 @@ def _job_seconds(config, folder, images, workers):
 
 
 def main():
-    """The command."""
+    """Runs the command."""
     flags.main(run, lambda argv: MaterializeBenchmarkConfig, "Measures how fast Beam's workers write tokens.")
 
 

@@ -1,8 +1,8 @@
-"""State memory and time of FactoredAdam beside AdamW: `python -m benchmarks.optimizer_memory`.
+"""Compares FactoredAdam's state memory and time with AdamW's: `python -m benchmarks.optimizer_memory`.
 
-Memory is that of the paper's language models, whose weights aren't made. Time is that of a small one: each optimizer's
-update of all its 5.6 million weights from the same gradients, as a `tf.function` without XLA, which is how the trainers
-apply them. The optimizers take turns in every round; medians.
+Memory is that of the paper's language models, whose weights aren't created. Time is that of a small one: each
+optimizer's update of all its 5.6 million weights from the same gradients, as a `tf.function` without XLA, which is how
+the trainers apply them. The optimizers take turns in every round; medians are printed.
 """
 
 import dataclasses
@@ -27,9 +27,9 @@ SMALL_TOKENS = {"grid_height": 16, "grid_width": 16, "codebook_size": 1024}
 class OptimizerMemoryConfig:
     """`benchmarks.optimizer_memory`: how often to measure."""
 
-    rounds: int = setting(31, "timed rounds; each optimizer takes its turn in each")
-    gradient_rounds: int = setting(3, "timed rounds of the gradients that the updates are set beside")
-    batch_size: int = setting(8, "images of these gradients")
+    rounds: int = setting(31, "timed rounds, in each of which every optimizer takes a turn")
+    gradient_rounds: int = setting(3, "timed rounds of the gradients that the updates are compared with")
+    batch_size: int = setting(8, "images in the batch of these gradients")
 
     def __post_init__(self):
         check_positive(self, "rounds", "gradient_rounds", "batch_size")
@@ -42,11 +42,11 @@ def run(config):
         config: OptimizerMemoryConfig.
 
     Returns:
-        dict from "<model>" to bytes a parameter of FactoredAdam, and from what was timed to its median in seconds.
+        dict from "<model>" to FactoredAdam's bytes per parameter, and from what was timed to its median in seconds.
     """
     results = memory() | medians(config)
     for name in PAPER_MODELS:
-        print(f"{name}: FactoredAdam keeps {results[name]:.3f} bytes a parameter, AdamW 8")
+        print(f"{name}: FactoredAdam keeps {results[name]:.3f} bytes per parameter, AdamW 8")
     adamw, factored, gradients = (results[name] for name in ("AdamW", "FactoredAdam", "gradients"))
     print(f"gradients of {config.batch_size} images: {1e3 * gradients:.1f} ms")
     print(f"update: AdamW {1e3 * adamw:.1f} ms, FactoredAdam {1e3 * factored:.1f} ms, ratio {factored / adamw:.2f}")
@@ -116,7 +116,7 @@ def _update(optimizer, gradients):
 
 
 def _turn_by_turn(calls, rounds):
-    # One call before the clock starts, since it traces.
+    # The first call traces, so it isn't timed.
     for call in calls.values():
         call()
     seconds = {name: [] for name in calls}
@@ -129,8 +129,8 @@ def _turn_by_turn(calls, rounds):
 
 
 def main():
-    """The command."""
-    flags.main(run, lambda argv: OptimizerMemoryConfig, "Measures memory and time of FactoredAdam beside AdamW.")
+    """Runs the command."""
+    flags.main(run, lambda argv: OptimizerMemoryConfig, "Compares memory and time of FactoredAdam and AdamW.")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Ingestion and encoding of n and of 2n images: `python -m benchmarks.pipeline_scale --images=20000`.
+"""Measures ingestion and encoding of n and of 2n images: `python -m benchmarks.pipeline_scale --images=20000`.
 
 JPEGs, one in a hundred of them corrupt, are made in a temporary folder and go through the two Beam jobs of the
-pipeline, each in a process of its own. Printed are the counts, which must add up exactly, images a second beside
-decoding and encoding with nothing around, and the peak memory of all processes, which must not grow with the set.
+pipeline, each in a separate process. It prints the counts, which must add up exactly, images per second compared with
+bare decoding and encoding, and the peak memory of all processes, which must not grow with the set.
 """
 
 import dataclasses
@@ -21,24 +21,24 @@ MAX_GROWTH = 1.1
 
 @dataclasses.dataclass(frozen=True)
 class PipelineScaleConfig(synthetic.SyntheticConfig):
-    """`benchmarks.pipeline_scale`: what is made, and where the jobs run."""
+    """`benchmarks.pipeline_scale`: what to make, and where the jobs run."""
 
-    beam_args: tuple[str, ...] = setting((), "flags of Beam, separated by commas, as in vim_tf.materialize")
+    beam_args: tuple[str, ...] = setting((), "Beam flags, separated by commas, as in vim_tf.materialize")
     threads: int = setting(0, "cores that TensorFlow may use in each process; 0 = all")
     stage: Literal["all", "ingest", "encode", "bare"] = setting(
-        "all", "all: everything, each stage in a process; the others: that stage alone, on --folder"
+        "all", "all: everything, each stage in its own process; others: only this stage, on --folder"
     )
-    folder: str = setting("", "a single stage: folder of the images, the tokenizer and the examples")
+    folder: str = setting("", "for a single stage: folder of the images, the tokenizer and the examples")
 
     def __post_init__(self):
         super().__post_init__()
         check_choices(self)
         check(self.threads >= 0, f"--threads must be 0 or more, not {self.threads}")
-        check((self.stage == "all") == (not self.folder), "--folder goes with a single --stage")
+        check((self.stage == "all") == (not self.folder), "--folder and a single --stage need each other")
 
 
 def run_stage(config):
-    """One stage on `config.folder`; returns what is counted of it."""
+    """Runs one stage on `config.folder`; returns its counts."""
     if config.stage == "bare":
         from vim_tf.stages import saved
 
@@ -89,13 +89,13 @@ def _encode(config):
 
 
 def run(config):
-    """Prints the table, or with a single stage one line of JSON.
+    """Prints the table, or for a single stage one line of JSON.
 
     Args:
         config: PipelineScaleConfig.
 
     Returns:
-        dict from (stage, images) to its counts, seconds, bytes and rate; of a single stage what it counts.
+        dict from (stage, images) to its counts, seconds, bytes and rate; for a single stage, its counts.
 
     Raises:
         RuntimeError: counts don't add up.
@@ -118,15 +118,17 @@ def run(config):
 
 
 def _compared(stage, results, images):
-    """A line on what the second half of the larger set took, for which nothing had to be started."""
+    """A line on the second half of the larger set, which includes no start-up."""
     small, large, bare = results[stage, images], results[stage, 2 * images], results["bare", 2 * images]
     rate = synthetic.rate_between(images, small["seconds"], large["seconds"])
-    speed = f"{rate:.1f} images/s without the start, {rate / bare['rate']:.2f} of decoding and encoding alone"
+    speed = f"{rate:.1f} images/s without start-up, {rate / bare['rate']:.2f} of bare decoding and encoding"
     if math.isnan(rate):
-        speed = "no rate without the start, since twice as many images took no longer: make more, on a quiet machine"
+        speed = "no rate without start-up, since twice the images took no longer: make more, on an idle machine"
     growth = large["bytes"] / small["bytes"]
     verdict = "within" if growth <= MAX_GROWTH else "NOT within"
-    return f"{stage}: {speed}; peak memory {growth:.3f} times as large as the set doubles, {verdict} {MAX_GROWTH:g}"
+    return (
+        f"{stage}: {speed}; peak memory grows by a factor of {growth:.3f} as the set doubles, {verdict} {MAX_GROWTH:g}"
+    )
 
 
 def _measured(config, stage, images, folder):
@@ -135,7 +137,7 @@ def _measured(config, stage, images, folder):
     counted, seconds, peak = synthetic.run_measured("benchmarks.pipeline_scale", arguments, config.threads)
     rate = counted.pop("rate", images / seconds)
     counts = "".join(f", {count} {name}" for name, count in counted.items())
-    how = "" if stage == "bare" else f" in {seconds:.1f} s with the start of the process"
+    how = "" if stage == "bare" else f" in {seconds:.1f} s with start-up"
     print(f"{images} images, {stage}: {rate:.1f} images/s{how}, peak {peak / 1e6:.0f} MB{counts}", flush=True)
     return {**counted, "seconds": seconds, "bytes": peak, "rate": rate}
 
@@ -150,12 +152,12 @@ def _check_counts(results, images):
     for stage, counts in expected.items():
         found = results[stage, images]["examples"], results[stage, images]["unreadable"]
         if found != counts:
-            raise RuntimeError(f"{images} images, {stage}: {found} were counted (good, unreadable), made were {counts}")
+            raise RuntimeError(f"{images} images, {stage}: counted {found} (good, unreadable), but made {counts}")
     print(f"{images} images: {images - corrupt} good + {corrupt} corrupt, the same in every stage", flush=True)
 
 
 def main():
-    """The command."""
+    """Runs the command."""
     flags.main(run, lambda argv: PipelineScaleConfig, "Runs n and 2n images through the Beam jobs of the pipeline.")
 
 

@@ -1,7 +1,7 @@
-"""What rejection by a classifier does to samples: `python -m benchmarks.rejection --tokenizer=D --language_model=D2`.
+"""Measures samples after rejection by a classifier: `python -m benchmarks.rejection --tokenizer=D --language_model=D2`.
 
-At each acceptance rate as many samples are kept per label. Two classifiers are trained on the real training images from
-different seeds: one rejects, the other one measures, since a classifier's own favourites would flatter it.
+Each acceptance rate keeps the same number of samples per label. Two classifiers are trained on the real training images
+from different seeds: one rejects and the other measures, since a classifier would be biased towards its own choices.
 """
 
 import dataclasses
@@ -18,11 +18,11 @@ class RejectionConfig:
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
     language_model: str = setting("", "trained language model: workdir or exported model")
     data: configs.DataConfig = setting(configs.DataConfig(), "real images")
-    candidates: tuple[int, ...] = setting((1, 2, 4), "samples drawn for each one that is kept")
+    candidates: tuple[int, ...] = setting((1, 2, 4), "samples drawn for each one kept")
     samples_per_label: int = setting(50, "samples kept of each label")
-    classifier_steps: int = setting(600, "training steps of either classifier")
+    classifier_steps: int = setting(600, "training steps of each classifier")
     batch_size: int = setting(64, "samples drawn at once")
-    seed: int = setting(0, "of the samples and the measuring classifier; the rejecting one takes the next")
+    seed: int = setting(0, "seed of the samples and the measuring classifier; the rejecting one takes the next")
 
     def __post_init__(self):
         check_given(self, "tokenizer", "language_model")
@@ -31,14 +31,14 @@ class RejectionConfig:
 
 
 class NetworkClassifier:
-    """A FeatureNetwork in the place of `vim_tf.sampling.rejection.Classifier`."""
+    """A FeatureNetwork with the interface of `vim_tf.sampling.rejection.Classifier`."""
 
     def __init__(self, network):
         self.path = network.checksum
         self._network = network
 
     def label_probabilities(self, images, labels):
-        """float32 [n]: probability of each image's label; uint8 [n, height, width, 3] and int32 [n]."""
+        """float32 [n]: probability of each image's label; from uint8 [n, height, width, 3] and int32 [n]."""
         return self._network.probabilities(images)[range(len(labels)), labels]
 
 
@@ -98,7 +98,7 @@ def run(config):
 
 
 def main():
-    """The command."""
+    """Runs the command."""
     flags.main(run, lambda argv: RejectionConfig, "Measures samples at several acceptance rates of a classifier.")
 
 

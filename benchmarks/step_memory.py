@@ -1,9 +1,9 @@
-"""Peak memory and rate of a tokenizer's training step, with and without rematerialisation.
+"""Measures peak memory and rate of a tokenizer's training step, with and without rematerialisation.
 
     python -m benchmarks.step_memory
 
-Each training runs in a process of its own, on a few pictures of noise, without the perceptual loss, whose weights
-nobody may ship. The process's peak holds TensorFlow, weights, both optimizers' moments, gradients and activations.
+Each training runs in a separate process, on a few noise images, without the perceptual loss, whose weights can't be
+distributed. The process's peak includes TensorFlow, weights, both optimizers' moments, gradients and activations.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ class StepMemoryConfig:
     model_flagfile: str = setting(
         f"{_ROOT}/configs/imagenet256/vit_vqgan_bb.flags", "flags of vim_tf.train --task=tokenizer"
     )
-    batch_size: int = setting(1, "images a step")
+    batch_size: int = setting(1, "images per step")
     steps: int = setting(4, "steps; the rate is that of the second half")
 
     def __post_init__(self):
@@ -36,23 +36,23 @@ class StepMemoryConfig:
 
 
 def run(config):
-    """Prints a line for each.
+    """Prints a line for each case.
 
     Returns:
-        dict from whether blocks are rematerialized to (peak memory in MiB, images a second).
+        dict from whether blocks are rematerialized to (peak memory in MiB, images per second).
     """
     results = {}
     for rematerialize in (False, True):
         peak, rate = _trained(config, rematerialize)
         results[rematerialize] = peak, rate
-        name = "with rematerialisation" if rematerialize else "as it is"
-        print(f"{name}: {peak:,.0f} MiB at the peak, {rate:.3f} images/s", flush=True)
+        name = "with rematerialisation" if rematerialize else "without rematerialisation"
+        print(f"{name}: peak {peak:,.0f} MiB, {rate:.3f} images/s", flush=True)
     print(f"rematerialisation: {results[True][0] / results[False][0]:.2f} of the memory")
     return results
 
 
 def _trained(config, rematerialize):
-    """(peak memory in MiB, images a second) of a training in a process of its own."""
+    """(peak memory in MiB, images per second) of a training in a separate process."""
     with tempfile.TemporaryDirectory() as folder:
         # The last step is followed by a validation, which must not take longer than the steps.
         _write_noise(f"{folder}/images/train", 2 * config.batch_size)
@@ -75,7 +75,7 @@ def _trained(config, rematerialize):
         )
         _, status, usage = os.wait4(process.pid, 0)
         if status:
-            raise RuntimeError(f"the training ended with status {os.waitstatus_to_exitcode(status)}")
+            raise RuntimeError(f"the training exited with status {os.waitstatus_to_exitcode(status)}")
         with open(f"{folder}/w/metrics.jsonl", encoding="utf-8") as file:
             lines = [json.loads(line) for line in file]
     rates = [line["tokenizer/images_per_second"] for line in lines if "tokenizer/images_per_second" in line]
@@ -94,7 +94,7 @@ def _write_noise(folder, count):
 
 
 def main():
-    """The command."""
+    """Runs the command."""
     flags.main(run, lambda argv: StepMemoryConfig, "Measures peak memory and rate of a tokenizer's training step.")
 
 

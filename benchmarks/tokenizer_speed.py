@@ -1,10 +1,10 @@
-"""Speed of the tokenizer on CPUs beside the same one in PyTorch.
+"""Compares the tokenizer's speed on CPUs with the same tokenizer in PyTorch.
 
     python -m benchmarks.tokenizer_speed --torch_python=<interpreter of an environment with PyTorch and NumPy>
 
-Each framework has a process of its own, with as many threads; one waits while the other works. Both start from the
-same weights, and their first losses must agree, or nothing is measured. A ratio is taken round by round; printed are
-the median and, in brackets, the smallest and the largest. Rounds that other programs disturb are measured again.
+Each framework has its own process with the same number of threads; one waits while the other works. Both start from the
+same weights, and their first losses must agree, or nothing is measured. Ratios are taken round by round; their median
+is printed with, in brackets, the smallest and the largest. Rounds that other programs disturb are measured again.
 """
 
 import contextlib
@@ -28,8 +28,8 @@ PAPER_RATES = {"vit": 1520, "cnn": 946}
 class TokenizerSpeedConfig:
     """`benchmarks.tokenizer_speed`: the tokenizer's shape and how often to measure."""
 
-    torch_python: str = setting("", "Python interpreter that has PyTorch; empty = only this project is measured")
-    torch_compile: bool = setting(False, "measure PyTorch compiled by torch.compile too, which needs a C++ compiler")
+    torch_python: str = setting("", "Python interpreter that has PyTorch; empty = measure only this project")
+    torch_compile: bool = setting(False, "also measure PyTorch compiled by torch.compile, which needs a C++ compiler")
     batch_sizes: tuple[int, ...] = setting((2, 8), "images in a batch")
     num_layers: int = setting(6, "Transformer blocks on each side")
     num_heads: int = setting(8, "attention heads")
@@ -39,18 +39,18 @@ class TokenizerSpeedConfig:
     image_size: int = setting(128, "height and width of an image in pixels")
     codebook_size: int = setting(1024, "number of codes")
     codebook_dim: int = setting(32, "dimensions of a code")
-    threads: int = setting(2, "threads of either framework")
+    threads: int = setting(2, "threads of each framework")
     rounds: int = setting(9, "rounds that count")
-    calls: int = setting(3, "measured calls of an operation in a round, after one that isn't")
+    calls: int = setting(3, "measured calls of an operation per round, after an unmeasured one")
     max_foreign: float = setting(0.1, "share of the machine that other programs may take in a round that counts")
-    patience: int = setting(30, "disturbed rounds of an operation that are measured again; later ones count")
-    product_size: int = setting(2048, "rows and columns of the large matrix product that is the yardstick of FLOP/s")
+    patience: int = setting(30, "disturbed rounds of an operation to repeat; further ones count")
+    product_size: int = setting(2048, "rows and columns of the large matrix product that is the baseline for FLOP/s")
     compared_steps: int = setting(3, "first steps whose losses must agree")
-    jit_compile: bool = setting(True, "training.jit_compile of this project's side")
-    keep_freed_memory: bool = setting(True, "training.keep_freed_memory of this project's side")
+    jit_compile: bool = setting(True, "training.jit_compile of this project")
+    keep_freed_memory: bool = setting(True, "training.keep_freed_memory of this project")
     architectures: bool = setting(True, "compare the ViT's encoding with the CNN's at the paper's widths")
-    architecture_image_size: int = setting(128, "height and width of the images of that comparison")
-    architecture_batch_size: int = setting(1, "images in a batch of that comparison")
+    architecture_image_size: int = setting(128, "height and width of the images in that comparison")
+    architecture_batch_size: int = setting(1, "images in a batch in that comparison")
 
     def __post_init__(self):
         check_positive(
@@ -58,16 +58,16 @@ class TokenizerSpeedConfig:
         )
         check_not_negative(self, "patience", "compared_steps")
         check(self.batch_sizes and min(self.batch_sizes) > 0, "batch_sizes must be positive numbers")
-        check(0 <= self.max_foreign <= 1, f"max_foreign must lie in [0, 1], not {self.max_foreign}")
+        check(0 <= self.max_foreign <= 1, f"max_foreign must be in [0, 1], not {self.max_foreign}")
         check(not self.torch_compile or self.torch_python, "torch_compile needs torch_python")
 
 
 def forward_flops(config, sides):
-    """Floating point operations of an image's matrix products in a forward pass, a multiplication and a sum each.
+    """Floating point operations of an image's matrix products in a forward pass; a multiply-add counts as two.
 
     Args:
         config: TokenizerSpeedConfig.
-        sides: 1 for the encoder alone with its look-up, 2 for both Transformers.
+        sides: 1 for only the encoder with its look-up, 2 for both Transformers.
     """
     length = (config.image_size // config.patch_size) ** 2
     hidden, patch_values = config.hidden_dim, 3 * config.patch_size**2
@@ -78,8 +78,8 @@ def forward_flops(config, sides):
 
 
 def train_flops(config):
-    """Of an image in a training step: the backward pass has two products for each one of the forward pass, except that
-    images need no gradient and the look-up has none."""
+    """Floating point operations of an image in a training step: the backward pass has two products per forward one,
+    except that images need no gradient and the look-up has none."""
     length = (config.image_size // config.patch_size) ** 2
     look_up = 2 * length * config.codebook_size * config.codebook_dim
     to_images = 2 * length * 3 * config.patch_size**2 * config.hidden_dim
@@ -87,7 +87,7 @@ def train_flops(config):
 
 
 def block_flops(config):
-    """Of an image's matrix products in one block, forward and backward."""
+    """Floating point operations of an image's matrix products in one block, forward and backward."""
     length = (config.image_size // config.patch_size) ** 2
     hidden = config.hidden_dim
     return 6 * length * (4 * hidden**2 + 2 * hidden * config.mlp_dim + 2 * length * hidden)
@@ -103,7 +103,7 @@ def run(config):
         dict from "<operation>/<process>" to the list of its `measure.Round`s, and from "losses/<process>" to floats.
 
     Raises:
-        InputError: the interpreter has no PyTorch, or the two tokenizers don't compute the same.
+        InputError: the interpreter has no PyTorch, or the two tokenizers' losses differ.
     """
     with contextlib.ExitStack() as stack:
         workers = start_workers(config, stack)
@@ -126,14 +126,14 @@ def start_workers(config, stack, device="cpu", precision="float32", tolerance=1e
         config: TokenizerSpeedConfig.
         stack: contextlib.ExitStack that ends them.
         device: cpu or gpu.
-        precision: float32, or mixed_bfloat16, which PyTorch's autocast does.
-        tolerance: float, relative difference that the first losses may have.
+        precision: float32, or mixed_bfloat16, for which PyTorch uses autocast.
+        tolerance: float, relative difference allowed between the first losses.
 
     Returns:
         dict from ours, torch, torch.compile to `measure.Worker`.
 
     Raises:
-        InputError: the interpreter has no PyTorch, or the two tokenizers don't compute the same.
+        InputError: the interpreter has no PyTorch, or the two tokenizers' losses differ.
     """
     weights = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), "weights.npz")
     shape_names = ("num_layers", "num_heads", "hidden_dim", "mlp_dim", "patch_size", "image_size")
@@ -158,10 +158,10 @@ def start_workers(config, stack, device="cpu", precision="float32", tolerance=1e
 
 
 def start_worker(command):
-    """The `measure.Worker` of a command: list of str, an interpreter and `-m` and a module first.
+    """The `measure.Worker` of a command: list of str that begins with an interpreter, `-m` and a module.
 
     Raises:
-        InputError: it ended before it answered.
+        InputError: it exited before it answered.
     """
     # Two frameworks share one accelerator: neither may take all its memory at once.
     environment = {"PYTHONPATH": _ROOT, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
@@ -172,7 +172,7 @@ def start_worker(command):
 
 
 def _twins(config):
-    """PyTorch's processes by name: whether torch.compile is used."""
+    """Dict from the name of each PyTorch process to whether it uses torch.compile."""
     if not config.torch_python:
         return {}
     return {"torch": False} | ({"torch.compile": True} if config.torch_compile else {})
@@ -181,7 +181,7 @@ def _twins(config):
 def _check_losses(ours, others, tolerance):
     for step, (one, other) in enumerate(zip(ours, others, strict=True)):
         if abs(one - other) > tolerance * abs(other):
-            raise InputError(f"the two tokenizers differ: loss {one} beside PyTorch's {other} in step {step}")
+            raise InputError(f"the two tokenizers differ: loss {one}, PyTorch's {other} in step {step}")
 
 
 def _take_turns(config, turns):
@@ -192,13 +192,15 @@ def _take_turns(config, turns):
 
 
 def _compare(config, workers, operation, batch_size):
-    """One operation in all frameworks."""
+    """Compares one operation in all frameworks."""
     kind = "training step" if operation.startswith("train") else "encoding"
     print(f"\n{kind}, batch {batch_size}")
     rounds = _take_turns(config, {name: (worker, operation) for name, worker in workers.items()})
     for name, each in rounds.items():
         wall, cpu = measure.median(each), measure.median(each, "cpu")
-        line = f"  {name:14}{1e3 * wall:8.1f} ms {batch_size / wall:8.1f} images/s, {1e3 * cpu:8.1f} ms of processors"
+        line = (
+            f"  {name:14}{1e3 * wall:8.1f} ms {batch_size / wall:8.1f} images/s, {1e3 * cpu:8.1f} ms of processor time"
+        )
         if name != "ours":
             line += f"; ours is {measure.ratio(each, rounds['ours'])} times as fast"
             line += f", by processor time {measure.ratio(each, rounds['ours'], 'cpu')}"
@@ -207,7 +209,7 @@ def _compare(config, workers, operation, batch_size):
 
 
 def _efficiency(config, ours, batch_size):
-    """FLOP/s of the step beside a large product's, and which parts take the time."""
+    """Compares the step's FLOP/s with a large product's, and shows which parts take the time."""
     names = [f"{part}_{batch_size}" for part in ("train", "gradients", "products", "update")]
     rounds = _take_turns(config, {name: (ours, name) for name in [*names, "large_product"]})
     peak = ours.facts["product_flops"] / measure.median(rounds["large_product"])
@@ -224,7 +226,7 @@ def _efficiency(config, ours, batch_size):
     )
     print(f"  of {1e3 * step:.1f} ms: {1e3 * flops / peak:.1f} at the large product's rate")
     print(f"  {1e3 * (products - flops / peak):8.1f} ms because the step's own products are slower")
-    print(f"  {1e3 * (gradients - products):8.1f} ms for what lies between them: norms, softmax, GELU, transposes")
+    print(f"  {1e3 * (gradients - products):8.1f} ms for what is between them: norms, softmax, GELU, transposes")
     print(
         f"  {1e3 * update:8.1f} ms for AdamW; {1e3 * (step - gradients - update):.1f} ms for input, metrics and so on",
         flush=True,
@@ -233,7 +235,7 @@ def _efficiency(config, ours, batch_size):
 
 
 def _architectures(config, ours):
-    """Encoding by ViT and by CNN."""
+    """Compares encoding by the ViT and by the CNN."""
     rounds = _take_turns(config, {name: (ours, f"encode_{name}") for name in PAPER_RATES})
     side, paper = config.architecture_image_size, PAPER_RATES["vit"] / PAPER_RATES["cnn"]
     print(
@@ -249,8 +251,8 @@ def _architectures(config, ours):
 
 
 def main():
-    """The command."""
-    flags.main(run, lambda argv: TokenizerSpeedConfig, "Measures the tokenizer's speed on CPUs beside PyTorch's.")
+    """Runs the command."""
+    flags.main(run, lambda argv: TokenizerSpeedConfig, "Compares the tokenizer's speed on CPUs with PyTorch's.")
 
 
 if __name__ == "__main__":

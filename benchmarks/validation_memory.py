@@ -1,8 +1,8 @@
-"""Peak memory of a tokenizer's training step, and of the validation that follows it.
+"""Measures peak memory of a tokenizer's training step, and of the validation that follows it.
 
     python -m benchmarks.validation_memory
 
-A batch that fits into memory only in microbatches must be validated in such pieces, too: the peak stays what it was.
+A batch that fits into memory only in microbatches must also be validated in microbatches, so the peak doesn't grow.
 """
 
 import dataclasses
@@ -15,11 +15,11 @@ from vim_tf.config.fields import check_positive, setting
 
 @dataclasses.dataclass(frozen=True)
 class ValidationMemoryConfig:
-    """`benchmarks.validation_memory`: how large a batch, in how many parts, of which model."""
+    """`benchmarks.validation_memory`: the batch, its parts and the model."""
 
     batch_size: int = setting(512, "images of a training step")
-    microbatches: int = setting(128, "parts that it is cut into")
-    image_size: int = setting(128, "pixels of a side")
+    microbatches: int = setting(128, "parts that it is divided into")
+    image_size: int = setting(128, "height and width of an image in pixels")
     hidden_dim: int = setting(256, "width of encoder and decoder, of two layers each")
 
     def __post_init__(self):
@@ -41,7 +41,7 @@ def run(config):
     trained = _peak()
     stage.validate()
     validated = _peak()
-    print(f"training: {trained:,.0f} MiB at the peak; with its validation: {validated:,.0f} MiB")
+    print(f"peak of the training: {trained:,.0f} MiB; with its validation: {validated:,.0f} MiB")
     return trained, validated
 
 
@@ -64,7 +64,7 @@ def _peak():
 
 
 def main():
-    """The command."""
+    """Runs the command."""
     flags.main(run, lambda argv: ValidationMemoryConfig, "Measures the peak memory of a validation.")
 
 

@@ -1,4 +1,4 @@
-"""What identifies an input by its contents, whatever folder or execution it came from."""
+"""Identifies inputs by their contents, regardless of the folder or execution they came from."""
 
 import json
 import os
@@ -26,9 +26,9 @@ MANIFEST = "manifest.json"
 
 
 def code_version():
-    """Version of this project with a digest of its source: str, another one for every edit.
+    """Version of this project with a digest of its source: str, which changes with every edit.
 
-    The version number alone would serve what older code made from the cache.
+    With only the version number, the cache would serve what older code made.
     """
     root = pathlib.Path(vim_tf.__file__).parents[1]
     files = sorted(path for package in ("vim_tf", "pipelines") for path in (root / package).rglob("*.py"))
@@ -37,7 +37,7 @@ def code_version():
 
 
 def write_manifest(folder, facts):
-    """Writes `manifest.json`, which says what an artifact holds; the last file to be written into it."""
+    """Writes `manifest.json`, which says what an artifact holds; it is written last."""
     write_whole(os.path.join(folder, MANIFEST), json.dumps(facts, indent=2, sort_keys=True))
 
 

@@ -1,8 +1,8 @@
 """`python -m pipelines.kubeflow_runner`: the pipeline as a specification for Kubeflow Pipelines v2 and Vertex AI.
 
-It is compiled on this machine, without a connection: to JSON for Vertex AI, to YAML for Kubeflow Pipelines. Steps of
-both trainings, shards, evaluation, sampling and gates are parameters that a run may set anew. docs/runners.md says how
-to submit it, and what was not tried.
+It is compiled offline on this machine: to JSON for Vertex AI, to YAML for Kubeflow Pipelines. Steps of both trainings,
+shards, evaluation, sampling and gates are parameters that each run can set. docs/runners.md says how to submit it, and
+what has not been tried.
 """
 
 import json
@@ -14,7 +14,7 @@ from vim_tf import config as configs
 from vim_tf.cli import flags
 from vim_tf.errors import InputError
 
-DESCRIPTION = "Compiles the pipeline for Kubeflow Pipelines v2 and Vertex AI: a file to submit."
+DESCRIPTION = "Compiles the pipeline to a file to submit to Kubeflow Pipelines v2 or Vertex AI."
 
 
 def run(config):
@@ -35,7 +35,7 @@ def run(config):
         from kfp.pipeline_spec import pipeline_spec_pb2
         from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
     except ImportError as error:
-        raise InputError(f"{error}: set the environment up from requirements.lock, which has all it takes") from error
+        raise InputError(f"{error}: set up the environment from requirements.lock, which has all it needs") from error
     from tfx.orchestration.data_types import RuntimeParameter
 
     from pipelines import pipeline
@@ -64,7 +64,7 @@ def run(config):
         display_name=config.name, default_image=config.image, use_pipeline_spec_2_1=True
     )
     job = KubeflowV2DagRunner(runner_config).run(created, parameter_values=defaults, write_out=False)
-    # TFX leaves them out, and a run would have to name every parameter.
+    # TFX leaves out the defaults, so a run would have to set every parameter.
     for name, definition in job["pipelineSpec"]["root"]["inputDefinitions"]["parameters"].items():
         definition["defaultValue"] = defaults[name]
     _write(job, config.spec)
@@ -85,7 +85,7 @@ def _write(job, path):
 
 
 def main():
-    """The command."""
+    """Runs the command."""
     flags.main(run, lambda argv: configs.KubeflowConfig, DESCRIPTION)
 
 

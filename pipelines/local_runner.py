@@ -1,8 +1,8 @@
 """`python -m pipelines.local_runner`: the whole chain in one process on this machine.
 
-Everything lies under --output: `artifacts/` and `metadata/` (the pipeline's own), `training/` (trainings, which the
-next run continues if one is killed), and of the last pushed run `serving/<version>/`, `hub/<version>/` with its
-`.tar.gz`, `report.html`, `metrics.json`, `tokenizer/`, `language_model/` and `tokens/`. One run at a time works there.
+Everything is in --output: `artifacts/` and `metadata/` (the pipeline's own), `training/` (trainings, which the next run
+resumes if one is killed), and, from the last pushed run, `serving/<version>/`, `hub/<version>/` with its `.tar.gz`,
+`report.html`, `metrics.json`, `tokenizer/`, `language_model/` and `tokens/`. Only one run at a time can use it.
 """
 
 import functools
@@ -26,7 +26,7 @@ BEAM_PIPELINE_ARGS = [
     "--direct_running_mode=in_memory",
     "--sdk_container_image=none",
 ]
-# What a run must have the outputs of to be published, the last one its own.
+# Components whose outputs a run needs to be published; the last one must have run in this run.
 FINISHED_BY = ("GenerativeEvaluator", "Pusher", "HubPusher")
 
 
@@ -40,8 +40,8 @@ def run(config):
         dict from metric name to float.
 
     Raises:
-        InputError: flags, flagfiles or images that can't be used, or another run works in the folder.
-        SystemExit: status 1, the model missed a gate or can't be served, and was not pushed.
+        InputError: flags, flagfiles or images that can't be used, or another run uses the folder.
+        SystemExit: status 1, if the model missed a gate or can't be served, and was not pushed.
     """
     output = _local_folder(config.output)
     settings.stage_configs(config)
@@ -52,7 +52,7 @@ def run(config):
 def _run(config, output):
     console.say("Loading TFX ...")
     console.quiet_tfx()
-    # Beam reads the process's flags, and would take ours for its own.
+    # Beam reads the process's flags and would mistake ours for its own.
     sys.argv = sys.argv[:1]
     from tfx.orchestration.metadata import sqlite_metadata_connection_config
     from tfx.orchestration.pipeline import RunOptions
@@ -64,7 +64,7 @@ def _run(config, output):
     folders = settings.Folders.below(output)
     publish.remove_unfinished_pushes(folders.serving)
     for name in housekeeping.close_killed_executions(output):
-        console.say(f"An earlier run ended in {name}; this one goes on from there.")
+        console.say(f"An earlier run was killed in {name}; this one resumes there.")
     created = pipeline.create_pipeline(
         settings.contents(config),
         folders,
@@ -82,23 +82,23 @@ def _run(config, output):
     is_outdated = functools.partial(_is_outdated, output)
     runs = execution.ReportingRunner(console.say, is_outdated).run(created, run_options=part)
     if config.to_node not in ("", FINISHED_BY[-1]):
-        console.say(f"Ended after {config.to_node}, as --to_node asks; nothing was published.")
+        console.say(f"Stopped after {config.to_node}, as set by --to_node; nothing was published.")
         return {}
     missing = [name for name in FINISHED_BY if name not in runs]
     if missing:
-        console.say(f"Nothing was published: neither this run nor the one that it goes on from has {missing[0]}.")
+        console.say(f"Nothing was published: neither this run nor the one it continues has {missing[0]}.")
         return {}
     metrics = _finish(output, runs)
     count, size = housekeeping.collect(output, config.keep_runs)
     if count:
-        console.say(f"Removed {count} artifacts of older runs ({size / 1e6:.1f} MB), as --keep_runs asks.")
+        console.say(f"Removed {count} artifacts of older runs ({size / 1e6:.1f} MB), as set by --keep_runs.")
     return metrics
 
 
 def _is_outdated(output, component, runs):
-    """Whether the cache of Pusher must not be asked, for ReportingRunner.
+    """Whether Pusher must run even if the cache has its outputs, for ReportingRunner.
 
-    Model servers take the highest version. Where another model was pushed since this one was, it must be pushed again.
+    Model servers take the highest version. If another model was pushed after this one, this one must be pushed again.
     """
     if component != "Pusher":
         return False
@@ -143,7 +143,7 @@ def _finish(output, runs):
         console.say("\n".join(["Linear probe, validation images:", *_class_table(runs), ""]))
     console.say(f"Report:       {os.path.join(output, 'report.html')}")
     console.say(f"Metrics:      {os.path.join(output, 'metrics.json')}")
-    console.say(f"TF Hub:       {module_folder} and .tar.gz of it")
+    console.say(f"TF Hub:       {module_folder} and its .tar.gz")
     console.say(f"Pushed model: {destination}")
     return metrics
 
@@ -163,6 +163,7 @@ def _local_folder(path):
 
 
 def main():
+    """Runs the command."""
     flags.main(run, lambda argv: configs.PipelineConfig, DESCRIPTION)
 
 

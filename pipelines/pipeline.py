@@ -1,4 +1,4 @@
-"""The chain from images to a pushed model, as a TFX pipeline."""
+"""Builds the TFX pipeline from images to a pushed model."""
 
 import functools
 import json
@@ -73,7 +73,7 @@ def create_pipeline(what, folders, platform):
 
 
 def _ingestion(what, platform):
-    """From images to examples that nothing is known against: ImageExampleGen first, AnomalyCheck last."""
+    """From images to validated examples: ImageExampleGen first, AnomalyCheck last."""
     example_gen = ImageExampleGen(
         data=_canonical(what.data),
         span=what.span,
@@ -105,7 +105,7 @@ def _ingestion(what, platform):
 
 
 def _tokenizer_training(what, platform, trainer, settings, examples):
-    """TokenizerTrainer last, after the resolver of the model that it starts from, if it starts from one."""
+    """TokenizerTrainer, after the resolver of the model that it starts from, if there is one."""
     resolver = None
     if what.warm_start:
         resolver = _warm_start_resolver(platform, examples, _canonical(_custom_config(what.tokenizer, settings)))
@@ -167,7 +167,7 @@ def _evaluation(what, platform, examples, tokenizer_trainer, language_model_trai
 
 
 def _release(model, examples, evaluator, what, folders):
-    """What stands between a measured model and its users: ServingCheck, Pusher, HubPusher."""
+    """From a measured model to its users: ServingCheck, Pusher, HubPusher."""
     serving_check = ServingCheck(model=model, code_version=what.code_version)
     pusher = Pusher(
         model=model,
@@ -207,13 +207,13 @@ def _trainer(name, run_fn, config, settings, platform, more_settings=None, **inp
 
 
 def _custom_config(config, settings):
-    """What a trainer is told, and what the cache knows its training by."""
+    """A trainer's settings, by which the cache identifies its training."""
     return {"config": config, **settings, "files": settings["files"][config["task"]]}
 
 
 def _probe_components(config, trainer, examples, model):
     """Trainer of a linear probe, and TensorFlow Model Analysis of its classifier, each class a slice."""
-    # It takes long to import.
+    # Slow to import.
     import tensorflow_model_analysis as tfma
     from tfx.components import Evaluator
 
@@ -249,14 +249,14 @@ def _baseline_resolver(platform, candidate):
 
 
 def _resolver(name, platform, strategy, **arguments):
-    """Looks a blessed model up by a strategy of ours or, where the platform knows only TFX's, by that."""
+    """Looks up a blessed model by our strategy, or by TFX's where the platform knows no other."""
     if not platform.own_resolvers:
         strategy, arguments = LatestBlessedModelStrategy, {}
     return Resolver(strategy_class=strategy, **arguments, **_blessed_channels()).with_id(name)
 
 
 def _blessed_channels():
-    """Every model of the pipeline and every verdict, of all runs."""
+    """All models and verdicts of the pipeline, from all runs."""
     return {
         "model": Channel(type=standard_artifacts.Model),
         "blessing": Channel(type=standard_artifacts.ModelBlessing),
@@ -269,7 +269,7 @@ def _canonical(value):
 
 
 def _statistics_options():
-    # Keys and hashes differ for every example, and a small split's would be taken for a vocabulary.
+    # Keys and hashes differ for every example, and those of a small split would be taken for a vocabulary.
     import tensorflow_data_validation as tfdv
 
     return tfdv.StatsOptions(feature_allowlist=list(FEATURES))

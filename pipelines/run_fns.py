@@ -1,4 +1,4 @@
-"""What TFX's Trainer runs: FnArgs to a train config, `vim_tf.train.run`, and the trained stage into the artifacts."""
+"""The functions that TFX's Trainer runs: they train by `vim_tf.train.run` and write the stage to the artifacts."""
 
 import dataclasses
 import os
@@ -22,24 +22,24 @@ def train_tokenizer(fn_args):
 
     Writes the SavedModel of the tokenizer to the Model artifact and the trained stage to the ModelRun artifact.
 
-    Of several workers, each of which calls this, only the chief writes them.
+    If several workers call this, only the chief writes them.
 
     Args:
         fn_args: tfx.components.trainer.fn_args_utils.FnArgs; its `custom_config` is that of `pipeline.create_pipeline`.
-            A `base_model`, if there is one, is an exported model from whose tokenizer the training starts; the
-            discriminator starts anew.
+            A `base_model`, if there is one, is an exported model whose tokenizer the training starts from; the
+            discriminator starts from scratch.
     """
     examples = _artifact_folder(fn_args.train_files)
     published = _config(fn_args, configs.TokenizerTrainConfig)
     inputs = [fingerprints.contents_digest(examples)]
     if fn_args.base_model:
-        # By its contents: a killed training's successor finds the folder, whatever execution hands the model over. The
-        # model itself isn't loaded, since a cluster's strategy must come before TensorFlow's first operation.
+        # By its contents, so that a killed training's successor finds the folder whichever execution provides the
+        # model. The model itself isn't loaded: a cluster's strategy must come before TensorFlow's first operation.
         trained_on = saved.load_config(fn_args.base_model, "language_model").model.tokens
         inputs.append(trained_on.tokenizer_checksum)
         published = dataclasses.replace(published, initialize_from=fn_args.base_model)
     folder = _training_folder(fn_args, published, inputs)
-    # The workdir's config names the images' place, which must not change between the executions that continue it.
+    # The workdir's config holds the path of the images, which must not change between executions that resume it.
     images = _ingested(published.data, _stable_path(folder, "examples", examples))
     config = dataclasses.replace(published, workdir=f"{folder}/workdir", data=images)
     train.run(config)
@@ -53,7 +53,7 @@ def train_tokenizer(fn_args):
 def train_language_model(fn_args):
     """Trains the language model on an Examples artifact of token records.
 
-    Writes the SavedModel of both stages, which is the one that is served, to the Model artifact and the trained stage
+    Writes the SavedModel of both stages, which is what is served, to the Model artifact and the trained stage
     to the ModelRun artifact.
 
     Args:
@@ -106,37 +106,37 @@ def train_linear_probe(fn_args):
     export_classifier(
         fn_args.serving_model_dir, inputs, probe, inputs.features.block_names[best], config.data.max_pixels
     )
-    # The artifact of the training's records.
+    # The artifact with the training's records.
     tf.io.gfile.makedirs(fn_args.model_run_dir)
     tf.io.gfile.copy(f"{config.workdir}/metrics.jsonl", f"{fn_args.model_run_dir}/metrics.jsonl", overwrite=True)
 
 
 def _config(fn_args, config_class):
-    """The training's config, with as many steps as the Trainer's `train_args` say, which a run may set anew."""
+    """The training's config, with the number of steps of the Trainer's `train_args`, which a run can override."""
     config = configs.from_dict(config_class, fn_args.custom_config["config"])
     steps = fn_args.train_steps or config.training.total_steps
     return dataclasses.replace(config, training=dataclasses.replace(config.training, total_steps=steps))
 
 
 def _ingested(data, folder):
-    """DataConfig of the images that ImageExampleGen wrote to a folder, with features and labels as we name them."""
+    """DataConfig of the images that ImageExampleGen wrote to a folder, with our names of features and labels."""
     own = {"image_feature": "", "label_feature": "", "key_feature": "", "map_labels": False}
     return dataclasses.replace(data, source=f"tfrecord:{folder}/Split-{{split}}/*.gz", **own)
 
 
 def _artifact_folder(patterns):
-    """Folder of the artifact, of which TFX tells the files of one split: `<folder>/Split-train/*`."""
+    """Folder of an artifact, from TFX's patterns of one split's files: `<folder>/Split-train/*`."""
     return os.path.dirname(os.path.dirname(patterns[0]))
 
 
 def _training_folder(fn_args, config, inputs):
     """Folder of the training with these inputs and this config, so that a killed execution's successor finds it."""
     settings = fn_args.custom_config
-    # Where a warm start's model lies says nothing of what it is, which is among the inputs.
+    # The path of a warm start's model says nothing about its contents, which are among the inputs.
     published = configs.to_dict(config) | {
         name: settings["config"][name] for name in ("initialize_from",) if name in settings["config"]
     }
-    # The place is part of the key since the workdir's config holds paths inside it.
+    # The folder's path is part of the key, since the workdir's config holds paths inside it.
     facts = [published, settings["code_version"], settings["training_folder"], settings["files"]]
     key = fingerprints.digest([facts, inputs])
     folder = f"{settings['training_folder']}/{config.task}-{key[:16]}"
@@ -145,7 +145,7 @@ def _training_folder(fn_args, config, inputs):
 
 
 def _stable_path(folder, name, artifact):
-    """A path to an artifact that doesn't depend on the execution that made it, where the file system has links."""
+    """A path to an artifact that doesn't depend on the execution that made it, if the file system has links."""
     if "://" in folder:
         return artifact
     publish.replace_link(f"{folder}/{name}", artifact)

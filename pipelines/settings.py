@@ -1,4 +1,4 @@
-"""What a pipeline does, where it keeps things and on what it runs: what `pipeline.create_pipeline` takes."""
+"""The arguments of `pipeline.create_pipeline`: what a pipeline does, its folders and its platform."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,22 +13,22 @@ class Contents:
     """What a pipeline does; the same on every platform.
 
     Attributes:
-        name: str, under which the metadata store keeps the runs.
+        name: str, the pipeline's name in the metadata store.
         data: dict of a DataConfig, the images.
         span, version: int, of the images.
         input_fingerprint: str that changes when the images do.
         file_fingerprints: dict from tokenizer, language_model, linear_probe and evaluation to a str that changes when
-            files do that their settings name.
+            the files named in their settings do.
         num_shards: files per split.
         min_image_side: smallest height and width in pixels of an image.
-        max_duplicates: validation images that may be in the training split too.
+        max_duplicates: validation images that may also be in the training split.
         views, view_scale: what is kept of each image for the language model, as in an EncodeCommand.
         tokenizer, language_model: dicts of a TokenizerTrainConfig and a LanguageModelTrainConfig.
         evaluation, sampling, gates: dicts of an EvaluationConfig, a SamplingConfig and a GateConfig.
-        linear_probe_flags: str, flags of a linear probe for the evaluation, a line each; empty = none.
+        linear_probe_flags: str, flags of a linear probe for the evaluation, one per line; empty = no probe.
         linear_probe: dict of a LinearProbeTrainConfig whose accuracy is measured for each class; None = no probe.
         export_sampling_batch_size: samples that the served sampler draws at once.
-        code_version: str; another version takes nothing from the cache.
+        code_version: str; a new version invalidates the cache.
         licence: str, of the model, for its card.
         warm_start: whether the tokenizer's training starts from the last blessed tokenizer.
     """
@@ -59,13 +59,13 @@ class Contents:
 
 @dataclasses.dataclass(frozen=True)
 class Folders:
-    """Where a pipeline keeps things.
+    """The folders of a pipeline.
 
     Attributes:
         artifacts: of the runs.
-        training: unfinished trainings, which a later run continues.
-        serving: gets <version>/ of a blessed model.
-        hub: gets the pushed model as a TF Hub module.
+        training: unfinished trainings, which a later run resumes.
+        serving: receives <version>/ of a blessed model.
+        hub: receives the pushed model as a TF Hub module.
     """
 
     artifacts: str
@@ -75,22 +75,21 @@ class Folders:
 
     @classmethod
     def below(cls, root):
-        """All of them in one folder."""
+        """All of them below one folder."""
         return cls(**{field.name: f"{root}/{field.name}" for field in dataclasses.fields(cls)})
 
 
 @dataclasses.dataclass(frozen=True)
 class Platform:
-    """On what a pipeline runs.
+    """The platform that a pipeline runs on.
 
     Attributes:
         beam_pipeline_args: list of str, for Beam's runner.
         metadata_connection_config: where the metadata store is; None = the platform keeps its own.
-        own_resolvers: whether the last blessed model is looked up by the strategies of
-        `pipelines.components.resolvers`, which
-            keep the cache; False where the platform knows only TFX's.
-        parameter: function of a name and an int or str that may make a runtime parameter of it, with it as default.
-        training_machine: the platform's description of the machines of both trainings; None = its own choice.
+        own_resolvers: whether the strategies of `pipelines.components.resolvers` look up the last blessed model,
+            which keep the cache valid; False if the platform knows only TFX's.
+        parameter: function of a name and an int or str, which may return a runtime parameter with that as default.
+        training_machine: the platform's description of the machines for both trainings; None = its own choice.
     """
 
     beam_pipeline_args: list
@@ -101,7 +100,7 @@ class Platform:
 
 
 def stage_configs(config):
-    """The configs of both trainings; which images, and where each reads and writes, is the pipeline's to say.
+    """The configs of both trainings; the pipeline sets the images and all paths.
 
     Args:
         config: PipelineConfig.
@@ -128,7 +127,7 @@ def stage_configs(config):
 
 
 def contents(config):
-    """What the pipeline of a config does.
+    """The contents of a config's pipeline.
 
     Args:
         config: PipelineConfig.
@@ -171,7 +170,7 @@ def contents(config):
 
 
 def _file_fingerprints(config, tokenizer, language_model):
-    """What tells that files have changed that settings name, by the part of the pipeline that reads them."""
+    """Fingerprints of the files named in settings, by the part of the pipeline that reads them."""
     from pipelines import fingerprints
 
     files = {
@@ -188,18 +187,18 @@ def _file_fingerprints(config, tokenizer, language_model):
 
 
 def _probe_config(config, data):
-    """LinearProbeTrainConfig; which stages and images, and where it is trained, is the pipeline's to say."""
+    """LinearProbeTrainConfig; the pipeline sets the stages, the images and all paths."""
     argv = [f"--flagfile={config.linear_probe_flagfile}"] if config.linear_probe_flagfile else []
-    places = ["--workdir=pipeline", "--tokenizer=pipeline", "--language_model=pipeline"]
-    return dataclasses.replace(flags.parse(configs.LinearProbeTrainConfig, [*argv, *places]), data=data)
+    paths = ["--workdir=pipeline", "--tokenizer=pipeline", "--language_model=pipeline"]
+    return dataclasses.replace(flags.parse(configs.LinearProbeTrainConfig, [*argv, *paths]), data=data)
 
 
 def changed_flags(section, prefix=""):
-    """What of a config differs from its defaults.
+    """The fields of a config that differ from their defaults.
 
     Args:
         section: dataclass of `vim_tf.config`.
-        prefix: str, where the section stands, such as `model.`.
+        prefix: str, path of the section, such as `model.`.
 
     Returns:
         list of str, flags.
@@ -212,7 +211,7 @@ def changed_flags(section, prefix=""):
 
 
 def _default(section_class, name):
-    """Default at a dotted name, of a class whose other fields may have none that pass its checks."""
+    """Default of a dotted name, in a class whose other defaults may not pass its checks."""
     first, _, rest = name.partition(".")
     field = next(field for field in dataclasses.fields(section_class) if field.name == first)
     default = field.default_factory() if field.default is dataclasses.MISSING else field.default

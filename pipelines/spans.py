@@ -1,6 +1,6 @@
-"""Which span and version of the images is read, where the name of the source leaves it open.
+"""Finds which span and version of the images to read, if the name of the source has placeholders for them.
 
-The places are those of TFX's ExampleGen: {SPAN}, or {YYYY}, {MM} and {DD}, whose span is the days since 1970, and
+The placeholders are those of TFX's ExampleGen: {SPAN}, or {YYYY}, {MM} and {DD}, whose span is the days since 1970, and
 {VERSION}; {SPAN:3} is a number of three digits.
 """
 
@@ -15,7 +15,7 @@ from vim_tf.errors import InputError, one_line
 
 
 def resolve(data, span, version):
-    """Puts numbers in the place of {SPAN} and {VERSION}.
+    """Replaces {SPAN} and {VERSION} by numbers.
 
     Args:
         data: DataConfig.
@@ -23,20 +23,20 @@ def resolve(data, span, version):
         version: int, wanted version of the span; -1 = its latest.
 
     Returns:
-        (DataConfig whose source has no such place left, span int, version int); 0 where the source has no such place.
+        (DataConfig whose source has no placeholder left, span int, version int); 0 without such a placeholder.
 
     Raises:
-        InputError: nothing matches, the splits have other latest ones, or a number is given that has no place.
+        InputError: nothing matches, the splits differ in their latest ones, or a number is given without a placeholder.
     """
-    kind, _, place = data.source.partition(":")
+    kind, _, path = data.source.partition(":")
     try:
-        has_span, has_date, has_version = utils.verify_split_pattern_specs(_split("all", place))
-        for name, value, has_place in (("span", span, has_span or has_date), ("version", version, has_version)):
-            if value >= 0 and not has_place:
+        has_span, has_date, has_version = utils.verify_split_pattern_specs(_split("all", path))
+        for name, value, has_placeholder in (("span", span, has_span or has_date), ("version", version, has_version)):
+            if value >= 0 and not has_placeholder:
                 raise InputError(f"--{name}={value} needs a {{{name.upper()}}} in --data.source={data.source}")
         if not (has_span or has_date):
             return data, 0, 0
-        chosen = place if version < 0 else re.sub(utils.VERSION_FULL_REGEX, lambda spec: _digits(spec, version), place)
+        chosen = path if version < 0 else re.sub(utils.VERSION_FULL_REGEX, lambda spec: _digits(spec, version), path)
         splits = [_split(split, chosen.rstrip("/").replace("{split}", split)) for split in SPLITS]
         _, span, latest = utils.calculate_splits_fingerprint_span_and_version("", splits, _range(span))
         found = utils.get_pattern_for_span_version(

@@ -1,6 +1,6 @@
-"""`python -m pipelines.status --output=D`: what a pipeline did, and what a pushed model was made of.
+"""`python -m pipelines.status --output=D`: shows what a pipeline did, and what a pushed model was made of.
 
-Everything is read from ML Metadata, which is opened for reading alone; it may run beside a pipeline.
+Everything is read from ML Metadata, which is opened read-only, so this can be called while a pipeline runs.
 """
 
 import datetime
@@ -38,7 +38,7 @@ def run(config):
     try:
         console.say("\n".join(lines))
     except BrokenPipeError:
-        # Whoever reads, such as `head`, has seen enough; what is left to be flushed at the end goes nowhere.
+        # The reader, such as `head`, has seen enough; what is left to be flushed at exit is discarded.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -85,7 +85,7 @@ def explain(contents, version):
     found = list(pushed.values())[-1:] if version == "last" else [pushed[version]] if version in pushed else []
     if not found:
         known = ", ".join(pushed) or "none"
-        raise InputError(f"--model={version} was not pushed by this pipeline; what was pushed: {known}")
+        raise InputError(f"--model={version} was not pushed by this pipeline; it pushed: {known}")
     model = found[0]
     makers = {node: contents.maker(model.id, node) for node in ("ImageExampleGen", "GenerativeEvaluator", *TRAINERS)}
     push = contents.executions[model.producer]
@@ -138,13 +138,13 @@ def _pushed_models(contents):
         described = ", ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
         rows.append((version, contents.executions[model.producer].run, described))
     lines += table(("version", "run", "metrics"), rows)
-    return [*lines, "", "What one was made of: add --model=<version>, or --model=last."]
+    return [*lines, "", "To see what one was made of, add --model=<version> or --model=last."]
 
 
 def _verdict(contents, executions):
     running = [each.node for each in executions if each.state == "RUNNING"]
     if running:
-        return f"{', '.join(running)} runs, or was killed and no run came after it"
+        return f"{', '.join(running)} is running, or was killed with no run after it"
     broken = [each.node for each in executions if each.state not in ("COMPLETE", "CACHED")]
     if broken:
         return f"{', '.join(broken)} failed or was killed"
@@ -160,7 +160,7 @@ def _verdict(contents, executions):
 
 
 def _code_version(makers):
-    """One version, or that of each component where a partial run mixed them."""
+    """One version, or that of each component if a partial run mixed them."""
     versions = {
         node: json.loads(maker.properties["custom_config"])["code_version"]
         if node in TRAINERS
@@ -233,6 +233,7 @@ def _time(seconds):
 
 
 def main():
+    """Runs the command."""
     flags.main(run, lambda argv: configs.StatusCommand, DESCRIPTION, needs_tensorflow=False)
 
 

@@ -1,1 +1,1 @@
-"""Tests; a package, so that no other `tests` on the path is taken for it."""
+"""Tests; a package, so that it isn't confused with another `tests` on the path."""

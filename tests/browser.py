@@ -1,4 +1,4 @@
-"""Pages in a real headless Chromium: what a reader would see of them, as facts that tests can assert."""
+"""Opens pages in a real headless Chromium and returns what a reader would see, as facts that tests can assert."""
 
 import contextlib
 import functools
@@ -16,7 +16,7 @@ import pytest
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTHS = (390, 1400)
 
-# Reads each page in frames of several widths, once all of them are loaded.
+# Measures each page in frames of several widths, once all are loaded.
 _PROBE = """<!DOCTYPE html><html><body>{frames}<pre id="found"></pre><script>
 window.addEventListener("load", () => {{
   const luminance = color => {{
@@ -44,7 +44,7 @@ window.addEventListener("load", () => {{
 
 
 def find_chromium():
-    """Path of the browser; the test is skipped where there is none."""
+    """Path of the browser; the test is skipped if there is none."""
     for name in _NAMES:
         if path := shutil.which(name):
             return path
@@ -52,10 +52,10 @@ def find_chromium():
 
 
 def look_at(page, profile, dark):
-    """What a browser makes of a page at each of WIDTHS.
+    """Facts about how a browser renders a page at each of WIDTHS.
 
     Args:
-        page: pathlib.Path of the HTML file; a file of the name probe.html is written beside it.
+        page: pathlib.Path of the HTML file; a file named probe.html is written next to it.
         profile: new folder for the browser's own files.
         dark: bool, whether the reader prefers dark pages.
 
@@ -88,7 +88,7 @@ def look_at(page, profile, dark):
 
 @contextlib.contextmanager
 def _served(folder):
-    """The folder on a free port of this machine."""
+    """Serves the folder on a free port of this machine."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *arguments):

@@ -1,4 +1,4 @@
-"""Every config class, with what each needs besides its defaults."""
+"""Every config class, with the values it needs besides its defaults."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ SECTIONS = [
     for value in vars(configs).values()
     if dataclasses.is_dataclass(value) and value.__module__.startswith(f"{configs.__name__}.")
 ]
-# What a class needs besides its defaults.
+# The values that a class needs besides its defaults.
 GIVEN = {
     configs.TokenizerTrainConfig: {"workdir": "w"},
     configs.LanguageModelTrainConfig: {"workdir": "w", "tokens": "t"},
@@ -44,5 +44,5 @@ def make(config_class, **values):
 
 
 def name_of(value):
-    """What a test's parameter is called: a class by its name."""
+    """A test parameter's id: a class's name."""
     return value.__name__ if isinstance(value, type) else None

@@ -1,4 +1,4 @@
-"""The main of every Bazel test: a pytest file runs nothing by itself. `make test` doesn't use it."""
+"""The main file of every Bazel test, since a pytest file runs nothing by itself. `make test` doesn't use it."""
 
 import sys
 

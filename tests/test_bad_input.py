@@ -1,4 +1,4 @@
-"""Commands on images and tokens that can't be used: one clear line, and nothing is written."""
+"""Commands with unusable images or tokens: they print one clear line and write nothing."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What the globs of BUILD can't guarantee; and a build with Bazel, where one is installed."""
+"""What the globs of BUILD can't guarantee, and a build with Bazel if it is installed."""
 
 import ast
 import os
@@ -15,7 +15,7 @@ import vim_tf
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BUILD = (ROOT / "BUILD").read_text(encoding="utf-8")
-# Rules that Bazel 4 has built in and Debian packages apart from it.
+# Rules that Bazel 4 has built in and Debian packages separately.
 DEBIAN_RULES = {
     "rules_java": "/usr/share/bazel/rules/java",
     "rules_proto": "/usr/share/bazel/rules/proto",
@@ -39,7 +39,7 @@ def native(*rules):
     return "\n".join(f"{rule} = native.{rule}" for rule in rules)
 
 
-# Repositories that Bazel looks at and this build needs nothing of: {name: {file: content}}.
+# Repositories that Bazel reads but this build doesn't need: {name: {file: content}}.
 STAND_INS = {
     "rules_python": {"python/defs.bzl": native("py_binary", "py_library", "py_test"), "python/BUILD": ""},
     "rules_cc": {"cc/defs.bzl": native(*CC_RULES), "cc/BUILD": ""},
@@ -95,9 +95,9 @@ def test_every_command_of_the_pipelines_is_a_binary():
     assert set(re.findall(r'"(\w+)"', listed)) == commands
 
 
-def test_what_lies_beside_the_packages_is_a_command():
-    beside = {path.relative_to(ROOT).as_posix() for path in (ROOT / "vim_tf").glob("*.py")}
-    for path in beside - set(literal("BOTTOM")):
+def test_every_module_next_to_the_packages_is_a_command():
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "vim_tf").glob("*.py")}
+    for path in modules - set(literal("BOTTOM")):
         assert '\nif __name__ == "__main__":' in (ROOT / path).read_text(encoding="utf-8"), path
 
 
@@ -107,7 +107,7 @@ def test_the_module_has_the_version_of_the_package():
 
 @pytest.fixture
 def bazel(tmp_path):
-    """A copy of the checkout, and a function that builds in it with nothing taken from the network."""
+    """A copy of the checkout, and a function that builds in it without the network."""
     if not shutil.which("bazel") or not all(os.path.isdir(folder) for folder in DEBIAN_RULES.values()):
         pytest.skip(f"needs Bazel 4 as Debian packages it: apt install {DEBIAN_PACKAGES}")
     checkout, home = tmp_path / "checkout", tmp_path / "bazel"
@@ -141,12 +141,12 @@ def bazel(tmp_path):
 
 @pytest.mark.system
 def test_bazel_builds_every_target_and_a_command_runs(bazel):
-    # Without the links to every file that each test may read: there are 100,000.
+    # Without links to the 100,000 files that tests may read.
     built = bazel.build("//...", "--nobuild_runfile_links")
     assert built.returncode == 0, built.stderr
     tests = list((ROOT / "tests").rglob("test_*.py"))
     assert int(re.search(r"Found (\d+) targets", built.stderr).group(1)) > len(tests)
-    # In its runfiles are the files that the target's libraries name, and no others.
+    # Its runfiles are the files of the target's libraries, and no others.
     assert bazel.build("//:train").returncode == 0
     path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
     environment = {"PATH": path, "HOME": os.environ.get("HOME", "/")}

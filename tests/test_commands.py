@@ -1,4 +1,4 @@
-"""The commands one after the other on tiny settings, as a user would call them."""
+"""The commands one after the other with tiny settings, as a user would call them."""
 
 import json
 import os
@@ -92,12 +92,12 @@ def test_sample_writes_images_grid_and_archive_and_repeats_itself(chain, tmp_pat
     saved = np.load(tmp_path / "a" / "samples.npz")
     assert saved["images"].dtype == np.uint8 and saved["images"].shape == (4, 16, 16, 3)
     np.testing.assert_array_equal(saved["labels"], [3, 3, 1, 1])
-    picture = np.asarray(Image.open(tmp_path / "a" / "label1_seed9.png"))
-    np.testing.assert_array_equal(picture, saved["images"][2])
+    image = np.asarray(Image.open(tmp_path / "a" / "label1_seed9.png"))
+    np.testing.assert_array_equal(image, saved["images"][2])
     assert Image.open(tmp_path / "a" / "grid.png").size[0] >= 2 * 16
 
 
-def test_sample_of_a_label_that_is_not_there_is_refused_before_anything_is_written(chain, tmp_path):
+def test_sample_of_an_unknown_label_is_refused_before_anything_is_written(chain, tmp_path):
     with pytest.raises(InputError, match="label 10 is out of range"):
         call(sample, configs.SampleCommand, *stages(chain), "--labels=10", f"--output={tmp_path}/out")
     # In int32 it would be label 1.
@@ -122,7 +122,7 @@ def test_a_large_request_holds_the_same_samples_in_files_and_is_not_drawn_twice(
 
 
 def test_rejection_keeps_what_the_classifier_prefers(chain, tmp_path):
-    """The classifier takes an image for a 2 the more surely, the less red it is."""
+    """The less red an image is, the surer the classifier is that it is a 2."""
     inputs = keras.layers.Input([16, 16, 3])
     paleness = 1 - keras.layers.GlobalAveragePooling2D()(inputs)[:, :1]
     keras.Model(inputs, keras.layers.Concatenate()([0 * paleness, 0 * paleness, paleness])).save(tmp_path / "c.keras")
@@ -259,9 +259,9 @@ def test_samples_are_compared_with_statistics_in_a_file(chain, tmp_path):
     assert read_metrics(f"{tmp_path}/b/metrics.json")[1] == conditions
 
 
-def test_reconstruct_puts_input_beside_output(chain, tmp_path):
-    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    Image.fromarray(picture).save(tmp_path / "a.png")
+def test_reconstruct_puts_the_input_next_to_the_output(chain, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
     call(
         reconstruct,
         configs.ReconstructCommand,
@@ -273,8 +273,8 @@ def test_reconstruct_puts_input_beside_output(chain, tmp_path):
     assert width > 2.9 * height
 
 
-def test_reconstruct_names_the_file_that_is_no_image(chain, tmp_path):
-    (tmp_path / "text.png").write_text("not a picture")
+def test_reconstruct_names_the_file_that_is_not_an_image(chain, tmp_path):
+    (tmp_path / "text.png").write_text("not an image")
     arguments = [f"--tokenizer={chain}/tokenizer", f"--output={tmp_path}/out"]
     with pytest.raises(InputError, match="text.png can't be decoded as an image: not an image of a known format"):
         call(reconstruct, configs.ReconstructCommand, *arguments, f"--images={tmp_path}/text.png")
@@ -284,7 +284,7 @@ def test_reconstruct_names_the_file_that_is_no_image(chain, tmp_path):
         call(reconstruct, configs.ReconstructCommand, *arguments, f"--images={tmp_path}/missing.png")
 
 
-def test_reconstruct_takes_no_two_images_of_one_name_and_no_place_that_can_not_be_written(chain, tmp_path):
+def test_reconstruct_refuses_two_images_of_one_name_and_an_unwritable_output(chain, tmp_path):
     for name in ("a/1.png", "b/1.jpg", "2.tiff"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(np.full([16, 16, 3], 99, np.uint8)).save(tmp_path / name)

@@ -1,4 +1,4 @@
-"""Hyperparameters: which values are refused, and with what words."""
+"""Hyperparameters: which values are refused, and with which messages."""
 
 import dataclasses
 
@@ -164,7 +164,7 @@ MISSING = [
     (configs.ProbeConfig, "features", ()),
     (configs.PipelineConfig, "name", ""),
 ]
-# Without labels every label is drawn; without a language model the tokenizer is exported or measured alone.
+# Without labels every label is drawn; without a language model only the tokenizer is exported or measured.
 MISSING.remove((configs.SampleCommand, "labels", ()))
 MISSING.remove((configs.LinearProbeTrainConfig, "language_model", ""))
 
@@ -181,7 +181,7 @@ def test_a_value_out_of_range_is_refused_by_name(section, name, value):
     [(section, field.name) for section in SECTIONS for field in dataclasses.fields(section) if field.type is float],
     ids=name_of,
 )
-def test_no_number_is_infinite_or_none_at_all(section, name, value):
+def test_no_number_is_infinite_or_nan(section, name, value):
     with pytest.raises(InputError, match=rf"\b{name}\b"):
         make(section, **{name: value})
 
@@ -204,7 +204,7 @@ def test_a_missing_value_is_asked_for_by_its_flag(section, name, value):
     ],
     ids=name_of,
 )
-def test_the_last_allowed_value_is_taken(section, name, value):
+def test_the_last_allowed_value_is_accepted(section, name, value):
     assert getattr(make(section, **{name: value}), name) == value
 
 
@@ -231,7 +231,7 @@ def test_only_generation_needs_a_language_model():
     assert make(configs.EvaluateCommand, language_model="", evaluation=evaluation).language_model == ""
 
 
-def test_a_probe_of_blocks_alone_needs_a_language_model():
+def test_a_probe_of_only_blocks_needs_a_language_model():
     blocks = configs.ProbeConfig(features=("blocks",))
     with pytest.raises(InputError, match="--language_model is needed to probe its blocks"):
         make(configs.LinearProbeTrainConfig, language_model="", probe=blocks)
@@ -251,7 +251,7 @@ def test_a_probe_is_not_measured_on_what_it_is_trained_on():
 
 
 @pytest.mark.parametrize("name", ["height", "width"])
-def test_places_of_a_palette_must_be_whole_pixels(name):
+def test_patches_of_a_palette_must_be_whole_pixels(name):
     with pytest.raises(InputError, match=rf"model\.{name} 20 is no multiple of model\.grid_{name} 8"):
         configs.PaletteModelConfig(**{"grid_height": 8, "grid_width": 8, name: 20})
 
@@ -300,7 +300,7 @@ def test_the_best_checkpoint_needs_validations():
         configs.TrainingConfig(keep_best_metric="reconstruction/psnr", validate_every_steps=0)
 
 
-def test_the_language_model_keeps_its_best_checkpoint_unless_it_is_told_not_to():
+def test_the_language_model_keeps_its_best_checkpoint_unless_told_not_to():
     kept = make(configs.LanguageModelTrainConfig).training.keep_best_metric
     assert kept == "language_model/validation_bits_per_token"
     argv = ["--workdir=w", "--tokens=t", "--training.validate_every_steps=0"]

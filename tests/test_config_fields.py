@@ -1,4 +1,4 @@
-"""Fields of the hyperparameters: help, defaults, what a resume may change, and their way to JSON and back."""
+"""Fields of the hyperparameters: help, defaults, what a resume may change, and conversion to JSON and back."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ def test_every_field_has_a_default_and_a_help_text(section):
         assert (field.default, field.default_factory) != (dataclasses.MISSING, dataclasses.MISSING), field.name
 
 
-def test_what_a_resume_may_change_is_run_length_places_records_and_devices():
+def test_what_a_resume_may_change_is_run_length_paths_records_and_devices():
     for config_class in configs.TRAIN_CONFIGS.values():
         resumable = {name for name, field in configs.leaves(config_class) if field.metadata["resumable"]}
         training = {
@@ -31,12 +31,12 @@ def test_what_a_resume_may_change_is_run_length_places_records_and_devices():
             "keep_freed_memory",
         }
         fields = {field.name for field in dataclasses.fields(config_class)}
-        places = {"workdir", "tokens", "tokenizer", "language_model", "initialize_from"} & fields
+        paths = {"workdir", "tokens", "tokenizer", "language_model", "initialize_from"} & fields
         shown = {name for name, _ in configs.leaves(config_class) if name.startswith(("alarms.", "validation."))}
         devices = {"strategy", "tpu"} & fields
         names = {"model.tokens.class_names"} if "tokens" in fields else set()
         loop = {f"training.{name}" for name in training} if "training" in fields else set()
-        assert resumable == loop | shown | places | devices | names
+        assert resumable == loop | shown | paths | devices | names
 
 
 def test_the_defaults_are_the_papers():
@@ -57,7 +57,7 @@ def test_a_config_comes_back_from_json(section):
     assert configs.from_dict(section, json.loads(json.dumps(configs.to_dict(config)))) == config
 
 
-def test_values_that_are_no_defaults_come_back_from_json():
+def test_values_other_than_defaults_come_back_from_json():
     config = make(
         configs.LanguageModelTrainConfig,
         model=configs.LanguageModelConfig(class_conditional=False, tokens=configs.TokenFacts("abc", 2, 3, 1, 64, 10)),

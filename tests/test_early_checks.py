@@ -1,4 +1,4 @@
-"""What commands refuse before they read images, which takes long."""
+"""What commands refuse before they read images, which is slow."""
 
 import dataclasses
 
@@ -25,8 +25,8 @@ def no_images(monkeypatch):
     def look(*args, **kwargs):
         pytest.fail("images were read before everything else was checked")
 
-    for place in ("vim_tf.data.sources.build_source", "vim_tf.data.sources.plan_shards"):
-        monkeypatch.setattr(place, look)
+    for function in ("vim_tf.data.sources.build_source", "vim_tf.data.sources.plan_shards"):
+        monkeypatch.setattr(function, look)
 
 
 def refused(command, config, message):

@@ -24,7 +24,7 @@ def tokenizer(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Folder of pictures, of which every third or so is for validation."""
+    """Folder of images, about a third of which are for validation."""
     folder = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(0)
     for index, size in enumerate(SIZES):
@@ -40,8 +40,8 @@ def encode(tokenizer, images, output, **settings):
 
 def crops(pixels):
     bottom, right = pixels.shape[0] - 8, pixels.shape[1] - 8
-    places = [(bottom // 2, right // 2), (0, 0), (0, right), (bottom, 0), (bottom, right)]
-    return np.stack([pixels[top : top + 8, left : left + 8] for top, left in places])
+    corners = [(bottom // 2, right // 2), (0, 0), (0, right), (bottom, 0), (bottom, right)]
+    return np.stack([pixels[top : top + 8, left : left + 8] for top, left in corners])
 
 
 def centre(pixels):
@@ -49,7 +49,7 @@ def centre(pixels):
 
 
 @pytest.mark.slow
-def test_what_can_not_be_used_leaves_earlier_tokens_as_they_are(tokenizer, images, tmp_path):
+def test_unusable_input_leaves_earlier_tokens_as_they_are(tokenizer, images, tmp_path):
     encode(tokenizer, images, tmp_path / "tokens")
     before = {path: path.read_bytes() for path in (tmp_path / "tokens").rglob("*") if path.is_file()}
     with pytest.raises(InputError, match="there is no folder"):
@@ -82,7 +82,7 @@ def test_tokens_are_those_of_each_view(views, first_half, tokenizer, images, tmp
     assert seen == len(SIZES)
 
 
-def test_without_being_told_there_is_one_view(tokenizer, images, tmp_path):
+def test_by_default_there_is_one_view(tokenizer, images, tmp_path):
     manifest, (train, _) = encode(tokenizer, images, tmp_path)
     assert manifest.views == train.tokens.shape[1] == 1
 

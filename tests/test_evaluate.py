@@ -1,4 +1,4 @@
-"""`vim_tf.evaluate` on images of which a class is empty."""
+"""`vim_tf.evaluate` on images with an empty class."""
 
 import json
 
@@ -18,7 +18,7 @@ from vim_tf.stages import saved
 
 @pytest.fixture(scope="module")
 def shifted_digits(tmp_path_factory):
-    """Source of scans whose labels begin with 1: 11 classes, of which the first has no image."""
+    """Source of scans whose labels begin at 1: 11 classes, the first of which has no image."""
     folder = tmp_path_factory.mktemp("digits")
     for split in configs.SPLITS:
         scans = list(sources.open_source("digits", split, 8, 8).ordered().take(100).as_numpy_iterator())

@@ -29,19 +29,19 @@ def stages(tmp_path_factory):
 
 @pytest.fixture
 def no_pass(monkeypatch):
-    """Fails where anything is trained or measured."""
+    """Fails if anything is trained or measured."""
 
     def long_step(*args, **kwargs):
         pytest.fail("a long step was taken before everything was checked")
 
-    for place in (
+    for function in (
         "vim_tf.evaluation.feature_networks.trained_classifier",
         "vim_tf.evaluation.reconstruction.ReconstructionEvaluator.run",
         "vim_tf.evaluation.generation.RealEvaluator.run",
         "vim_tf.evaluation.generation.GenerationEvaluator.run",
         "vim_tf.stages.probing.measure",
     ):
-        monkeypatch.setattr(place, long_step)
+        monkeypatch.setattr(function, long_step)
 
 
 def run(*argv):
@@ -70,7 +70,7 @@ def test_a_reference_file_is_opened_before_anything_is_measured(stages, no_pass,
 
 
 def test_a_reference_of_other_features_is_refused_before_the_first_pass(stages, monkeypatch, tmp_path):
-    """Which features the file must be of is known once the small classifier is there."""
+    """The required number of features is known once the small classifier exists."""
     monkeypatch.setattr("vim_tf.evaluation.generation.RealEvaluator.run", lambda self: pytest.fail("a pass"))
     other = npz(tmp_path / "other.npz", mu=np.zeros(3), sigma=np.eye(3))
     message = refused(stages, tmp_path, f"--reference={other}", "--evaluation.feature_steps=2")
@@ -108,7 +108,7 @@ def test_what_a_probe_needs_is_checked_before_the_first_pass(stages, no_pass, tm
     assert "linear_probe is not empty and holds no config.json" in refused(stages, tmp_path, kind)
 
 
-def test_a_folder_in_the_place_of_a_result_is_refused_before_the_first_pass(stages, no_pass, tmp_path):
+def test_a_folder_at_the_path_of_a_result_is_refused_before_the_first_pass(stages, no_pass, tmp_path):
     (tmp_path / "out" / "report.html").mkdir(parents=True)
     assert "holds a folder report.html where a file would be written" in refused(stages, tmp_path)
     (tmp_path / "file").write_text("mine")
@@ -146,6 +146,6 @@ def test_a_comparison_is_printed_with_a_head(tmp_path, capsys):
 
 
 def test_the_untrained_stages_belong_together(stages):
-    """What the refusals above start from."""
+    """The precondition of the refusals above."""
     tokenizer = saved.load_tokenizer(stages[0].partition("=")[2])
     assert saved.load_language_model(stages[1].partition("=")[2], tokenizer).num_classes == 10

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# For each extension: {file: its whole content, if it is new, else (line of the file, what takes its place)}.
+# For each extension: {file: its whole content if it is new, else (line of the file, its replacement)}.
 QUANTIZER = {
     "vim_tf/models/quantizers/toy.py": '''
 """The sign of each dimension, without a loss."""
@@ -225,7 +225,7 @@ assert np.unique(functions["generate"](**request)["tokens"]).tolist() == [1, 2]
 
 @pytest.mark.slow
 def test_a_setting_of_a_sample_is_a_row_and_its_use(extend, tmp_path):
-    """The flag, the argument, the check and the served input are there without a word."""
+    """The flag, the argument, the check and the served input exist without further code."""
     extend(SETTING)
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
 

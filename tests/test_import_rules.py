@@ -1,4 +1,4 @@
-"""What may import what, read from the source: nothing is imported here."""
+"""The import rules, checked in the source: nothing is imported here."""
 
 import ast
 import dataclasses
@@ -27,7 +27,7 @@ MODULES = {module_of(path): path for path in FILES}
 COMMANDS = [module for module, path in MODULES.items() if path.parent.name == "vim_tf" and is_command(path)]
 PIPELINE_COMMANDS = [module for module, path in MODULES.items() if path.parent.name == "pipelines" and is_command(path)]
 
-# From the top to the bottom: a package imports what is below its level, and itself.
+# From the top down: a package imports what is below its level, and itself.
 LEVELS = [
     ["pipelines"],
     COMMANDS,
@@ -41,11 +41,11 @@ LEVELS = [
     ["vim_tf"],
 ]
 LEVEL = {unit: level for level, units in enumerate(LEVELS) for unit in units}
-# What of these takes configs: the stages, which a config describes, the data's own build functions, and other projects'
-# checkpoints, whose settings become the config of ours.
+# Those of them that take configs: the stages, which a config describes, the build functions of data, and other
+# projects' checkpoints, whose settings become our config.
 SEE_CONFIGS = ["vim_tf.config", "vim_tf.data", "vim_tf.interop"]
 LIBRARIES = [unit for units in LEVELS[LEVEL["vim_tf.serving"] :] for unit in units if unit != "vim_tf.stages"]
-# What answers before TensorFlow is loaded: every command's help and mistyped flags.
+# Modules that answer before TensorFlow is loaded: every command's help and mistyped flags.
 LIGHT = ["vim_tf", "vim_tf.config", "vim_tf.errors", "vim_tf.cli.flags", "vim_tf.cli.terminal", *COMMANDS]
 LIGHT += ["pipelines", "pipelines.local.console", *PIPELINE_COMMANDS]
 HEAVY = {"tensorflow", "keras", "tfx", "apache_beam", "numpy", "tensorflow_datasets", "matplotlib", "sklearn"}
@@ -99,7 +99,7 @@ def test_imports_go_down(module):
     assert {other for other in others if LEVEL[other] <= LEVEL[unit]} == set()
 
 
-def test_every_unit_of_the_table_is_there():
+def test_every_unit_of_the_table_exists():
     assert set(LEVEL) == {unit_of(module) for module in MODULES}
 
 
@@ -159,7 +159,7 @@ def test_models_import_no_tensorflow_so_that_they_run_on_other_backends(module):
     assert "tensorflow" not in {top(name) for name in imports_of(module, inside_functions=False)}
 
 
-def test_tf_gan_is_imported_through_its_own_module_only():
+def test_tf_gan_is_imported_only_through_its_own_module():
     importers = {module for module in MODULES if "tensorflow_gan" in {top(name) for name in imports_of(module)}}
     assert importers <= {"vim_tf.losses.tf_gan"}
 

@@ -19,7 +19,7 @@ TAMING_SIZE = ["--height=8", "--width=12"]
 
 
 def checkpoint(name):
-    """A project's tensors by name, those of its losses too, and what PyTorch makes of images with them."""
+    """A project's tensors by name, including those of its losses, and PyTorch's outputs for images with them."""
     with np.load(REFERENCES / f"{name}.npz") as arrays:
         reference = dict(arrays)
     tensors = {name.removeprefix("weight:"): value for name, value in reference.items() if name.startswith("weight:")}
@@ -61,19 +61,19 @@ def test_the_config_can_train_on_with_that_projects_losses(read, tmp_path):
     call("taming_transformers", tmp_path / "imported", *TAMING_SIZE)
     config = saved.load_config(str(tmp_path / "imported"), "tokenizer")
     assert config.workdir == str(tmp_path / "imported")
-    # In that project's code beta, 0.25, weighs the codebook's term.
+    # In that project's code beta, 0.25, weights the codebook term.
     assert (config.losses.codebook_weight, config.losses.commitment_weight) == (0.25, 1.0)
     assert (config.losses.adversarial_loss, config.losses.adaptive_weight) == ("hinge", True)
     assert (config.losses.l1_weight, config.losses.l2_weight, config.losses.logit_laplace_weight) == (2.0, 0.0, 0.0)
     assert config.model.discriminator.kind == "patchgan"
 
 
-def test_an_output_that_holds_something_is_left_alone(read, tmp_path):
+def test_an_output_that_is_not_empty_is_not_touched(read, tmp_path):
     read(checkpoint("vit")[0])
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         call("enhancing_transformers", tmp_path)
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         call("enhancing_transformers", tmp_path / "notes.txt")
     assert os.listdir(tmp_path) == ["notes.txt"]
 

@@ -1,4 +1,4 @@
-"""The locks, setup.py, the Makefile and the CI script hold together."""
+"""The locks, setup.py, the Makefile and the CI script are consistent."""
 
 import ast
 import importlib.metadata
@@ -53,7 +53,7 @@ def read(path):
 
 
 def entries(path):
-    """{canonical package name: its whole entry, hashes included} of a requirements file."""
+    """{canonical package name: its whole entry, including hashes} of a requirements file."""
     joined = read(path).replace("\\\n", " ")
     lines = [line.strip() for line in joined.splitlines()]
     return {canonicalize_name(re.split(r"[=<>!~ ]", line)[0]): line for line in lines if line and line[0] != "#"}
@@ -82,7 +82,7 @@ def run_make(*arguments, folder=ROOT, path=None):
 
 
 def commands_of(target):
-    """Every command that a target would run on a machine that has nothing yet."""
+    """Every command that a target would run on a machine that has nothing installed yet."""
     done = run_make("--dry-run", "--always-make", target)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -139,7 +139,7 @@ def test_the_cuda_lock_is_all_that_tensorflow_asks_for_on_a_gpu_in_the_versions_
 
 
 def test_the_cuda_parts_are_of_one_release():
-    """Compiler, runtime and what links what they make; each library beside them has numbers of its own."""
+    """Compiler, runtime and linker; the other libraries each have their own version numbers."""
     parts = ("cuda-cupti", "cuda-nvcc", "cuda-nvrtc", "cuda-runtime", "nvjitlink", "cublas")
     locked = versions("requirements/cuda.lock")
     assert {".".join(locked[f"nvidia-{part}-cu12"].split(".")[:2]) for part in parts} == {"12.9"}
@@ -278,16 +278,16 @@ def test_without_python_3_11_set_up_stops_with_one_clear_line(checkout):
     assert not (checkout / ".venv").exists()
 
 
-def test_set_up_leaves_a_folder_alone_that_is_no_virtual_environment(checkout):
+def test_set_up_does_not_touch_a_folder_that_is_not_a_virtual_environment(checkout):
     (checkout / ".venv").mkdir()
     (checkout / ".venv" / "precious.txt").touch()
     done = run_make("setup", folder=checkout)
     assert done.returncode == 2
-    assert done.stderr.startswith("Error: .venv is in the way")
+    assert done.stderr.startswith("Error: .venv exists but")
     assert (checkout / ".venv" / "precious.txt").exists()
 
 
-def test_files_that_are_no_modules_are_packaged(tmp_path):
+def test_files_that_are_not_modules_are_packaged(tmp_path):
     """Built, since what `package_data` leaves out is missing only once the package is installed."""
     shutil.copytree(ROOT / "vim_tf", tmp_path / "vim_tf", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.py", "pyproject.toml"):

@@ -115,7 +115,7 @@ def stylegan2_discriminator(channel_multiplier=2):
 
 
 def patchgan(layers=3, channels=64):
-    """4 x 4 convolutions: the first one and the logits have a bias, the ones between a norm instead."""
+    """4 x 4 convolutions: the first one and the logits have a bias, those in between a norm instead."""
     widths = [channels * 2**i for i in range(layers + 1)]
     total = conv(4, 3, channels)
     for width, next_width in zip(widths, widths[1:], strict=False):
@@ -196,7 +196,7 @@ def test_the_models_have_the_parameters_of_the_hand_formula(name, parse):
         found = [part.count_params() for part in (tokenizer.encoder, tokenizer.decoder, tokenizer.quantizer)]
         judge = discriminator.count_params()
         assert tokenizer.count_params() == sum(found)
-    # Else the next scope of this kind would fill the weights.
+    # Otherwise the next scope of this kind would fill the weights.
     keras.utils.clear_session()
     expected, expected_judge = COUNTS[name]
     assert (tuple(found), judge) == (expected, expected_judge)

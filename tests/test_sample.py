@@ -1,4 +1,4 @@
-"""What sampling and completing say of their labels, and what they leave of earlier calls."""
+"""How sampling and completing show labels, and what they keep of earlier calls."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from vim_tf.errors import InputError
 from vim_tf.stages import saved
 
 pytestmark = pytest.mark.slow
-# As folders in alphabetical order, and one that is no name of a file.
+# In alphabetical order like folders; one of them can't be a file name.
 NAMES = ("0", "1", "10", "11", "cat", "../dog, big", "<b>|</b>", "\N{CJK UNIFIED IDEOGRAPH-72AC}", "x" * 90, "8")
 
 
@@ -55,7 +55,7 @@ def test_files_grid_archive_and_output_name_the_classes(stages, tmp_path, capsys
         assert archive["class_names"].tolist() == list(NAMES) == samples["class_names"].tolist()
     printed = capsys.readouterr().out
     assert "\nlabel 2, 10\nlabel 5, ../dog, big\n" in printed and "label 1\n" not in printed
-    # A column of text stands on the left of the images, which are 64 px wide with a gap of 2.
+    # A column of text is on the left of the images, which are 64 px wide with a gap of 2.
     grid = np.asarray(Image.open(tmp_path / "grid.png"))
     assert grid.shape[0] == 6 * 66 and grid.shape[1] > 66 + 40
     assert grid[:, :-66].min() < 60
@@ -68,7 +68,7 @@ def test_a_second_smaller_call_leaves_no_image_of_the_first(stages, tmp_path, ca
     draw(stages, tmp_path, "--labels=2", "--num_per_label=2")
     assert pngs(tmp_path) == ["grid.png", "label2_10_seed0.png", "label2_10_seed1.png", "label_seed1.png", "mine.png"]
     assert (tmp_path / "label3_seed1.png.txt").exists()
-    assert "PNGs of an earlier call that were removed: 6" in capsys.readouterr().out
+    assert "Removed PNGs of an earlier call: 6" in capsys.readouterr().out
 
 
 def test_a_call_that_is_refused_removes_nothing(stages, tmp_path):
@@ -145,7 +145,7 @@ def test_fewer_variants_leave_none_of_the_first_call_and_those_of_other_images(s
 
 
 def test_labels_that_do_not_fit_a_folders_images_are_refused(stages, images, tmp_path):
-    with pytest.raises(InputError, match="3 --labels can't be given to 2 images"):
+    with pytest.raises(InputError, match="3 --labels don't match 2 images"):
         complete_images(stages, tmp_path / "o", images, "--labels=1,2,3")
     assert not (tmp_path / "o").exists()
 

@@ -1,4 +1,4 @@
-"""The files in configs/: each parses, builds its models, and starts with a command that is valid."""
+"""The files in configs/: each parses, builds its models, and starts with a valid command."""
 
 import dataclasses
 import pathlib
@@ -17,7 +17,7 @@ FLAGFILES = sorted((ROOT / "configs").glob("**/*.flags"))
 
 
 def class_and_arguments(path):
-    """Config class of a flagfile, and the flags that its users give themselves."""
+    """Config class of a flagfile, and the flags that its users set."""
     task = re.search(r"^--task=(\w+)", path.read_text(), re.MULTILINE)
     if not task:
         return configs.PipelineConfig, []
@@ -48,12 +48,12 @@ def build_abstractly(config):
         elif isinstance(config, configs.PaletteTrainConfig):
             models = (build_palette_tokenizer(config.model),)
         elif isinstance(config, configs.LinearProbeTrainConfig):
-            # Their sizes are those of the stages under them.
+            # Their sizes are those of the stages they build on.
             models = (build_linear_probe(dict.fromkeys(config.probe.features, 8), num_classes=10),)
         else:
             facts = configs.TokenFacts("abc", grid_height=4, grid_width=4, codebook_size=256, num_classes=10)
             models = (build_language_model(dataclasses.replace(config.model, tokens=facts)),)
-    # Else the next scope of this kind would fill the weights.
+    # Otherwise the next scope of this kind would fill the weights.
     keras.utils.clear_session()
     return models
 

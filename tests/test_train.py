@@ -1,4 +1,4 @@
-"""`vim_tf.train`: a resumed run is the uninterrupted one."""
+"""`vim_tf.train`: a resumed run equals the uninterrupted one."""
 
 import json
 import os
@@ -185,7 +185,7 @@ def test_run_returns_its_last_metrics_with_validation(tmp_path, tokens):
 def test_run_under_mirrored_strategy_is_the_run_on_one_device(tmp_path):
     train.run(tokenizer_config(tmp_path / "one"))
     mirrored = replace(tokenizer_config(tmp_path / "mirrored"), strategy="mirrored")
-    # Interrupted, so that restoring onto replicas is part of it.
+    # Interrupted, so that it includes restoring onto replicas.
     interrupted_after(2, mirrored)
     train.run(mirrored)
     one, two = (saved.load_tokenizer(str(tmp_path / name)) for name in ("one", "mirrored"))
@@ -194,7 +194,7 @@ def test_run_under_mirrored_strategy_is_the_run_on_one_device(tmp_path):
 
 @pytest.mark.slow
 def test_fine_tuning_starts_from_the_other_runs_weights_and_a_fresh_discriminator(tmp_path):
-    """While the discriminator warms up it learns, and the tokenizer moves as if there were none."""
+    """While the discriminator warms up, it learns, and the tokenizer trains as if there were none."""
     train.run(tokenizer_config(tmp_path / "first"))
     first = str(tmp_path / "first")
     warming = replace(
@@ -202,12 +202,12 @@ def test_fine_tuning_starts_from_the_other_runs_weights_and_a_fresh_discriminato
         initialize_from=first,
         losses={"adversarial_start_step": 2},
     )
-    alone = replace(
-        tokenizer_config(tmp_path / "alone", total_steps=2), initialize_from=first, losses={"adversarial_weight": 0.0}
+    without = replace(
+        tokenizer_config(tmp_path / "without", total_steps=2), initialize_from=first, losses={"adversarial_weight": 0.0}
     )
-    for config in (warming, alone):
+    for config in (warming, without):
         train.run(config)
-    before, one, other = (saved.load_tokenizer(str(tmp_path / name)) for name in ("first", "warming", "alone"))
+    before, one, other = (saved.load_tokenizer(str(tmp_path / name)) for name in ("first", "warming", "without"))
     assert_equal_weights(one, other, tolerance=1e-6)
     moved = np.abs(np.asarray(one.encoder.embedding.kernel) - np.asarray(before.encoder.embedding.kernel)).max()
     assert 1e-4 < moved < 0.1
@@ -220,13 +220,13 @@ def test_fine_tuning_starts_from_the_other_runs_weights_and_a_fresh_discriminato
 
 
 @pytest.mark.slow
-def test_fine_tuning_goes_on_from_its_own_checkpoint_once_there_is_one(tmp_path):
+def test_fine_tuning_resumes_from_its_own_checkpoint_once_there_is_one(tmp_path):
     train.run(tokenizer_config(tmp_path / "first"))
     whole = replace(tokenizer_config(tmp_path / "whole"), initialize_from=str(tmp_path / "first"))
     train.run(whole)
     parts = replace(whole, workdir=str(tmp_path / "parts"))
     interrupted_after(2, parts)
-    # The stage that it started from need not exist any more.
+    # The stage that it started from need not exist any longer.
     train.run(replace(parts, initialize_from=""))
     assert_same_checkpoint(tmp_path / "whole", tmp_path / "parts")
 
@@ -266,7 +266,7 @@ def test_finished_run_called_again_trains_no_further(tmp_path, tokens):
 
 
 @pytest.mark.slow
-def test_run_stopped_behind_its_last_step_has_its_last_validation_when_called_again(tmp_path, tokens, monkeypatch):
+def test_run_stopped_after_its_last_step_has_its_last_validation_when_called_again(tmp_path, tokens, monkeypatch):
     from vim_tf.training import callbacks
 
     def config(name):
@@ -292,7 +292,7 @@ def test_run_stopped_behind_its_last_step_has_its_last_validation_when_called_ag
     assert without_rates(parts) == without_rates(whole)
     whole, parts = ((tmp_path / name / "best" / "best.json").read_text() for name in ("whole", "stopped"))
     assert parts == whole
-    # Called once more, and with a step that lies before what is trained, it adds nothing.
+    # Called again, and with a step before what is trained, it adds nothing.
     before = (tmp_path / "stopped" / "metrics.jsonl").read_text()
     train.run(config("stopped"))
     train.run(replace(config("stopped"), training={"total_steps": 3}))
@@ -300,7 +300,7 @@ def test_run_stopped_behind_its_last_step_has_its_last_validation_when_called_ag
 
 
 @pytest.mark.slow
-def test_only_so_many_checkpoints_are_kept(tmp_path, tokens):
+def test_only_the_set_number_of_checkpoints_is_kept(tmp_path, tokens):
     config = language_model_config(tmp_path, tokens, total_steps=5, checkpoint_every_steps=1, keep_checkpoints=2)
     train.run(config)
     assert len(tf.train.get_checkpoint_state(f"{tmp_path}/checkpoints").all_model_checkpoint_paths) == 2

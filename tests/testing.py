@@ -6,7 +6,7 @@ import numpy as np
 
 from vim_tf import config as configs
 
-# A large epsilon: where a gradient is zero but for rounding, as a key's bias has it, AdamW would make noise of it.
+# A large epsilon: where a gradient is zero except for rounding, as for a key's bias, AdamW would amplify the noise.
 OPTIMIZER = configs.OptimizerConfig(learning_rate=1e-2, warmup_steps=1, final_learning_rate=1e-3, epsilon=1e-3)
 TINY = configs.TransformerConfig(num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=32)
 
@@ -48,7 +48,7 @@ def language_model_config(workdir, tokens, **training):
 
 
 def on_the_fly(config, tokenizer, **augmentation):
-    """A language model's config with a tokenizer that encodes the digits, as they are, instead of tokens."""
+    """A language model's config with a tokenizer that encodes the unchanged digits, instead of tokens."""
     return dataclasses.replace(
         config,
         tokens="",
@@ -126,7 +126,7 @@ def replace(config, **sections):
 
 
 def weights_of(model):
-    """Every weight as a numpy array, by place."""
+    """Every weight as a numpy array, in order."""
     return [np.asarray(weight) for weight in model.weights]
 
 

@@ -17,7 +17,7 @@ def run(config):
         uint8 [images, variants, height, width, 3].
 
     Raises:
-        InputError: unusable stages, images, labels, rows or canvas; nothing has been written then.
+        InputError: unusable stages, images, labels, rows or canvas; nothing is written then.
     """
     import numpy as np
 
@@ -81,7 +81,7 @@ def _labels(config, language_model, num_images):
         )
     if len(config.labels) not in (0, 1, num_images):
         raise InputError(
-            f"{len(config.labels)} --labels can't be given to {num_images} images; give one for each, or one for all"
+            f"{len(config.labels)} --labels don't match {num_images} images: give one for each, or one for all"
         )
     return np.broadcast_to(checked_labels(language_model, config.labels or (0,)), [num_images])
 
@@ -90,9 +90,9 @@ def _canvas(config, tokenizer):
     """Rows and columns of tokens."""
     shape = []
     for name in ("height", "width"):
-        model_size, places = getattr(tokenizer, name), getattr(tokenizer, f"grid_{name}")
+        model_size, num_patches = getattr(tokenizer, name), getattr(tokenizer, f"grid_{name}")
         size = getattr(config, name) or model_size
-        patch = model_size // places
+        patch = model_size // num_patches
         if size % patch or size < model_size:
             raise InputError(
                 f"--{name}={size} must be a multiple of {patch}, a patch, and at least {model_size}, the model's {name}"
@@ -102,7 +102,7 @@ def _canvas(config, tokenizer):
 
 
 def _stride(tokenizer):
-    """Windows overlap by half: what is drawn sees as much of what is there."""
+    """Rows and columns between windows, which overlap by half."""
     return max(tokenizer.grid_height // 2, 1), max(tokenizer.grid_width // 2, 1)
 
 
@@ -122,7 +122,7 @@ def _start(tokenizer, images, keep_rows, canvas, num_variants):
 
 
 def _check_request(config, sampler, labels, canvas, stride, tokenizer):
-    """Refuses what the sampler would refuse, the seeds of the last window included."""
+    """Refuses what the sampler would refuse, including the seeds of the last window."""
     import numpy as np
 
     from vim_tf.sampling.canvas import window_starts
@@ -137,7 +137,7 @@ def _check_request(config, sampler, labels, canvas, stride, tokenizer):
 
 
 def _draw_window(config, sampler, labels, num_samples):
-    """Function as `fill_canvas` takes it; each window has seeds of its own, the first one those of `vim_tf.sample`."""
+    """Function as `fill_canvas` takes it; each window has its own seeds, the first those of `vim_tf.sample`."""
     import numpy as np
 
     from vim_tf.sampling.samplers import sampler_settings
@@ -188,7 +188,7 @@ def _remove_stale(config, names):
 
 
 def main():
-    """The command."""
+    """Runs the command."""
     flags.main(run, lambda argv: configs.CompleteCommand, "Draws the rest of images, or larger canvases around them.")
 
 

@@ -1,4 +1,4 @@
-"""Images to token records: `python -m vim_tf.encode_dataset --tokenizer=D --data.source=S --output=T`."""
+"""Encodes images as token records: `python -m vim_tf.encode_dataset --tokenizer=D --data.source=S --output=T`."""
 
 import itertools
 
@@ -7,7 +7,7 @@ from vim_tf.cli import flags
 
 
 def run(config):
-    """Encodes splits of an image source; the manifest, without which nothing counts, is written last.
+    """Encodes splits of an image source; the manifest, without which the records are ignored, is written last.
 
     Args:
         config: EncodeCommand.
@@ -34,7 +34,7 @@ def run(config):
         split: sources.build_source(config.data, split, tokenizer.height, tokenizer.width) for split in config.split
     }
     check_writable(config.output)
-    # Only now: what can't be used must leave earlier tokens as they are.
+    # Only now, since unusable input must leave earlier tokens as they are.
     manifest_path = f"{config.output}/{token_records.MANIFEST_NAME}"
     if tf.io.gfile.exists(manifest_path):
         tf.io.gfile.remove(manifest_path)
@@ -67,7 +67,7 @@ def run(config):
 
 
 def main():
-    """The command."""
+    """Runs the command."""
     flags.main(run, lambda argv: configs.EncodeCommand, "Writes an image source as token records.")
 
 

@@ -12,10 +12,10 @@ def run(config, judge=None, attributions=None):
     """Writes `<output>/metrics.json` and `<output>/report.html`.
 
     Args:
-        config: EvaluateCommand; not one that compares.
-        judge: function of metrics and conditions that returns the reasons, list of str, for which the model is refused;
-            the report says them. None = nobody judges.
-        attributions: list of str, what the images' licences ask to be told; None = what their source says.
+        config: EvaluateCommand without `compare`.
+        judge: function of metrics and conditions that returns the reasons, list of str, why the model is refused, which
+            the report shows. None = the model isn't judged.
+        attributions: list of str, credits that the images' licences ask for; None = those of their source.
 
     Returns:
         dict from metric name to float.
@@ -29,7 +29,7 @@ def run(config, judge=None, attributions=None):
     from vim_tf.stages import probing, saved
     from vim_tf.storage.files import check_place, check_writable
 
-    # Before anything takes time: a flagfile may be wrong.
+    # Before anything that takes time, since a flagfile may be wrong.
     probe_config = probing.train_config(config) if "linear_probe" in config.evaluation.kind else None
     check_place(config.output, names=("metrics.json", "report.html"))
     if config.reference_folder:
@@ -56,7 +56,7 @@ def run(config, judge=None, attributions=None):
 
 
 def _write(config, result, tokenizer, splits, judge, attributions):
-    """Writes metrics.json, lets it be judged, and writes the report."""
+    """Writes metrics.json, has it judged, and writes the report."""
     from absl import logging
 
     from vim_tf.evaluation import results
@@ -85,7 +85,7 @@ def _write(config, result, tokenizer, splits, judge, attributions):
 
 
 def _measurements(config, tokenizer, language_model, splits, strategy):
-    """Functions without arguments that return an EvaluationResult each; what they need is opened and checked."""
+    """Functions without arguments that each return an EvaluationResult; all they need is already open and checked."""
     from vim_tf.evaluation.generation import RealEvaluator
     from vim_tf.evaluation.reference_file import ReferenceFile
 
@@ -95,7 +95,7 @@ def _measurements(config, tokenizer, language_model, splits, strategy):
     reference_file = ReferenceFile(config.reference, source.size) if config.reference else None
     perceptual = _load_lpips(config) if "reconstruction" in kinds else None
     sampler = _open_sampler(config, tokenizer, language_model, splits["train"]) if "generation" in kinds else None
-    # From here on it takes time: a small classifier may have to be trained.
+    # This can take time: a small classifier may have to be trained.
     references = _reference_sets(config, splits["train"], strategy)
     found = []
     if "real" in kinds:
@@ -120,7 +120,7 @@ def _load_lpips(config):
 
 
 def _open_sampler(config, tokenizer, language_model, train):
-    """The sampler, which can draw what will be asked of it."""
+    """The sampler, checked to be able to draw what the evaluation needs."""
     from vim_tf.evaluation.generation import asked_samples, check_same_labels
     from vim_tf.sampling.samplers import build_sampler, sampler_settings
 
@@ -134,19 +134,19 @@ def _open_sampler(config, tokenizer, language_model, train):
 
 
 def _measured_file(reference_file, references):
-    """`GenerationEvaluator.reference` of the file that is given, or None."""
+    """`GenerationEvaluator.reference` of the given file, or None."""
     if reference_file is None:
         return None
     if references is None:
         raise InputError(
-            f"--reference={reference_file.path} needs a feature network, and none can be trained on these images: "
+            f"--reference={reference_file.path} needs a feature network, but none can be trained on these images: "
             "choose another --evaluation.feature_network"
         )
     return reference_file.measured(references)
 
 
 def _reference_sets(config, train, strategy):
-    """ReferenceSets with the feature network, or None where there is no network for these images."""
+    """ReferenceSets with the feature network, or None if there is no network for these images."""
     from absl import logging
 
     from vim_tf.evaluation.feature_networks import build_feature_network
@@ -157,7 +157,7 @@ def _reference_sets(config, train, strategy):
     if network is None:
         return None
     megabytes = 2 * settings.kept_features * network.num_features * 4 / 1e6
-    logging.info("up to %.0f MB for the features that are kept of each set of images", megabytes)
+    logging.info("the features kept of each set of images take up to %.0f MB", megabytes)
     return ReferenceSets(
         network,
         settings.batch_size,
@@ -190,7 +190,7 @@ def _generation_evaluator(config, language_model, splits, references, reference,
     train, searched = splits["train"], None
     if settings.nearest_images:
         num_searched = min(settings.nearest_images, train.num_examples)
-        # The first ones of a shuffled order are of all classes.
+        # In shuffled order, the first images cover all classes.
         searched = train.shuffled(settings.seed).take(num_searched).batch(settings.batch_size)
     return GenerationEvaluator(
         splits[config.split],
@@ -250,7 +250,7 @@ def compare(config):
 
 
 def show(config):
-    """Runs, and prints the metrics and where the report is."""
+    """Runs, and prints the metrics and the report's path."""
     if config.compare:
         return compare(config)
     from vim_tf.evaluation import results
@@ -263,7 +263,7 @@ def show(config):
 
 
 def main():
-    """The command."""
+    """Runs the command."""
     flags.main(
         show,
         lambda argv: configs.EvaluateCommand,

@@ -5,7 +5,7 @@ from vim_tf.cli import flags
 
 
 def run(config):
-    """Writes `<output>/<version>/`, a SavedModel, and `<output>/hub.tar.gz`, the same one as a TF Hub archive.
+    """Writes `<output>/<version>/`, a SavedModel, and `<output>/hub.tar.gz`, the same as a TF Hub archive.
 
     Args:
         config: ExportCommand.
@@ -14,7 +14,7 @@ def run(config):
         str, the SavedModel's folder.
 
     Raises:
-        InputError: a stage is missing, or the two don't belong together.
+        InputError: a stage is missing, or the two don't match.
     """
     from vim_tf.serving import hub, saved_model
 
@@ -28,7 +28,7 @@ def run(config):
 
 
 def main():
-    """The command."""
+    """Runs the command."""
     flags.main(run, lambda argv: configs.ExportCommand, "Exports trained stages as a SavedModel and a TF Hub archive.")
 
 

@@ -1,4 +1,4 @@
-"""Weights of other projects: `python -m vim_tf.import_weights --format=F --checkpoint=C --output=D`."""
+"""Imports weights of other projects: `python -m vim_tf.import_weights --format=F --checkpoint=C --output=D`."""
 
 import os
 
@@ -13,7 +13,7 @@ def run(config):
         config: ImportWeightsCommand.
 
     Raises:
-        InputError: the file can't be read safely or is of another model, or the output isn't empty.
+        InputError: the file can't be read safely or holds another model, or the output isn't empty.
     """
     if config.format == "lpips":
         from vim_tf.interop import lpips
@@ -36,7 +36,7 @@ def _import_tokenizer(config):
     if tf.io.gfile.exists(config.output) and (
         not tf.io.gfile.isdir(config.output) or tf.io.gfile.listdir(config.output)
     ):
-        raise InputError(f"--output={config.output} is there already: choose a new folder")
+        raise InputError(f"--output={config.output} already exists: choose a new folder")
     tensors = torch_files.read_state_dict(config.checkpoint)
     check_writable(os.path.dirname(config.output.rstrip("/")) or ".")
     if config.format == "enhancing_transformers":
@@ -57,8 +57,8 @@ def _import_tokenizer(config):
 
 
 def main():
-    """The command."""
-    flags.main(run, lambda argv: configs.ImportWeightsCommand, "Imports weights that another project has trained.")
+    """Runs the command."""
+    flags.main(run, lambda argv: configs.ImportWeightsCommand, "Imports weights trained by another project.")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Images to token records on any Beam runner: `python -m vim_tf.materialize --tokenizer=D --data.source=S --output=T`.
+"""Encodes images on any Beam runner: `python -m vim_tf.materialize --tokenizer=D --data.source=S --output=T`.
 
-What `vim_tf.encode_dataset` does in one process, with the work divided among workers by shards. An image that can't be
-encoded ends in `<split>/dead_letters-*.jsonl` with its key.
+Does what `vim_tf.encode_dataset` does in one process, with the shards divided among workers. An image that can't be
+encoded is recorded in `<split>/dead_letters-*.jsonl` by its key.
 """
 
 from vim_tf import config as configs
@@ -10,7 +10,7 @@ from vim_tf.errors import InputError
 
 
 def run(config):
-    """Encodes splits of an image source; the manifest, without which nothing counts, is written last.
+    """Encodes splits of an image source; the manifest, without which the records are ignored, is written last.
 
     Args:
         config: MaterializeCommand.
@@ -19,7 +19,7 @@ def run(config):
         vim_tf.data.records.tokens.Manifest.
 
     Raises:
-        InputError: unusable images, tokenizer or flags of Beam.
+        InputError: unusable images, tokenizer or Beam flags.
     """
     try:
         import apache_beam  # noqa: F401
@@ -35,7 +35,7 @@ def run(config):
     from vim_tf.storage.files import check_place, check_writable
 
     check_place(config.output, names=(token_records.MANIFEST_NAME,))
-    # Whole, so that what is wrong with it is told at once, and not by every worker.
+    # Loaded here too, so that a problem with it is reported at once, and not by every worker.
     tokenizer = saved.load_tokenizer(config.tokenizer)
     plan = plan_shards(config.data, config.split, tokenizer.height, tokenizer.width, config.num_shards)
     options = jobs.parse_options(config.beam_args, len(plan.shards))
@@ -56,9 +56,9 @@ def run(config):
 
 
 def main():
-    """The command."""
+    """Runs the command."""
     flags.main(
-        run, lambda argv: configs.MaterializeCommand, "Writes an image source as token records, on any runner of Beam."
+        run, lambda argv: configs.MaterializeCommand, "Writes an image source as token records, on any Beam runner."
     )
 
 

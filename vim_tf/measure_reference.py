@@ -1,7 +1,7 @@
-"""Statistics of real images on any Beam runner: `python -m vim_tf.measure_reference --data.source=S --output=F.npz`.
+"""Measures real images on any Beam runner: `python -m vim_tf.measure_reference --data.source=S --output=F.npz`.
 
-`vim_tf.evaluate` measures its reference by itself, in one process; this is for sets that outgrow one machine, such as
-ImageNet's training split. Its file is given to `vim_tf.evaluate --reference=F.npz`.
+`vim_tf.evaluate` measures its reference by itself, in one process; this is for sets too large for one machine, such as
+ImageNet's training split. Give its file to `vim_tf.evaluate --reference=F.npz`.
 """
 
 import os
@@ -21,7 +21,7 @@ def run(config):
         int, number of images.
 
     Raises:
-        InputError: unusable images, feature network or flags of Beam.
+        InputError: unusable images, feature network or Beam flags.
     """
     import numpy as np
     import tensorflow as tf
@@ -34,7 +34,7 @@ def run(config):
     from vim_tf.storage.files import check_writable
 
     if tf.io.gfile.isdir(config.output):
-        raise InputError(f"--output={config.output} is a folder: give the name of a file, such as reference.npz")
+        raise InputError(f"--output={config.output} is a folder: give a file name, such as reference.npz")
     check_writable(os.path.dirname(config.output) or ".")
     plan = plan_shards(config.data, (config.split,), config.height, config.width, config.num_shards)
     options = jobs.parse_options(config.beam_args, len(plan.shards))
@@ -49,7 +49,7 @@ def run(config):
         section.seed,
         config.data.max_pixels,
     )
-    # A mistake in it is told here at once, and not by every worker.
+    # Loaded here too, so that a mistake is reported at once, and not by every worker.
     network = load_feature_network(settings.kind, settings.place)
     network.activations(np.zeros([1, config.height, config.width, 3], np.uint8))
     facts = conditions.images_of(config.data.name or config.data.source, config.split, config.height, config.width)
@@ -66,11 +66,11 @@ def run(config):
 
 
 def main():
-    """The command."""
+    """Runs the command."""
     flags.main(
         run,
         lambda argv: configs.MeasureReferenceCommand,
-        "Measures real images through a feature network, on any runner of Beam.",
+        "Measures real images through a feature network, on any Beam runner.",
     )
 
 

@@ -1,17 +1,17 @@
-"""Images beside their reconstructions: `python -m vim_tf.reconstruct --tokenizer=D --images=a.png --output=O`."""
+"""Reconstructs images: `python -m vim_tf.reconstruct --tokenizer=D --images=a.png --output=O`."""
 
 from vim_tf import config as configs
 from vim_tf.cli import flags
 
 
 def run(config):
-    """Writes `<output>/<name>.png` for each image: as the tokenizer sees it, its reconstruction, the error.
+    """Writes `<output>/<name>.png` for each image: what the tokenizer sees, its reconstruction and the error.
 
     Args:
         config: ReconstructCommand.
 
     Raises:
-        InputError: a file is missing or can't be decoded, or two have one name; nothing has been written then.
+        InputError: a file is missing or can't be decoded, or two have the same name; nothing is written then.
     """
     import numpy as np
     import tensorflow as tf
@@ -39,8 +39,8 @@ def run(config):
 
 
 def main():
-    """The command."""
-    flags.main(run, lambda argv: configs.ReconstructCommand, "Shows images beside their reconstructions.")
+    """Runs the command."""
+    flags.main(run, lambda argv: configs.ReconstructCommand, "Shows images next to their reconstructions.")
 
 
 if __name__ == "__main__":

@@ -7,25 +7,25 @@ from vim_tf import config as configs
 from vim_tf import ranges
 from vim_tf.cli import flags
 
-# A class's name in a file's name is cut to so many letters.
+# Characters of a class name that a file name keeps.
 _MAX_NAME = 40
-# What `_file_name` gives.
+# Matches what `_file_name` returns.
 _FILE_NAME = r"label[0-9]+(_.+)?_seed-?[0-9]+[.]png"
 
 
 def run(config):
-    """Writes one PNG per image, `grid.png` with a row per label, and `samples.npz` with what is returned.
+    """Writes one PNG per image, `grid.png` with a row per label, and `samples.npz` with the returned arrays.
 
     PNGs that an earlier call wrote into the same folder are removed.
 
-    A large request, with `num_shards`, writes `samples-*.npz` files instead, as in `vim_tf.sampling.jobs`.
+    A large request, one with `num_shards`, writes `samples-*.npz` files instead, as in `vim_tf.sampling.jobs`.
 
     Args:
         config: SampleCommand.
 
     Returns:
         dict of images uint8 [n, height, width, 3], labels int32 [n], tokens int32 [n, num_tokens] and class_names str
-        [num_classes], empty where they are not known; of a large request, None.
+        [num_classes], empty if they aren't known; None for a large request.
 
     Raises:
         InputError: unusable stages or classifier, a label that the language model doesn't know, or a folder that holds
@@ -62,7 +62,7 @@ def run(config):
 
 
 def _with_compilation(config):
-    """The SamplingConfig with `jit_compile` on or off; files that are added to a large request keep to its choice."""
+    """The SamplingConfig with `jit_compile` on or off; files added to a large request keep its choice."""
     from vim_tf.sampling.jobs import recorded_settings
     from vim_tf.sampling.samplers import settled
 
@@ -94,18 +94,17 @@ def _run_job(config, tokenizer, language_model, labels, seeds, draw):
     )
     missing = run_job(job, draw, config.process, config.num_processes)
     others = f"; {len(missing)} more are still to be written by other processes" if missing else ""
-    print(f"{config.output}: {config.num_shards - len(missing)} of {config.num_shards} files are there{others}")
+    print(f"{config.output}: {config.num_shards - len(missing)} of {config.num_shards} files are written{others}")
 
 
 def _file_name(label, seed, class_names):
     name = class_names[label] if class_names else str(label)
-    # Letters and digits of any script stay; what a class is called may be no name of a file.
+    # Letters and digits of any script stay; other characters of a class name may not be allowed in a file name.
     name = "" if name == str(label) else re.sub(r"[^\w.+-]+", "-", name).strip("-.")[:_MAX_NAME]
     return f"label{label}{f'_{name}' if name else ''}_seed{seed}.png"
 
 
 def _write_small(config, language_model, samples, seeds):
-
     from vim_tf.data.images.pixels import encode_png
     from vim_tf.evaluation import pictures
     from vim_tf.sampling.requests import label_name
@@ -129,11 +128,11 @@ def _write_small(config, language_model, samples, seeds):
     if named:
         print("\n".join(named))
     if removed:
-        print(f"PNGs of an earlier call that were removed: {removed}")
+        print(f"Removed PNGs of an earlier call: {removed}")
 
 
 def main():
-    """The command."""
+    """Runs the command."""
     flags.main(run, lambda argv: configs.SampleCommand, "Generates images with a trained tokenizer and language model.")
 
 

@@ -5,26 +5,26 @@ from vim_tf.cli import flags
 
 
 def run(config):
-    """Trains a stage to its last step, going on from the workdir's latest checkpoint.
+    """Trains a stage to its last step, resuming from the workdir's latest checkpoint.
 
     Args:
         config: TokenizerTrainConfig, PaletteTrainConfig, LanguageModelTrainConfig or LinearProbeTrainConfig.
 
     Returns:
-        dict from metric name to float, as last recorded.
+        dict from metric name to float, the last recorded values.
 
     Raises:
         InputError: unusable data, tokens or workdir.
         FloatingPointError: a metric became NaN or infinite.
     """
-    # TensorFlow takes seconds to import, and a mistyped flag should not cost them.
+    # TensorFlow takes seconds to import, which a mistyped flag should not cost.
     from vim_tf.stages import training
 
     return training.run(config)
 
 
 def main():
-    """The command."""
+    """Runs the command."""
 
     def select(argv):
         return configs.TRAIN_CONFIGS[flags.choose("task", configs.TRAIN_CONFIGS, "tokenizer", argv)]

@@ -1,1 +1,1 @@
-"""The pages of results in `docs/results/`."""
+"""Writes the pages of results in `docs/results/`."""

@@ -1,4 +1,4 @@
-"""The page and the plot of the ablation."""
+"""Writes the page and the plot of the ablation."""
 
 import io
 
@@ -7,7 +7,7 @@ from benchmarks.pages.markdown import line, machine, minutes
 # Codebook usage of the rows that are in table 4 of https://arxiv.org/abs/2110.04627 (ImageNet 256, 8192 codes).
 PAPER_USAGE = {"dim 256": 0.04, "dim 32, no l2-norm": 0.02, "dim 32, l2-norm": 0.96, "CNN": 0.63}
 HIGH, LOW = "dim 32, l2-norm", ("dim 256", "dim 32, no l2-norm")
-# Metric, heading, digits, factor; a metric that the evaluation doesn't give is left out.
+# Metric, heading, digits, factor; a metric that wasn't measured is left out.
 _METRICS = (
     ("codebook/usage", "usage", 1, 100),
     ("codebook/usage_per_256", "usage per 256 images", 1, 100),
@@ -25,7 +25,7 @@ def write(folder, results, seconds_of_this_call):
     Args:
         folder: str.
         results: dict from a row's name to its RowResult.
-        seconds_of_this_call: float, for trainings that weren't done before, and measuring.
+        seconds_of_this_call: float, for trainings not done by earlier calls, and measuring.
     """
     from vim_tf.storage.files import write_whole
 
@@ -146,7 +146,7 @@ def plot(results):
         steps, usage = zip(*result.usage, strict=True) if result.usage else ((), ())
         over_time.plot(steps, usage, color=color, linewidth=1.8, label=name)
         bars.barh(f"{name}  {100 * value:.1f} %", value, color=color)
-    paper = [(PAPER_USAGE[name], place) for place, name in enumerate(results) if name in PAPER_USAGE]
+    paper = [(PAPER_USAGE[name], row) for row, name in enumerate(results) if name in PAPER_USAGE]
     bars.plot(*zip(*paper, strict=True), "D", color="black", markerfacecolor="white", label="paper, ImageNet 256")
     bars.invert_yaxis()
     bars.set_xlim(0, 1)

@@ -1,6 +1,6 @@
 """Draws the README's images: `python -m benchmarks.pages.demo`, after `make demo`.
 
-None is picked: samples have the seeds 0, 1, ..., and the images are the first ones of the validation split.
+They aren't cherry-picked: samples have the seeds 0, 1, ..., and the images are the first of the validation split.
 """
 
 import dataclasses
@@ -61,7 +61,7 @@ def run(config):
 
 
 def main():
-    """The command."""
+    """Runs the command."""
     flags.main(run, lambda argv: DemoPageConfig, __doc__.splitlines()[0])
 
 

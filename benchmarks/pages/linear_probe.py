@@ -1,4 +1,4 @@
-"""The page and the plot of the linear probes."""
+"""Writes the page and the plot of the linear probes."""
 
 import io
 
@@ -19,7 +19,7 @@ def write(folder, rows, seconds_of_this_call):
     Args:
         folder: str.
         rows: dict from a row's name to its Row, VIM's first.
-        seconds_of_this_call: float, for trainings that weren't done before, and measuring.
+        seconds_of_this_call: float, for trainings not done by earlier calls, and measuring.
     """
     from vim_tf.storage.files import write_whole
 
@@ -77,7 +77,7 @@ def _feature_line(text, row, metric, parameters):
 
 
 def _verdict(rows):
-    """VIM's best block beside each other row's, in words and numbers."""
+    """VIM's best block compared with each other row's, in words and numbers."""
     (vim_name, vim), *others = rows.items()
     lines = []
     for name, row in others:
@@ -132,7 +132,7 @@ def _conditions(rows, seconds_of_this_call):
 
 
 def plot(rows):
-    """Accuracy of each block, and of pixels and codes as lines to compare with: PNG bytes."""
+    """Accuracy of each block, with lines for pixels and codes for comparison: PNG bytes."""
     from matplotlib import ticker
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""What the benchmarks' Markdown pages have in common."""
+"""Helpers shared by the benchmarks' Markdown pages."""
 
 import os
 import platform

@@ -1,1 +1,1 @@
-"""What several measurements share."""
+"""Helpers shared by several benchmarks."""

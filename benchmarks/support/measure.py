@@ -1,4 +1,4 @@
-"""Timings of processes that take turns on one machine. Standard library only, since PyTorch's process reads it too."""
+"""Times processes that take turns on one machine. Standard library only, since PyTorch's process reads it too."""
 
 import dataclasses
 import json
@@ -14,9 +14,9 @@ class Round:
     """A few calls of one operation, one after the other.
 
     Attributes:
-        wall: float, seconds a call, median.
-        cpu: float, seconds of processor time a call over all threads, median.
-        foreign: float in [0, 1], share of the machine's processors that other processes took meanwhile.
+        wall: float, seconds per call, median.
+        cpu: float, seconds of processor time per call over all threads, median.
+        foreign: float in [0, 1], share of the machine's processors that other processes used meanwhile.
     """
 
     wall: float
@@ -26,7 +26,7 @@ class Round:
 
 @dataclasses.dataclass(frozen=True)
 class Ratio:
-    """How many times as long one operation takes as another, over the rounds that they took turns in."""
+    """How many times as long as another an operation takes, over rounds in which they took turns."""
 
     median: float
     smallest: float
@@ -54,9 +54,9 @@ def serve(operations, facts):
 
     Args:
         operations: dict from name to function without arguments; it returns when its work is done.
-        facts: dict that JSON can hold, told once in the beginning.
+        facts: dict that JSON can hold, sent once at the beginning.
     """
-    # Whatever libraries print to standard output must not get between the answers.
+    # What libraries print to standard output must not get between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     print(json.dumps(facts), file=answers, flush=True)
@@ -82,7 +82,7 @@ def measure(operation, calls):
 
 
 def busy_seconds():
-    """Processor time that the machine has spent so far, on whatever: float, seconds. Linux."""
+    """Total processor time that the machine has spent so far: float, seconds. Linux only."""
     with open("/proc/stat") as file:
         user, nice, system, _, _, interrupts, soft_interrupts, stolen = map(int, file.readline().split()[1:9])
     ticks = user + nice + system + interrupts + soft_interrupts + stolen
@@ -94,10 +94,10 @@ class Worker:
 
     Args:
         command: list of str.
-        environment: dict of variables set for it besides one's own.
+        environment: dict of variables set in addition to this process's.
 
     Attributes:
-        facts: what the process told in the beginning.
+        facts: what the process sent at the beginning.
     """
 
     def __init__(self, command, environment):
@@ -120,7 +120,7 @@ class Worker:
         line = self._process.stdout.readline()
         if not line:
             status = self._process.wait()
-            raise RuntimeError(f"{' '.join(self._command)} ended with status {status} before it answered")
+            raise RuntimeError(f"{' '.join(self._command)} exited with status {status} before it answered")
         return json.loads(line)
 
     def __enter__(self):
@@ -134,14 +134,14 @@ class Worker:
 def take_turns(turns, calls, rounds, max_foreign, patience):
     """Rounds of operations of several processes, one after the other while the other processes wait.
 
-    A turn that other programs disturbed is taken again, all operations of it, as long as there is patience.
+    A turn disturbed by other programs is repeated with all its operations, at most `patience` times.
 
     Args:
         turns: dict from a name to (Worker, name of its operation).
         calls: int, measured calls of an operation in a round.
         rounds: int.
         max_foreign: float in [0, 1], share of the machine that other programs may take in a round that counts.
-        patience: int, disturbed rounds that are measured again.
+        patience: int, disturbed rounds to repeat.
 
     Returns:
         dict from the turn's name to its list of Rounds, and the number of disturbed rounds among them.

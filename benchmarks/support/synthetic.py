@@ -1,4 +1,4 @@
-"""Images and a tokenizer that are made on the spot, and processes whose time and memory are measured."""
+"""Makes images and a tokenizer, and runs processes while measuring their time and memory."""
 
 import dataclasses
 import json
@@ -18,14 +18,14 @@ _SAMPLE_SECONDS = 0.1
 class SyntheticConfig:
     """Images to make, and the size of the untrained tokenizer that encodes them."""
 
-    images: int = setting(400, "JPEG files to make, every hundredth of them corrupt")
+    images: int = setting(400, "JPEG files to make, one in a hundred of them corrupt")
     min_side: int = setting(64, "smallest height and width of a file in pixels")
     max_side: int = setting(512, "largest height and width of a file in pixels")
     image_size: int = setting(64, "height and width of the tokenizer's images in pixels")
     patch_size: int = setting(8, "height and width of a patch in pixels")
     num_layers: int = setting(4, "blocks of the tokenizer's encoder")
     hidden_dim: int = setting(128, "width of the tokenizer's encoder")
-    batch_size: int = setting(64, "images a step")
+    batch_size: int = setting(64, "images per step")
     num_shards: int = setting(8, "files per split")
 
     def __post_init__(self):
@@ -34,7 +34,7 @@ class SyntheticConfig:
 
 
 def is_corrupt(number):
-    """Whether the image of a number can't be decoded; the first of them is number 37."""
+    """Whether the image with this number can't be decoded; the first such number is 37."""
     return number % CORRUPT_EVERY == 37
 
 
@@ -44,9 +44,9 @@ def num_corrupt(count):
 
 
 def write_jpegs(folder, config, count):
-    """Writes images of ten classes, <folder>/<class>/<number>.jpg: functions of their number alone.
+    """Writes images of ten classes, <folder>/<class>/<number>.jpg, each a function of its number.
 
-    A corrupt one is empty, text, or a JPEG that is cut short.
+    A corrupt one is empty, text, or a truncated JPEG.
 
     Args:
         folder: str.
@@ -66,7 +66,7 @@ def write_jpegs(folder, config, count):
         coarse.resize((width, height), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
         content = buffer.getvalue()
         if is_corrupt(number):
-            content = (b"", b"this is no picture", content[: len(content) // 2])[number // CORRUPT_EVERY % 3]
+            content = (b"", b"this is no image", content[: len(content) // 2])[number // CORRUPT_EVERY % 3]
         os.makedirs(f"{folder}/{number % 10}", exist_ok=True)
         with open(f"{folder}/{number % 10}/{number:06d}.jpg", "wb") as file:
             file.write(content)
@@ -95,7 +95,7 @@ def write_tokenizer(folder, config):
 
 
 def bare_rate(tokenizer, paths, batch_size):
-    """Images a second from file to tokens with nothing around: tf.data decodes and fits, the tokenizer encodes.
+    """Images per second from file to tokens without a job: tf.data decodes and fits, the tokenizer encodes.
 
     Args:
         tokenizer: ViTVQGAN.
@@ -125,22 +125,22 @@ def bare_rate(tokenizer, paths, batch_size):
 
 
 def rate_between(images, short, long):
-    """Images a second of what a longer job did beyond a shorter one: float; NaN where it took no longer.
+    """Images per second of what a longer job did beyond a shorter one: float; NaN if it took no longer.
 
     Args:
-        images: int, by how many the jobs differ.
+        images: int, difference between the jobs.
         short, long: float, seconds of the jobs.
     """
     return images / (long - short) if long > short else float("nan")
 
 
 def good_paths(folder, count):
-    """Paths of the readable ones of the images that `write_jpegs` wrote."""
+    """Paths of the readable images that `write_jpegs` wrote."""
     return [f"{folder}/{number % 10}/{number:06d}.jpg" for number in range(count) if not is_corrupt(number)]
 
 
 def run_measured(module, arguments, threads=0):
-    """Runs a module in a process of its own, and measures it with all its children.
+    """Runs a module in a separate process, and measures it with all its children.
 
     Args:
         module: str, whose last line of output is JSON.
@@ -148,7 +148,7 @@ def run_measured(module, arguments, threads=0):
         threads: int, cores that TensorFlow may use in each process; 0 = all.
 
     Returns:
-        (value of the last line, wall seconds, peak of the memory of all its processes together in bytes).
+        (value of the last line, wall seconds, peak total memory of all its processes in bytes).
 
     Raises:
         RuntimeError: it failed.
@@ -164,7 +164,7 @@ def run_measured(module, arguments, threads=0):
 
 
 def run_quiet(module, arguments, threads=0):
-    """Runs a module in a process of its own; arguments and errors as in `run_measured`."""
+    """Runs a module in a separate process; arguments and errors as in `run_measured`."""
     process = _start(module, arguments, threads)
     process.wait()
     _last_line(process, module, arguments)
@@ -180,12 +180,12 @@ def _last_line(process, module, arguments):
     lines = process.stdout.read().splitlines()
     process.stdout.close()
     if process.returncode or not lines:
-        raise RuntimeError(f"python -m {module} {' '.join(arguments)} ended with status {process.returncode}")
+        raise RuntimeError(f"python -m {module} {' '.join(arguments)} exited with status {process.returncode}")
     return lines[-1]
 
 
 def tree_bytes(pid):
-    """Memory of a process and of those below it that no other process maps, int: bytes. Linux."""
+    """Unshared memory of a process and its descendants: int, bytes. Linux only."""
     children, sizes = {}, {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:

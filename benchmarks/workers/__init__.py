@@ -1,1 +1,1 @@
-"""One side of a comparison each, in a process of its own."""
+"""The processes of comparisons, one for each side."""

@@ -22,7 +22,7 @@ NUM_CLASSES = 10
 
 
 def build_model(shape, length):
-    """The built LanguageModel of a square grid of so many tokens, without dropout."""
+    """The built LanguageModel of a square grid of `length` tokens, without dropout."""
     side = math.isqrt(length)
     facts = configs.TokenFacts(
         grid_height=side, grid_width=side, codebook_size=shape["codebook_size"], num_classes=NUM_CLASSES
@@ -52,7 +52,7 @@ def train_operation(model, batch_size):
 
 
 def sample_operations(model, batch_size, facts):
-    """Name to function: sampling plainly, with guidance, and with attention over the whole cache at every step."""
+    """Dict from name to function: sampling plainly, with guidance, and with attention over the whole cache."""
     labels, seeds = np.zeros([batch_size], np.int32), np.arange(batch_size)
 
     def compiled(name):
@@ -78,7 +78,7 @@ def sample_operations(model, batch_size, facts):
 def main():
     """The process that `benchmarks.language_model_speed` starts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--settings", type=json.loads, required=True, help="what benchmarks.language_model_speed says")
+    parser.add_argument("--settings", type=json.loads, required=True, help="JSON from benchmarks.language_model_speed")
     settings = parser.parse_args().settings
     tf.config.threading.set_intra_op_parallelism_threads(settings["threads"])
     tf.config.threading.set_inter_op_parallelism_threads(settings["threads"])

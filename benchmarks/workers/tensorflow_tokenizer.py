@@ -1,4 +1,4 @@
-"""The tokenizer of `benchmarks.tokenizer_speed` as this project trains it, in a process of its own."""
+"""The tokenizer of `benchmarks.tokenizer_speed` as this project trains it, in its own process."""
 
 import argparse
 import json
@@ -14,12 +14,12 @@ from vim_tf.models.tokenizer import build_tokenizer
 from vim_tf.training.optimizers import build_optimizer
 from vim_tf.training.tokenizer_trainer import TokenizerTrainer
 
-# The paper's rows of 1520 and 946 images/s: Small-Small beside the CNN with channels x1. Both are the defaults.
+# The paper's rows of 1520 and 946 images/s: Small-Small and the CNN with channels x1. Both are the defaults.
 ARCHITECTURES = ("vit", "cnn")
 
 
 def make_trainer(settings):
-    """TokenizerTrainer of l2 and VQ losses alone, with the shape that the settings say."""
+    """TokenizerTrainer with only l2 and VQ losses, and the shape given in the settings."""
     shape = settings["shape"]
     transformer = configs.TransformerConfig(
         **{name: shape[name] for name in ("num_layers", "num_heads", "hidden_dim", "mlp_dim")}
@@ -59,7 +59,7 @@ def make_trainer(settings):
 
 
 def save(path, tokenizer, images):
-    """Writes images and weights for `torch_tokenizer`: names are Keras' paths below the tokenizer."""
+    """Writes images and weights for `torch_tokenizer`: names are Keras' paths within the tokenizer."""
     arrays = {weight.path.split("/", 1)[1]: weight.numpy() for weight in tokenizer.weights}
     for side in ("encoder", "decoder"):
         arrays[f"{side}/positions"] = getattr(tokenizer, side).position_embedding[0]
@@ -67,7 +67,7 @@ def save(path, tokenizer, images):
 
 
 def make_operations(trainer, images, settings):
-    """Name to function, and the losses of the first steps."""
+    """Dict from name to function, and the losses of the first steps."""
     batches = {size: images[:size] for size in settings["batch_sizes"]}
     step = trainer.make_train_function()
     iterators = {size: iter(tf.data.Dataset.from_tensors({"image": batch}).repeat()) for size, batch in batches.items()}
@@ -91,7 +91,7 @@ def _encode(tokenizer, batch, jit_compile):
 
 
 def _parts(trainer, batch, settings):
-    """What a training step is made of: gradients, update, and the matrix products of one block alone."""
+    """The parts of a training step: gradients, update, and only the matrix products of one block."""
     size, jit_compile = len(batch), settings["jit_compile"]
     images = tf.constant(batch)
     weights = trainer.tokenizer.trainable_variables
@@ -157,7 +157,7 @@ def device_name():
 
 
 def architecture_operations(settings):
-    """Encoding by the paper's smallest ViT and its CNN with channels x1, on smaller images than the paper's."""
+    """Encoding with the paper's smallest ViT and its CNN with channels x1, on smaller images than the paper's."""
     size, batch_size = settings["architecture_image_size"], settings["architecture_batch_size"]
     batch = np.random.default_rng(0).uniform(size=(batch_size, size, size, 3)).astype("float32")
     operations = {}
@@ -171,7 +171,7 @@ def architecture_operations(settings):
 def main():
     """The process that `benchmarks.tokenizer_speed` starts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--settings", type=json.loads, required=True, help="what benchmarks.tokenizer_speed says")
+    parser.add_argument("--settings", type=json.loads, required=True, help="JSON from benchmarks.tokenizer_speed")
     parser.add_argument("--weights", required=True, help="file to write with initial weights and images (.npz)")
     arguments = parser.parse_args()
     settings = arguments.settings

@@ -1,7 +1,7 @@
-"""Models of the shape of `benchmarks.language_model_speed` from PyPI: GPT-2 of transformers, and x-transformers.
+"""Models from PyPI with the shape of `benchmarks.language_model_speed`: GPT-2 of transformers, and x-transformers.
 
-It is run with the interpreter of an environment that has PyTorch and whichever of the two is there, and imports nothing
-of vim_tf. Tokens are drawn at temperature 1 without any filter, with gradients off and a key/value cache.
+It is run with the interpreter of an environment that has PyTorch and either or both of them, and imports nothing from
+vim_tf. Tokens are drawn at temperature 1 without any filter, with gradients off and a key/value cache.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from benchmarks.workers.torch_tokenizer import device_name, take_device
 
 
 def gpt2_operations(shape, length, batch_size, device, precision):
-    """Name to function for GPT-2: a training step, and sampling with a growing and with a fixed cache."""
+    """Dict from name to function for GPT-2: a training step, and sampling with a growing and with a fixed cache."""
     import transformers
 
     transformers.logging.set_verbosity_error()
@@ -39,7 +39,7 @@ def gpt2_operations(shape, length, batch_size, device, precision):
 
     def sample(cache):
         with torch.inference_mode(), precision():
-            # One token fewer than the grid has: the model has no place for a start token besides.
+            # One token fewer than the grid has: the model has no extra position for a start token.
             return model.generate(
                 start,
                 attention_mask=torch.ones_like(start),
@@ -59,7 +59,7 @@ def gpt2_operations(shape, length, batch_size, device, precision):
 
 
 def x_transformers_operations(shape, length, batch_size, device, precision):
-    """Name to function for x-transformers: a training step, and sampling."""
+    """Dict from name to function for x-transformers: a training step, and sampling."""
     from x_transformers import AutoregressiveWrapper, Decoder, TransformerWrapper
 
     model = AutoregressiveWrapper(
@@ -106,7 +106,7 @@ PEERS = {"transformers": gpt2_operations, "x_transformers": x_transformers_opera
 def main():
     """The process that `benchmarks.language_model_speed` starts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--settings", type=json.loads, required=True, help="what benchmarks.language_model_speed says")
+    parser.add_argument("--settings", type=json.loads, required=True, help="JSON from benchmarks.language_model_speed")
     settings = parser.parse_args().settings
     device, precision = take_device(settings)
     torch.manual_seed(0)

@@ -1,8 +1,8 @@
 """The tokenizer of `benchmarks.tokenizer_speed` in PyTorch: same shape, losses, optimizer and initial weights.
 
-It is run with the interpreter of an environment that has PyTorch and NumPy, and imports nothing of vim_tf. PyTorch is
-given what makes it fastest: fused attention, fused AdamW, inference mode for encoding, TF32 products on a GPU, where
-TensorFlow takes them by itself.
+It is run with the interpreter of an environment that has PyTorch and NumPy, and imports nothing from vim_tf. PyTorch
+uses its fastest options: fused attention, fused AdamW, inference mode for encoding, TF32 products on a GPU, which
+TensorFlow uses by default.
 """
 
 import argparse
@@ -107,7 +107,7 @@ def load(tokenizer, arrays):
     Names are Keras' paths; a dense kernel is [inputs, outputs] there and transposed here.
 
     Raises:
-        ValueError: one side has weights that the other one lacks.
+        ValueError: one side has weights that the other lacks.
     """
     weights = {**dict(tokenizer.named_parameters()), **dict(tokenizer.named_buffers())}
     left_over = set(weights)
@@ -122,11 +122,11 @@ def load(tokenizer, arrays):
             weights[name].copy_(torch.from_numpy(array.T if path.endswith("kernel") else array))
             left_over.discard(name)
     if left_over:
-        raise ValueError(f"weights that nothing set: {sorted(left_over)}")
+        raise ValueError(f"weights that the file lacks: {sorted(left_over)}")
 
 
 def take_device(settings):
-    """The device that the settings name, and the context in which to compute on it.
+    """The device in the settings, and the context in which to compute on it.
 
     Raises:
         SystemExit: this PyTorch sees no GPU.
@@ -146,7 +146,7 @@ def device_name(device):
 
 
 def make_operations(tokenizer, images, optimizer, settings, device, precision):
-    """Name to function, and the losses of the first steps; device and precision as from `take_device`."""
+    """Dict from name to function, and the losses of the first steps; device and precision are from `take_device`."""
     forward, encode = tokenizer, tokenizer.encode
     if settings["compile"]:
         forward, encode = torch.compile(forward), torch.compile(encode)
@@ -154,7 +154,7 @@ def make_operations(tokenizer, images, optimizer, settings, device, precision):
     def train(images):
         optimizer.zero_grad(set_to_none=True)
         with precision():
-            # A training step's images come from the processor, this project's too.
+            # A training step's images come from the processor, as in this project.
             loss = forward(images.to(device, non_blocking=True))
         loss.backward()
         optimizer.step()
@@ -179,7 +179,7 @@ def make_operations(tokenizer, images, optimizer, settings, device, precision):
 def main():
     """The process that `benchmarks.tokenizer_speed` starts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--settings", type=json.loads, required=True, help="what benchmarks.tokenizer_speed says")
+    parser.add_argument("--settings", type=json.loads, required=True, help="JSON from benchmarks.tokenizer_speed")
     parser.add_argument("--weights", required=True, help="file of initial weights and images (.npz)")
     arguments = parser.parse_args()
     settings = arguments.settings

@@ -1,4 +1,4 @@
-"""Stops the pipeline where the validation of examples found something."""
+"""Stops the pipeline if the validation of examples found anomalies."""
 
 import os
 
@@ -21,14 +21,14 @@ def AnomalyCheck(
     max_duplicates: Parameter[int],
     code_version: Parameter[str],
 ) -> None:
-    """Fails with one line that names what was found: by ExampleValidator in single features, whose artifact keeps the
-    details, and in the manifest of the examples between the splits.
+    """Fails with one line that lists the anomalies: of single features, from ExampleValidator, whose artifact has the
+    details, and between splits, from the manifest of the examples.
 
     Args:
         examples: images, as ImageExampleGen writes them.
         anomalies: of each split.
-        max_duplicates: validation images that may be in the training split too.
-        code_version: another version takes nothing from the cache.
+        max_duplicates: validation images that may also be in the training split.
+        code_version: a new version invalidates the cache.
 
     Raises:
         InputError: there are anomalies.

@@ -1,8 +1,8 @@
-"""What a model must reach to be pushed, and how far it may fall behind the last blessed one."""
+"""Gates: what a model must reach to be pushed, and how much worse than the last blessed one it may be."""
 
 from vim_tf.evaluation.conditions import differences
 
-# Metric that each limit of GateConfig is for.
+# The metric of each limit in GateConfig.
 GATES = {
     "min_reconstruction_psnr": "reconstruction/psnr",
     "min_codebook_usage": "codebook/usage",
@@ -11,7 +11,7 @@ GATES = {
     "max_generation_frechet_distance": "generation/frechet_distance",
     "max_generation_fid": "generation/fid",
 }
-# Likewise for those that compare with the last blessed model: a loss is a difference, a rise a share.
+# The same for limits that compare with the last blessed model: a loss is a difference, a rise a fraction.
 BASELINE_GATES = {
     "max_reconstruction_psnr_loss": "reconstruction/psnr",
     "max_label_accuracy_loss": "generation/label_accuracy",
@@ -26,17 +26,17 @@ def needs_baseline(limits):
 
 
 def missed_gates(evaluated, limits, baseline=None):
-    """What keeps a model from being pushed.
+    """Lists what keeps a model from being pushed.
 
     Args:
         evaluated: (metrics, conditions) as `results.read_metrics` returns them.
         limits: dict from the names of GATES and BASELINE_GATES to a limit; 0 = off.
-        baseline: likewise (metrics, conditions) of the last blessed model; None = there is none yet, and what compares
-            with it passes.
+        baseline: (metrics, conditions) of the last blessed model; None = there is none yet, and gates that compare
+            with it are passed.
 
     Returns:
         list of str, one for each gate that is missed. A metric that was not measured misses its gate, and so does one
-        that can't be compared with the last blessed model's.
+        that isn't comparable with the last blessed model's.
     """
     metrics, _ = evaluated
     misses = [_miss_of_limit(gate, GATES[gate], metrics, limit) for gate, limit in limits.items() if gate in GATES]
@@ -76,6 +76,6 @@ def _miss_of_baseline(gate, metric, evaluated, baseline, limit):
     is_worse = value > worst if gate.endswith("_rise") else value < worst
     if is_worse:
         return (
-            f"{metric} is {value:.4g} after {last:.4g} of the last blessed model, worse than --gates.{gate}={limit:g}"
+            f"{metric} is {value:.4g}, the last blessed model's {last:.4g}: worse than --gates.{gate}={limit:g} allows"
         )
     return ""

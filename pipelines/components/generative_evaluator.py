@@ -40,21 +40,21 @@ def GenerativeEvaluator(
     """Writes metrics.json and report.html, and blesses the model if every gate is passed.
 
     The blessing has the custom properties `blessed` (1 or 0), `reason` and, where there is one, `baseline_model`, and a
-    file BLESSED or NOT_BLESSED that says the reason too. The evaluation has each metric as a custom property.
+    file BLESSED or NOT_BLESSED that contains the reason. The evaluation has each metric as a custom property.
 
     Args:
         examples: images, as ImageExampleGen writes them; samples are compared with the validation split.
         tokenizer, language_model: the trained stages.
-        model: the exported model of both, which is what is blessed.
-        evaluation: gets metrics.json and report.html.
-        blessing: gets the verdict.
+        model: the exported model of both, which is blessed.
+        evaluation: receives metrics.json and report.html.
+        blessing: receives the verdict.
         evaluation_config, sampling_config, gates: JSON of an EvaluationConfig, a SamplingConfig and a GateConfig.
-        linear_probe_flags: flags of a linear probe, a line each; empty = none is wanted.
+        linear_probe_flags: flags of a linear probe, one per line; empty = no probe.
         max_pixels: limit of an image, as in DataConfig.
-        file_fingerprint: of the files that the configs name; with others nothing is taken from the cache.
-        code_version: another version takes nothing from the cache.
-        baseline_model: the blessed model before this one, which is measured again where a gate compares with it; None =
-            there is none.
+        file_fingerprint: of the files named in the configs; changed files invalidate the cache.
+        code_version: a new version invalidates the cache.
+        baseline_model: the blessed model before this one, which is measured again if a gate compares with it, or
+            None.
     """
     command = configs.EvaluateCommand(
         evaluation=configs.from_dict(configs.EvaluationConfig, json.loads(evaluation_config)),
@@ -89,7 +89,7 @@ def _data(folder, max_pixels):
 
 
 def _written(linear_probe_flags, folder):
-    """Path of a flagfile with a linear probe's flags; empty where there are none."""
+    """Path of a flagfile with a linear probe's flags; empty if there are none."""
     if not linear_probe_flags:
         return ""
     flagfile = os.path.join(folder, "linear_probe.flags")
@@ -98,14 +98,14 @@ def _written(linear_probe_flags, folder):
 
 
 def _misses(measured, limits, command, baseline_model):
-    """Reasons, list of str, for which a model with these (metrics, conditions) isn't blessed."""
+    """Reasons, list of str, why a model with these (metrics, conditions) isn't blessed."""
     misses, baseline = [], None
     if baseline_model is not None and needs_baseline(limits):
         try:
             baseline = _measured_again(command, path_utils.serving_model_path(baseline_model.uri))
         except InputError as error:
-            # It may be of other classes or another size; what was measured of the new model isn't lost for that.
-            misses.append(f"the last blessed model can't be measured as this one was: {error}")
+            # It may have other classes or another size; the measurements of the new model aren't lost because of it.
+            misses.append(f"the last blessed model can't be measured like this one: {error}")
     return misses + missed_gates(measured, limits, baseline)
 
 
@@ -125,17 +125,17 @@ def _write_verdict(blessing, misses, model, baseline_model):
 
 
 def _measured_again(command, model):
-    """(metrics, conditions) of the last blessed model under the conditions of the new one, judged by its network."""
+    """(metrics, conditions) of the last blessed model, measured like the new one and with its feature network."""
     kinds = tuple(kind for kind in command.evaluation.kind if kind in ("reconstruction", "generation"))
     if not kinds:
         return {}, {}
-    place = command.evaluation.feature_network_path
+    network = command.evaluation.feature_network_path
     trained = os.path.join(command.output, "feature_network")
-    if command.evaluation.feature_network == "classifier" and not place and tf.io.gfile.isdir(trained):
-        place = trained
+    if command.evaluation.feature_network == "classifier" and not network and tf.io.gfile.isdir(trained):
+        network = trained
     baseline = dataclasses.replace(
         command,
-        evaluation=dataclasses.replace(command.evaluation, kind=kinds, feature_network_path=place, nearest_images=0),
+        evaluation=dataclasses.replace(command.evaluation, kind=kinds, feature_network_path=network, nearest_images=0),
         tokenizer=model,
         language_model=model,
         output=os.path.join(command.output, "last_blessed"),
@@ -145,7 +145,7 @@ def _measured_again(command, model):
 
 
 def _set_id(blessing, key, model):
-    """Names a model by its id, or by its resource name where the platform looks artifacts up by it."""
+    """Records a model's id, or its resource name if the platform looks artifacts up by name."""
     if model.name.startswith("projects/"):
         blessing.set_string_custom_property(key, model.name)
     else:

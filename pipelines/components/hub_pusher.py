@@ -32,15 +32,15 @@ def HubPusher(
     input_fingerprint: Parameter[str],
     code_version: Parameter[str],
 ) -> None:
-    """Writes `<hub_folder>/<version>/`, the SavedModel with its card, and `<hub_folder>/<version>.tar.gz` of it.
+    """Writes `<hub_folder>/<version>/`, the SavedModel with its card, and its archive `<hub_folder>/<version>.tar.gz`.
 
-    Nothing is written of a model that Pusher didn't push. The version is Pusher's. The artifact keeps the card, and has
+    Nothing is written if Pusher didn't push the model. The version is Pusher's. The artifact keeps the card, and has
     Pusher's custom properties `pushed`, `pushed_destination` and `pushed_version`.
 
     Args:
         model: the exported model of both stages.
-        pushed_model: what Pusher says of it.
-        serving_blessing: what ServingCheck says of it.
+        pushed_model: Pusher's artifact of it.
+        serving_blessing: ServingCheck's verdict on it.
         examples: the images it was trained on.
         evaluation: its metrics.
         hub_module: the artifact.
@@ -48,7 +48,7 @@ def HubPusher(
         name: of the module.
         licence: of the model, for the card.
         input_fingerprint: of the images' source.
-        code_version: another version takes nothing from the cache.
+        code_version: a new version invalidates the cache.
     """
     pushed = pushed_model.get_int_custom_property("pushed")
     hub_module.set_int_custom_property("pushed", pushed)
@@ -69,16 +69,16 @@ def HubPusher(
 
 
 def write_module(saved_model, card, destination, replace_card=False):
-    """Writes a module's folder and its archive, `<destination>.tar.gz`, each whole or not at all; keeps what is there.
+    """Writes a module's folder and its archive, `<destination>.tar.gz`, each whole or not at all; keeps existing ones.
 
     Args:
         saved_model: str, folder.
         card: str, Markdown.
         destination: str, folder to write.
-        replace_card: whether another card takes the place of the one that is there, as with another licence.
+        replace_card: whether a different card replaces the existing one, such as after a change of licence.
     """
     if replace_card and tf.io.gfile.exists(destination) and read_card(destination) != card:
-        # First, so that no archive of the old card is taken for one of the new one after a kill.
+        # First, so that after a kill no archive with the old card is taken for one with the new card.
         if tf.io.gfile.exists(f"{destination}.tar.gz"):
             tf.io.gfile.remove(f"{destination}.tar.gz")
         files.write_whole(os.path.join(destination, CARD), card)

@@ -1,4 +1,4 @@
-"""Any image source of vim_tf as standard Examples."""
+"""Writes any image source of vim_tf as standard Examples."""
 
 import json
 
@@ -31,9 +31,9 @@ def ImageExampleGen(
 ) -> None:
     """Writes each split as `Split-<split>/images-*.tfrecord.gz`; `vim_tf.data.records.images` says what they hold.
 
-    The images are kept as they came, so that training can crop and scale them at random. `manifest.json` beside the
-    splits counts what was written and names what can't be read; the custom properties `num_examples_<split>` and
-    `num_unreadable_<split>` count too.
+    The images are kept as they are, so that training can crop and scale them at random. `manifest.json` next to the
+    splits has the counts and lists what can't be read; the custom properties `num_examples_<split>` and
+    `num_unreadable_<split>` have the counts too.
 
     Args:
         examples: the artifact.
@@ -42,11 +42,11 @@ def ImageExampleGen(
         num_shards: files per split; fewer where the source has fewer files.
         span, version: of the source, as `pipelines.spans` found them.
         input_fingerprint: changes when the source's files do.
-        code_version: another version takes nothing from the cache.
+        code_version: a new version invalidates the cache.
         beam_pipeline: where it runs.
 
     Raises:
-        InputError: the source can't be read, has no images, or too many files that are none.
+        InputError: the source can't be read, has no images, or too many files that aren't images.
     """
     data = configs.from_dict(configs.DataConfig, json.loads(data))
     examples.split_names = artifact_utils.encode_split_names(list(configs.SPLITS))

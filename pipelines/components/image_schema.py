@@ -1,4 +1,4 @@
-"""What every image of a training has to be like, as a schema that ExampleValidator checks."""
+"""Writes the schema that ExampleValidator checks all training images against."""
 
 import os
 
@@ -11,7 +11,7 @@ from tfx.utils import io_utils
 from pipelines import fingerprints
 from vim_tf.errors import InputError
 
-# The features that the schema speaks of.
+# The features in the schema.
 FEATURES = ("image", "label", "height", "width")
 
 
@@ -25,14 +25,14 @@ def ImageSchema(
 ) -> None:
     """Writes `schema.pbtxt`.
 
-    A schema that SchemaGen infers would take whatever the training split holds for normal, missing labels as well.
+    A schema inferred by SchemaGen would accept anything in the training split, even missing labels.
 
     Args:
         examples: images, as ImageExampleGen writes them; the labels of the training split are those that may occur.
         schema: the artifact.
         min_image_side: smallest height and width in pixels.
         needs_labels: 1 where the language model is conditioned on labels, else 0.
-        code_version: another version takes nothing from the cache.
+        code_version: a new version invalidates the cache.
 
     Raises:
         InputError: no image has a label, though the language model needs them.
@@ -58,7 +58,7 @@ def image_schema(train_labels, min_image_side, needs_labels=False):
     """
     if needs_labels and not any(label >= 0 for label in train_labels):
         raise InputError(
-            "the images have no labels, on which the language model is to be conditioned: say "
+            "the images have no labels, but the language model is conditioned on labels: set "
             "--language_model_overrides=model.class_conditional=false, or give them labels (sub-folders of a folder; "
             "--data.label_feature names them in record files)"
         )

@@ -1,4 +1,4 @@
-"""The model card of a published module: what it does, how well, and what it was made of."""
+"""Writes the model card of a published module: what it does, how well, and what it was made of."""
 
 import json
 import re
@@ -6,7 +6,7 @@ import textwrap
 
 from vim_tf import ranges
 
-# Signs of Markdown and HTML: underscores not within a word, and what makes a list or a line of its own at the start.
+# Syntax of Markdown and HTML: underscores not within a word, and what begins a list, rule or heading.
 _MEANINGFUL = re.compile(r"""[&<>|`*\[\]\\~#!$"'{}]|(?<!\w)_|_(?!\w)|^[-+=:]|(?<=^\d)[.)](?= )|(?<=^\d\d)[.)](?= )""")
 LICENCE_MISSING = "not stated: fill it in before you publish the module"
 
@@ -22,7 +22,7 @@ def model_card(name, version, signatures, metrics, conditions, facts, licence=""
         conditions: dict from `stage/name` to a nested dict of JSON values: what the value depends on.
         facts: dict from str to str, what the model was made of, in the order of the card.
         licence: str.
-        attributions: list of str, what the licences of the training's images ask to be told.
+        attributions: list of str, credits that the licences of the training images ask for.
 
     Returns:
         str.
@@ -56,12 +56,11 @@ def model_card(name, version, signatures, metrics, conditions, facts, licence=""
         "",
         "## Limits",
         "",
-        "Samples show what the images of the training had in common, their bias included. Metrics hold for the "
-        "conditions below alone.",
+        "Samples reflect the training images, including their bias. Metrics hold only for the conditions below.",
         "",
         "## Conditions of the metrics",
         "",
-        # JSON has no line that begins with a backtick, so that no value ends the block.
+        # No line of JSON begins with a backtick, so no value can end the block.
         "```json",
         json.dumps(conditions, indent=1, sort_keys=True, ensure_ascii=False),
         "```",
@@ -70,7 +69,7 @@ def model_card(name, version, signatures, metrics, conditions, facts, licence=""
 
 
 def _head(name, version, licence):
-    """What TF Hub reads from the top of the file."""
+    """The lines that TF Hub reads at the top of the file."""
     return [
         f"# Module {_text(name)}/{_text(version)}",
         "Generates images and turns images to tokens and features: ViT-VQGAN and VIM "
@@ -86,7 +85,7 @@ def _head(name, version, licence):
 def _made_by(attributions):
     if not attributions:
         return []
-    return ["The images it was trained on are made of:", "", *(f"- {_text(each)}" for each in attributions), ""]
+    return ["The training images are made from:", "", *(f"- {_text(each)}" for each in attributions), ""]
 
 
 def _use(signatures):
@@ -103,7 +102,7 @@ def _use(signatures):
 
 
 def _call(signatures):
-    """Code that calls the signature that is wanted most."""
+    """Code that calls the most useful signature."""
     if "generate" not in signatures:
         return ['tokens = model.signatures["encode"](image_bytes=tf.constant([open("a.png", "rb").read()]))["tokens"]']
     values = {"label": 0, "seed": 0} | {name: setting.default for name, setting in ranges.SAMPLING.items()}
@@ -116,21 +115,21 @@ def _call(signatures):
 
 
 def _text(value):
-    """A value on one line, as text that neither Markdown nor the HTML in it takes for anything else.
+    """A value on one line, as text without meaning in Markdown or the HTML in it.
 
-    What could mean something is written as a character reference, which both read as the plain character: a backslash
-    would not do in HTML, nor everywhere in a table.
+    Characters with a meaning are written as character references, which both read as the plain character: a backslash
+    would not work in HTML, nor everywhere in a table.
     """
     return _MEANINGFUL.sub(lambda found: f"&#{ord(found[0])};", _line(value))
 
 
 def _comment(value):
-    """A value that can stand in a comment of HTML, which no character reference is read in."""
+    """A value for an HTML comment, in which character references aren't read."""
     return re.sub(r"-{2,}|[<>]", "-", _line(value)).strip("-")
 
 
 def _line(value):
-    """A value without line breaks and other characters that can't be seen."""
+    """A value without line breaks and other invisible characters."""
     return " ".join("".join(each if each.isprintable() else " " for each in str(value)).split())
 
 
@@ -139,7 +138,7 @@ def _number(value):
 
 
 def _images(condition):
-    """What a metric was measured on, in short: number and split or kind, and what it was compared with."""
+    """Summary of what a metric was measured on: number and split or kind, and what it was compared with."""
     parts = []
     for name in ("measured", "reference"):
         values = condition.get(name, {})

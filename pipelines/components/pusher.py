@@ -1,4 +1,4 @@
-"""TFX's Pusher, with a version of its own for every push."""
+"""TFX's Pusher with a unique version for every push."""
 
 import os
 import time
@@ -12,10 +12,10 @@ from tfx.proto import pusher_pb2
 
 
 class Executor(executor.Executor):
-    """Pushes in a second in which nothing was pushed yet.
+    """Waits for a second in which nothing has been pushed yet, then pushes.
 
-    TFX names a version by the second. Where a folder of that name exists, its executor copies nothing, and says all the
-    same that it pushed the model as that version, though it holds another one.
+    TFX names a version by the second. If a folder of that name exists, its executor copies nothing, but still reports
+    that it pushed the model as that version, although the folder holds another model.
     """
 
     def Do(self, input_dict, output_dict, exec_properties):
@@ -27,6 +27,6 @@ class Executor(executor.Executor):
 
 
 class Pusher(components.Pusher):
-    """TFX's Pusher to a folder, by the executor above; no second run may push there at the same time."""
+    """TFX's Pusher to a folder, with the executor above; no other run may push there at the same time."""
 
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)

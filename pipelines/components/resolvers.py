@@ -1,7 +1,7 @@
-"""Which earlier model a run is compared with or starts from.
+"""Finds the earlier model that a run is compared with or starts from.
 
-Both strategies leave out the model that this run makes itself, so that a run in which nothing changed resolves what the
-run before it resolved, and is served from the cache.
+Both strategies exclude the model that this run makes, so that a run in which nothing changed resolves the same model as
+the run before it, and is served from the cache.
 """
 
 import json
@@ -14,10 +14,10 @@ LIVE = metadata_store_pb2.Artifact.LIVE
 
 
 class LastOtherBlessedModel(ResolverStrategy):
-    """The blessed model last made, other than the candidate.
+    """The latest blessed model other than the candidate.
 
-    Inputs `model` and `blessing` hold all of the pipeline, `candidate` the one to be compared; each comes back with
-    the artifacts that were chosen, `model` and `blessing` empty if there are none.
+    Inputs `model` and `blessing` hold all artifacts of the pipeline, `candidate` the model to be compared; each is
+    returned with the chosen artifacts, `model` and `blessing` empty if there are none.
     """
 
     def resolve_artifacts(self, store, input_dict):
@@ -26,13 +26,13 @@ class LastOtherBlessedModel(ResolverStrategy):
 
 
 class LastBlessedModelOfOtherTraining(ResolverStrategy):
-    """The blessed model last made whose tokenizer was not trained as this run trains it.
+    """The latest blessed model whose tokenizer was not trained as this run trains it.
 
-    Inputs are `model` and `blessing`, all of the pipeline, and `examples`, the images of this run.
+    Inputs are `model` and `blessing`, all artifacts of the pipeline, and `examples`, the images of this run.
 
     Args:
         trainer: str, id of the component that trains the tokenizer.
-        custom_config: str, JSON of the `custom_config` that it is given.
+        custom_config: str, JSON of its `custom_config`.
     """
 
     def __init__(self, trainer, custom_config):
@@ -53,7 +53,7 @@ class LastBlessedModelOfOtherTraining(ResolverStrategy):
 
 
 def blessed_models(input_dict):
-    """Pairs of a blessed model and its blessing, the last blessing first, of models that are still there."""
+    """Pairs of a blessed model and its blessing, latest blessing first, of models that still exist."""
     models = {model.id: model for model in input_dict["model"] if model.mlmd_artifact.state == LIVE}
     blessings = sorted(input_dict["blessing"], key=lambda blessing: blessing.id, reverse=True)
     return [
@@ -90,7 +90,7 @@ def _ancestor(store, artifact_id, node):
 
 def _producer(store, artifact_id):
     events = store.get_events_by_artifact_ids([artifact_id])
-    # Of those that name it as output, all but the first took it from the cache.
+    # Of the executions with this output, all but the first took it from the cache.
     return min((each.execution_id for each in events if each.type == metadata_store_pb2.Event.OUTPUT), default=None)
 
 

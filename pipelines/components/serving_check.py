@@ -15,7 +15,7 @@ from pipelines.components import serving_probe
 from vim_tf import ranges
 from vim_tf.stages import saved
 
-# Sampling with a large model on a CPU takes minutes; a call that hangs must not hold up the pipeline for ever.
+# Sampling with a large model on a CPU takes minutes; a call that hangs must not block the pipeline forever.
 TIMEOUT_SECONDS = 3600
 # As InfraValidator names them.
 BLESSED_FILE, NOT_BLESSED_FILE = "INFRA_BLESSED", "INFRA_NOT_BLESSED"
@@ -27,20 +27,20 @@ def ServingCheck(
     blessing: OutputArtifact[standard_artifacts.InfraBlessing],
     code_version: Parameter[str],
 ) -> None:
-    """Loads the model in a clean process with TensorFlow alone, calls every signature, and says whether it holds.
+    """Loads the model in a clean process with nothing but TensorFlow, calls every signature, and gives a verdict.
 
-    TFX's InfraValidator needs Docker or Kubernetes; this needs a process. The blessing has the custom properties
+    TFX's InfraValidator needs Docker or Kubernetes; this needs only a process. The blessing has the custom properties
     `blessed` (1 or 0), `reason`, `signatures` and `tokenizer_checksum`, and a file INFRA_BLESSED or INFRA_NOT_BLESSED
-    that says the reason too.
+    that contains the reason.
 
     Args:
         model: the exported model of both stages.
-        blessing: gets the verdict.
-        code_version: another version takes nothing from the cache.
+        blessing: receives the verdict.
+        code_version: a new version invalidates the cache.
     """
     folder = path_utils.serving_model_path(model.uri)
     signatures, failure = check(folder, facts_of(folder))
-    reason = f"the exported model can't be served: {failure}" if failure else "every signature answers as it must"
+    reason = f"the exported model can't be served: {failure}" if failure else "every signature works as expected"
     name = NOT_BLESSED_FILE if failure else BLESSED_FILE
     tf.io.gfile.makedirs(blessing.uri)
     with tf.io.gfile.GFile(os.path.join(blessing.uri, name), "w") as file:
@@ -53,7 +53,7 @@ def ServingCheck(
 
 
 def facts_of(folder):
-    """What the stages inside an exported model say of its outputs, as `serving_probe.probe` takes it."""
+    """Facts about an exported model's outputs, from its stages' configs, as `serving_probe.probe` takes them."""
     images = saved.load_config(folder, "tokenizer").model
     language_model = saved.load_config(folder, "language_model").model
     tokens = language_model.tokens
@@ -71,7 +71,7 @@ def facts_of(folder):
 
 
 def check(folder, facts, timeout=TIMEOUT_SECONDS):
-    """Runs `serving_probe` on a SavedModel in a process of its own.
+    """Runs `serving_probe` on a SavedModel in a separate process.
 
     Args:
         folder: str.
@@ -90,6 +90,6 @@ def check(folder, facts, timeout=TIMEOUT_SECONDS):
         return [], f"the check did not finish in {timeout:g} s"
     if done.returncode:
         last = (done.stderr.strip() or "it wrote nothing").splitlines()[-1]
-        return [], f"the process that called it ended with status {done.returncode}: {last}"
+        return [], f"the process that called it exited with status {done.returncode}: {last}"
     answer = json.loads(done.stdout.splitlines()[-1])
     return answer.get("signatures", []), answer.get("failure", "")

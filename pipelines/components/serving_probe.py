@@ -1,8 +1,8 @@
-"""Calls every signature of a SavedModel in a process that has TensorFlow alone.
+"""Calls every signature of a SavedModel in a process that has nothing but TensorFlow.
 
-It is run as a script, `python -I serving_probe.py <folder> <facts as JSON>`, and imports nothing of this project: what
-a served model needs beyond TensorFlow would be missing here too. The last line of its output is a JSON object with
-`signatures`, the names called, or with `failure`, one line that says what is wrong.
+It is run as a script, `python -I serving_probe.py <folder> <facts as JSON>`, and imports nothing from this project:
+anything that a served model needs besides TensorFlow would be missing here too. The last line of its
+output is a JSON object with `signatures`, the names called, or with `failure`, one line that says what is wrong.
 """
 
 import json
@@ -11,7 +11,7 @@ import sys
 # What a model server doesn't have; importing one of these fails in this process.
 ABSENT = ("keras", "tf_keras", "vim_tf", "pipelines", "tfx", "apache_beam", "tensorflow_hub", "tensorflow_datasets")
 NUM_ROWS = 2
-# Served only as the default under another name.
+# The default signature, which is a copy of another one.
 DEFAULT = "serving_default"
 
 
@@ -20,7 +20,7 @@ class Failure(Exception):
 
 
 def probe(folder, facts):
-    """Loads a SavedModel, calls every signature and looks at what comes back.
+    """Loads a SavedModel, calls every signature and checks the outputs.
 
     Args:
         folder: str.
@@ -32,13 +32,13 @@ def probe(folder, facts):
         list of str, the signatures' names, sorted.
 
     Raises:
-        Failure: a signature fails, or gives what it must not.
+        Failure: a signature fails, or returns a wrong output.
     """
     import tensorflow as tf
 
     try:
         signatures = tf.saved_model.load(folder).signatures
-    except Exception as error:  # any failure to load is the answer that is asked for
+    except Exception as error:  # any failure to load is an answer
         raise Failure(f"it can't be loaded: {_first_line(error)}") from error
     if not signatures:
         raise Failure("it has no signatures")
@@ -72,7 +72,7 @@ def _inputs(tf, name, function, facts):
         if argument not in known:
             raise Failure(f"signature {name} has an input {argument}, for which the check has no value")
         if spec.dtype != known[argument].dtype or not spec.shape.is_compatible_with(known[argument].shape):
-            raise Failure(f"signature {name}: input {argument} is {spec.dtype.name} {spec.shape}, which it must not be")
+            raise Failure(f"signature {name}: input {argument} is {spec.dtype.name} {spec.shape}, which is wrong")
         arguments[argument] = known[argument]
     return arguments
 
@@ -85,11 +85,11 @@ def _example(tf, file):
 def _call(function, name, arguments):
     try:
         return function(**arguments)
-    except Exception as error:  # whatever a signature raises is the answer that is asked for
+    except Exception as error:  # any error of a signature is an answer
         raise Failure(f"signature {name} fails: {_first_line(error)}") from error
 
 
-def _check_output(tf, place, name, value, facts):
+def _check_output(tf, subject, name, value, facts):
     length = facts["grid_height"] * facts["grid_width"] * facts["depth"]
     expected = {
         "tokens": (tf.int32, (NUM_ROWS, length)),
@@ -99,17 +99,17 @@ def _check_output(tf, place, name, value, facts):
     if name in expected:
         dtype, shape = expected[name]
         if value.dtype != dtype or tuple(value.shape) != shape:
-            raise Failure(f"{place} is {value.dtype.name} {tuple(value.shape)}, not {dtype.name} {shape}")
+            raise Failure(f"{subject} is {value.dtype.name} {tuple(value.shape)}, not {dtype.name} {shape}")
     elif not value.shape.rank or value.shape[0] != NUM_ROWS:
-        raise Failure(f"{place} has shape {tuple(value.shape)}, not the batch of {NUM_ROWS} first")
+        raise Failure(f"{subject} has shape {tuple(value.shape)}, not the batch of {NUM_ROWS} first")
     if value.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(value)):
-        raise Failure(f"{place} is not finite")
+        raise Failure(f"{subject} is not finite")
     if name == "tokens" and not tf.reduce_all((value >= 0) & (value < facts["codebook_size"])):
-        raise Failure(f"{place} leaves [0, {facts['codebook_size']})")
+        raise Failure(f"{subject} is outside [0, {facts['codebook_size']})")
 
 
 def _check_agreement(signatures, inputs, outputs, facts):
-    """What one signature says of another's output."""
+    """Checks the signatures' outputs against each other."""
     if {"encode", "decode", "reconstruct"} <= set(signatures):
         decoded = _call(signatures["decode"], "decode", {"tokens": outputs["encode"]["tokens"]})["images"].numpy()
         # One grey level, since two graphs may round differently.
@@ -130,7 +130,7 @@ def _check_agreement(signatures, inputs, outputs, facts):
 
 
 def _check_refusals(tf, signatures, inputs, facts):
-    """A wrong request must be refused, and never get a picture."""
+    """A wrong request must be refused, and never get an image."""
     wrong = {
         "generate": {"label": tf.fill([NUM_ROWS], max(facts["num_classes"], 1))},
         "decode": {"tokens": tf.fill(inputs["decode"]["tokens"].shape, facts["codebook_size"])}

@@ -1,4 +1,4 @@
-"""Images to tokens with Beam."""
+"""Encodes images as tokens with Beam."""
 
 import os
 
@@ -38,17 +38,17 @@ def TokenMaterializer(
     """Encodes every split; the artifact is a folder of token records that `vim_tf.train --tokens` takes.
 
     The unit of work is a shard: one file of images becomes one file of tokens, in one function call. The manifest is
-    written last. The custom properties `num_examples_<split>` and `num_dead_letters_<split>` count.
+    written last. The custom properties `num_examples_<split>` and `num_dead_letters_<split>` have the counts.
 
     Args:
         examples: images, as ImageExampleGen writes them.
         tokenizer: the exported tokenizer.
-        tokens: the artifact; standard Examples, so that a Trainer takes it.
-        batch_size: images, or views of them, a step.
+        tokens: the artifact; standard Examples, so that a Trainer accepts it.
+        batch_size: images, or views of them, per step.
         views, view_scale: what is kept of each image, as in EncodeCommand.
-        max_unreadable_fraction: share of a split's images that may end as dead letters.
+        max_unreadable_fraction: share of a split's images that may be dead letters.
         max_pixels: limit of an image, as in DataConfig.
-        code_version: another version takes nothing from the cache.
+        code_version: a new version invalidates the cache.
         beam_pipeline: where it runs.
 
     Raises:
@@ -77,7 +77,7 @@ def TokenMaterializer(
 
 
 def plan_artifact(examples, splits):
-    """sources.shards.Plan of what ImageExampleGen wrote: a shard for each of its files."""
+    """sources.shards.Plan of ImageExampleGen's output: one shard per file."""
     manifest = fingerprints.read_manifest(examples.uri)
     shards = []
     for split in splits:

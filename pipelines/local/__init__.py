@@ -1,1 +1,1 @@
-"""What the local runner adds to TFX: one run at a time, housekeeping, publishing, the terminal."""
+"""Additions of the local runner to TFX: one run at a time, housekeeping, publishing, the terminal."""

@@ -1,24 +1,24 @@
-"""What the runner shows on the terminal."""
+"""Output of the runner on the terminal."""
 
 from absl import flags as absl_flags
 from absl import logging as absl_logging
 
 HARMLESS = (
-    # TFX says so whenever it looks up a component's inputs; it selects them by other means.
+    # TFX logs this whenever it looks up a component's inputs; it selects them by other means.
     "ArtifactQuery.property_predicate is not supported.",
-    # TensorFlow Transform on our choice of Keras; no component uses it.
+    # TensorFlow Transform's remark on our choice of Keras; no component uses it.
     "TF_USE_LEGACY_KERAS is set to",
 )
 
 
 def say(line):
-    """Prints a line at once, also where the output is a pipe."""
+    """Prints a line and flushes it, also to a pipe."""
     print(line, flush=True)
 
 
 def quiet_tfx():
-    """Keeps away what TFX logs in every run beyond what `vim_tf.cli.terminal` keeps away."""
-    # Else the first record is followed by the remark that absl's own flags were not parsed.
+    """Hides what TFX logs in every run and `vim_tf.cli.terminal` doesn't already hide."""
+    # Otherwise absl remarks after the first record that its flags were not parsed.
     absl_flags.FLAGS.mark_as_parsed()
     absl_logging.get_absl_handler().python_handler.addFilter(_is_shown)
 
@@ -52,11 +52,11 @@ def class_table(folder, class_names):
 
     rows = []
     for key, metrics in tfma.load_eval_result(folder).get_metrics_for_all_slices().items():
-        place, name = -1, "all"
+        label, name = -1, "all"
         if key:
-            ((_, place),) = key
-            name = class_names[place] if 0 <= place < len(class_names) else "no label"
+            ((_, label),) = key
+            name = class_names[label] if 0 <= label < len(class_names) else "no label"
         count, accuracy = (metrics[each]["doubleValue"] for each in ("example_count", "sparse_categorical_accuracy"))
-        rows.append((len(key), place, name, count, accuracy))
+        rows.append((len(key), label, name, count, accuracy))
     width = max(len(name) for _, _, name, _, _ in rows)
     return [f"  {name:<{width}}  {count:6.0f} images  {accuracy:7.2%}" for _, _, name, count, accuracy in sorted(rows)]

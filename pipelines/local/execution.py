@@ -1,4 +1,4 @@
-"""Runs a pipeline's components one after another in this process, with a line for each."""
+"""Runs a pipeline's components one after another in this process, and prints a line for each."""
 
 import dataclasses
 import datetime
@@ -22,12 +22,12 @@ RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
 
 @dataclasses.dataclass(frozen=True)
 class ComponentRun:
-    """What became of one component.
+    """The outcome of one component.
 
     Attributes:
-        cached: whether an earlier run's outputs were taken.
-        seconds: time it took.
-        outputs: dict from output name to the one artifact under it; a resolver that found none has none.
+        cached: whether an earlier run's outputs were used.
+        seconds: duration.
+        outputs: dict from output name to its one artifact; empty for a resolver that found nothing.
     """
 
     cached: bool
@@ -36,15 +36,15 @@ class ComponentRun:
 
 
 class ReportingRunner(tfx_runner.IrBasedRunner):
-    """TFX's LocalDagRunner that says what it does, and returns it.
+    """TFX's LocalDagRunner with progress output and a result.
 
-    LocalDagRunner tells neither whether a component was served from the cache nor where its outputs are, and it goes
-    on where the inputs of a component are missing.
+    LocalDagRunner says neither whether a component was served from the cache nor where its outputs are, and it
+    continues if the inputs of a component are missing.
 
     Args:
         say: function of one line of text.
-        is_outdated: function of a component's id and the dict of ComponentRun so far: whether it must run though the
-            cache may have its outputs.
+        is_outdated: function of a component's id and the dict of ComponentRun so far: whether it must run even if the
+            cache has its outputs.
     """
 
     def __init__(self, say, is_outdated=lambda name, runs: False):
@@ -57,16 +57,16 @@ class ReportingRunner(tfx_runner.IrBasedRunner):
         Args:
             pipeline: pipeline_pb2.Pipeline.
             run_options: pipeline_pb2.RunOptions; its `partial_run` names the components to run from and to. Those
-                before them keep the outputs of the last run that has them, and the first ones are not served from the
+                before them keep the outputs of the last run that has them; those to run from are not served from the
                 cache.
 
         Returns:
-            dict from component id to ComponentRun, in the order of the runs; a partial run leaves out the components
-            whose outputs it has none of.
+            dict from component id to ComponentRun, in the order of execution; a partial run leaves out components
+            without outputs.
 
         Raises:
-            InputError: a part that no earlier run prepared, or a component that the pipeline hasn't.
-            RuntimeError: a component did not run since its inputs are missing.
+            InputError: no earlier run has the outputs that a partial run needs, or the pipeline has no such component.
+            RuntimeError: a component did not run because its inputs are missing.
             Exception: what a component raised.
         """
         runtime_parameter_utils.substitute_runtime_parameter(
@@ -96,7 +96,7 @@ class ReportingRunner(tfx_runner.IrBasedRunner):
         return runs
 
     def _reuse(self, pipeline, connection, partial_run):
-        """Marks what a partial run leaves out, and links the outputs of the base run to this one."""
+        """Marks the components that a partial run skips, and links the outputs of the base run to this one."""
         _mark(pipeline, list(partial_run.from_nodes), list(partial_run.to_nodes))
         skipped = {
             node.pipeline_node.node_info.id: node.pipeline_node.execution_options.skip
@@ -108,13 +108,13 @@ class ReportingRunner(tfx_runner.IrBasedRunner):
             return {}
         with metadata.Metadata(connection) as store:
             base = _base_run(store.store, pipeline.pipeline_info.id, required)
-            self._say(f"Outputs of the run {base.name} are used for {', '.join(required)}.")
+            self._say(f"Using the outputs of run {base.name} for {', '.join(required)}.")
             partial_run_utils.snapshot(store, pipeline, base_run_id=base.name)
             executions = _executions_by_node(store.store, base)
             return {
                 name: ComponentRun(True, 0.0, _outputs(store, executions[name].id))
                 for name, skip in skipped.items()
-                # What lies behind the components that run is of other outputs than theirs.
+                # Outputs downstream of the components that run weren't made from theirs.
                 if name in executions and skip.reuse_artifacts_mode != skip.NEVER
             }
 
@@ -157,10 +157,10 @@ def _mark(pipeline, from_nodes, to_nodes):
     for flag, chosen in (("from_node", from_nodes), ("to_node", to_nodes)):
         for name in chosen:
             if name not in names:
-                raise InputError(f"--{flag}={name} is no component of the pipeline; they are {', '.join(names)}")
+                raise InputError(f"--{flag}={name} isn't a component of the pipeline; they are {', '.join(names)}")
     partial_run_utils.mark_pipeline(pipeline, from_nodes or None, to_nodes or None)
     for node in pipeline.nodes:
-        # Who runs again from a component wants to see it run.
+        # Whoever runs from a component wants it to run again.
         if node.pipeline_node.node_info.id in from_nodes:
             node.pipeline_node.execution_options.caching_options.enable_cache = False
     if not any(node.pipeline_node.execution_options.HasField("run") for node in pipeline.nodes):
@@ -168,7 +168,7 @@ def _mark(pipeline, from_nodes, to_nodes):
 
 
 def _base_run(store, pipeline_name, required):
-    """The last run that has, or took from the cache, the outputs of all required components.
+    """The last run that made, or took from the cache, the outputs of all required components.
 
     Raises:
         InputError: there is none.
@@ -200,7 +200,7 @@ def _executions_by_node(store, run):
 
 
 def _is_usable(store, execution):
-    """Whether an execution's outputs are still there."""
+    """Whether an execution's outputs still exist."""
     events = store.get_events_by_execution_ids([execution.id])
     outputs = [each.artifact_id for each in events if each.type == metadata_store_pb2.Event.OUTPUT]
     artifacts = store.get_artifacts_by_id(outputs)

@@ -1,4 +1,4 @@
-"""What a killed run leaves behind, and what nobody needs any more."""
+"""Cleans up after killed runs, and removes what is no longer needed."""
 
 import os
 import shutil
@@ -6,14 +6,14 @@ import shutil
 from pipelines.local import publish
 from pipelines.local import store as stores
 
-# TFX's place for what a component writes beside its artifacts.
+# TFX's folder for what a component writes besides its artifacts.
 SYSTEM_FOLDER = ".system"
 
 
 def close_killed_executions(output):
     """Marks executions that never ended as failed and removes what they wrote; the caller holds the folder's lock.
 
-    TFX records outputs when a component ends, so the store knows nothing of what a killed one wrote.
+    TFX records outputs when a component ends, so the store doesn't know what a killed one wrote.
 
     Args:
         output: folder of the pipeline.
@@ -39,14 +39,14 @@ def close_killed_executions(output):
 
 
 def collect(output, keep_runs):
-    """Removes the artifacts that only older runs made or used, and marks them as deleted, so that no cache serves them.
+    """Removes artifacts that only older runs made or used, and marks them as deleted so that no cache serves them.
 
-    Kept are the artifacts of the last runs, cached ones included, and whatever the last pushed model and the last
-    blessed one were made from. What was pushed stays in any case; it is the model servers' to drop.
+    It keeps the artifacts of the last runs, including cached ones, and everything that the last pushed and the last
+    blessed model were made from. Pushed models always stay; dropping them is up to the model servers.
 
     Args:
         output: folder of the pipeline.
-        keep_runs: int, number of the last runs; 0 = all.
+        keep_runs: int, number of last runs to keep; 0 = all.
 
     Returns:
         (number of artifacts, bytes) that were removed.
@@ -59,7 +59,7 @@ def collect(output, keep_runs):
     root = os.path.join(output, "artifacts", "")
     removed, size = [], 0
     for artifact in contents.artifacts.values():
-        # Nothing outside the pipeline's own folder is touched, whatever the store says.
+        # Nothing outside the pipeline's folder is touched, no matter what the store says.
         if artifact.state == "LIVE" and artifact.id not in needed and artifact.uri.startswith(root):
             size += _size(artifact.uri)
             shutil.rmtree(artifact.uri, ignore_errors=True)
@@ -89,7 +89,7 @@ def needed_artifacts(contents, keep_runs):
         last = [artifact.id for artifact in live if artifact.type == kind and artifact.properties.get(flag) == 1][-1:]
         for each in last:
             roots |= {*contents.ancestors(each)}
-            # The reports and verdicts that were made along with it.
+            # The reports and verdicts made along with it.
             for execution in contents.executions.values():
                 if each in execution.outputs:
                     roots |= {*execution.inputs, *execution.outputs}
@@ -115,9 +115,9 @@ def _folders_of(output, execution):
 
 
 def _remove_old_trainings(folder, contents, keep_runs):
-    """Removes trainings that were not touched since the oldest kept run began; returns their bytes.
+    """Removes trainings that haven't changed since the oldest kept run began; returns their bytes.
 
-    A finished training lives on in its artifact. An unfinished one is only of use to a run that goes on with it.
+    A finished training is kept as its artifact. An unfinished one is only useful to a run that resumes it.
     """
     kept = [execution.started for run in contents.runs[-keep_runs:] for execution in contents.of_run(run)]
     if not kept or not os.path.isdir(folder):

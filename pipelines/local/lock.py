@@ -1,4 +1,4 @@
-"""One run at a time on an output folder."""
+"""A lock that allows one run at a time in an output folder."""
 
 import contextlib
 import fcntl
@@ -13,13 +13,13 @@ LOCK = ".lock"
 def sole_run(output):
     """Holds an output folder's lock while a pipeline runs in it.
 
-    The kernel releases it when the process ends, however that happens, so no lock is ever left behind.
+    The kernel releases it however the process ends, so a lock is never left behind.
 
     Args:
-        output: str, folder on this machine; it is made if need be.
+        output: str, folder on this machine, created if necessary.
 
     Raises:
-        InputError: another process holds it, or it can't be made.
+        InputError: another process holds the lock, or the folder can't be created.
     """
     try:
         os.makedirs(output, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The pushed run's results under fixed names in the output folder."""
+"""Publishes the pushed run's results under fixed names in the output folder."""
 
 import os
 import re
@@ -12,10 +12,10 @@ FILES = ("report.html", "metrics.json")
 
 
 def check_free(output):
-    """Refuses an output folder in which somebody else's files have the names of results.
+    """Refuses an output folder in which other files have the names of results.
 
     Raises:
-        InputError: a name is taken by what is not a link.
+        InputError: something other than a link has such a name.
     """
     for name in LINKS:
         path = os.path.join(output, name)
@@ -24,7 +24,7 @@ def check_free(output):
 
 
 def publish(output, folders, evaluation_folder):
-    """Makes links and files of the pushed run; each replaces its predecessor at once.
+    """Creates the links and files of the pushed run; each atomically replaces its predecessor.
 
     Args:
         output: folder on this machine.
@@ -40,14 +40,14 @@ def publish(output, folders, evaluation_folder):
 
 
 def replace_link(path, folder):
-    """Makes `path` a link to a folder at once, whatever link it was before."""
+    """Atomically makes `path` a link to a folder, replacing an existing link."""
     with whole_file(path) as unfinished:
-        # A relative link stays true where both are moved together.
+        # A relative link stays valid if both are moved together.
         os.symlink(os.path.relpath(folder, os.path.dirname(path)), unfinished)
 
 
 def restore_pushed_model(archive, destination):
-    """Puts a pushed model back where its serving folder lost it, since a cached Pusher pushes nothing.
+    """Restores a pushed model that is missing from the serving folder, since a cached Pusher pushes nothing.
 
     Args:
         archive: folder of the PushedModel artifact, which keeps a copy.
@@ -60,7 +60,7 @@ def restore_pushed_model(archive, destination):
 
 
 def is_version(name):
-    """Whether a folder's name is a version as Pusher makes them, seconds since 1970; others are somebody else's."""
+    """Whether a folder's name is a version made by Pusher, in seconds since 1970."""
     return re.fullmatch(r"\d{10,}", name) is not None
 
 

@@ -1,4 +1,4 @@
-"""What a metadata store holds, read once as plain values; it needs neither TensorFlow nor TFX."""
+"""Reads the contents of a metadata store as plain values, without TensorFlow or TFX."""
 
 import collections
 import dataclasses
@@ -13,7 +13,7 @@ FILE = os.path.join("metadata", "metadata.sqlite")
 FAILED = metadata_store_pb2.Execution.FAILED
 RUNNING = metadata_store_pb2.Execution.RUNNING
 DELETED = metadata_store_pb2.Artifact.DELETED
-# Inputs of components that hold a model of another training.
+# Component inputs that hold a model of another training.
 _EARLIER_MODELS = {("TokenizerTrainer", "base_model"), ("GenerativeEvaluator", "baseline_model")}
 _OUTPUTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.INTERNAL_OUTPUT)
 
@@ -27,7 +27,7 @@ class Artifact:
         type: str, such as Model.
         uri: str, its folder.
         state: str, such as LIVE.
-        properties: dict from str to str, int or float, custom ones included.
+        properties: dict from str to str, int or float, including custom ones.
         producer: id of the execution that made it, and `key`, the output's name.
     """
 
@@ -52,7 +52,7 @@ class Execution:
         started: float, seconds since 1970.
         seconds: float, between the first and the last change of its record.
         inputs, outputs: tuple of int, ids of artifacts.
-        earlier_models: those of the inputs that are another training's model, to start from or to compare with.
+        earlier_models: those of the inputs that are a model of another training, to start from or compare with.
         properties: dict from str to str, int or float, the component's parameters.
     """
 
@@ -87,9 +87,9 @@ class Contents:
         return [execution for execution in self.executions.values() if execution.run == run]
 
     def ancestors(self, artifact_id):
-        """Ids of all artifacts that an artifact was made from, nearest first, itself included.
+        """Ids of all artifacts that an artifact was made from, nearest first, including itself.
 
-        The earlier model that an execution starts from or compares with is named, but not what that was made from.
+        An earlier model that an execution starts from or compares with is included, but not what it was made from.
         """
         left, found = collections.deque([artifact_id]), {artifact_id: None}
         while left:
@@ -120,7 +120,7 @@ class Contents:
         ]
 
     def was_outrun(self, model_id):
-        """Whether what was pushed last is another model than this Model artifact."""
+        """Whether the last pushed model is another one than this Model artifact."""
         pushes = self.pushes()
         return bool(pushes) and model_id not in self.executions[pushes[-1].producer].inputs
 
@@ -134,7 +134,7 @@ def open_store(output, *, writable=False):
     """The metadata store of an output folder.
 
     Raises:
-        InputError: there is none. It is never made.
+        InputError: there is none; it is never created.
     """
     path = os.path.join(output, FILE)
     if not os.path.exists(path):
@@ -184,7 +184,7 @@ def read(store):
 
 def _artifacts(store, events):
     types = {kind.id: kind.name for kind in store.get_artifact_types()}
-    # Of the executions that name it as output, all but the first took it from the cache.
+    # Of the executions with this output, all but the first took it from the cache.
     made = {}
     for event in sorted(events, key=lambda event: event.execution_id):
         if event.type == metadata_store_pb2.Event.OUTPUT:

@@ -1,4 +1,4 @@
-"""Trained stages for the graphs, and determinism as the commands have it."""
+"""Trained stages for the graphs, and determinism as in the commands."""
 
 import pytest
 import tensorflow as tf
@@ -25,7 +25,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture
 def accelerator(monkeypatch):
-    """Graphs are made for an accelerator, and operations must repeat bit for bit, which is a training's default."""
+    """Graphs are made for an accelerator, and operations must be deterministic, which is the default of a training."""
     monkeypatch.setattr(devices, "on_cpu", lambda: False)
     tf.config.experimental.enable_op_determinism()
     yield
@@ -34,6 +34,6 @@ def accelerator(monkeypatch):
 
 @pytest.fixture
 def build_stage(folders, accelerator, monkeypatch):
-    """Function that builds the stage which has a graph, with `jit_compile` on or off."""
+    """Function that builds the stage that has a graph, with `jit_compile` on or off."""
     monkeypatch.setattr(tokenizer, "load_perceptual", graphs.thin_perceptual)
     return lambda graph, jit_compile: graphs.build_stage(graph, folders, jit_compile)

@@ -1,4 +1,4 @@
-"""The graphs of training steps, each once, in the least size.
+"""The graphs of training steps, each once, in the smallest size.
 
 Files in configs/ differ mostly in sizes, and a size is only a number in a graph. `small` takes a config to the least
 one with the same graph, and `SHIPPED` says which files share one; what needs seconds for each graph is tested on these.
@@ -16,7 +16,7 @@ from vim_tf import config as configs
 from vim_tf.losses import perceptual
 from vim_tf.stages import build
 
-# Files of configs/ by the graph that their training step has.
+# Files of configs/ by the graph of their training step.
 SHIPPED = {
     "vit": (
         *(f"celebahq256/vit_vqgan_{size}" for size in ("ss", "sl", "bb")),
@@ -44,7 +44,7 @@ SHIPPED = {
     "probe": ("digits/linear_probe",),
     "probe_averaged": ("imagenet256/linear_probe",),
 }
-# What no file has is a shipped graph with changes; each choice of a config occurs in at least one of all these graphs.
+# Graphs that no file has are shipped graphs with changes; each choice of a config occurs in at least one graph.
 OTHERS = {
     "ema": (
         "vit_restarts",
@@ -103,7 +103,7 @@ OTHERS = {
 }
 GRAPHS = (*SHIPPED, *OTHERS)
 
-# Sizes, and what is no part of a training step's graph: the same in every small config.
+# Sizes, and what isn't part of a training step's graph: the same in every small config.
 _FIXED = {
     *("workdir", "initialize_from", "tokens", "tokenizer", "language_model", "strategy", "tpu"),
     *("data", "augmentation", "alarms", "validation", "model.encoder", "model.decoder", "model.patch_size"),
@@ -115,21 +115,21 @@ _FIXED = {
     "training.steps_per_execution",
     *(f"training.{what}_every_steps" for what in ("log", "validate", "checkpoint")),
 }
-# VGG16 with few channels, which the tests put in the place of the trained one.
+# VGG16 with few channels, which the tests use instead of the trained one.
 _VGG16_CHANNELS = (4, 4, 4, 4, 4)
 
 
 @functools.cache
 def trainings():
-    """{name: config} of the files in configs/ that describe a training in steps; a pipeline's file names such files."""
+    """{name: config} of the files in configs/ that describe a training in steps; pipelines' files refer to these."""
     found = {relative(path).removesuffix(".flags"): parsed(path) for path in FLAGFILES}
     return {name: config for name, config in found.items() if hasattr(config, "training")}
 
 
 def small(config):
-    """The least config whose training step has the same graph; equal for configs that share one.
+    """The smallest config whose training step has the same graph; equal for configs that share one.
 
-    What is no number stays as it is. Of a number, it is kept whether it is 0 or 1, which often means off.
+    Values other than numbers stay as they are. Of a number, only whether it is 0 or 1 is kept, which often means off.
     """
     return _reduced(config, _least(config), "")
 
@@ -140,7 +140,7 @@ def _least(config):
     if isinstance(config, configs.LinearProbeTrainConfig):
         return linear_probe_config("unused", "unused", "unused")
     cnn = configs.CNNConfig(channels=8, channel_multipliers=(1, 1, 2), blocks_per_level=1, latent_channels=8)
-    # 16 pixels are what the perceptual distance needs.
+    # The perceptual distance needs 16 pixels.
     size = {"height": 16, "width": 16, "cnn": cnn}
     discriminator = configs.DiscriminatorConfig(
         channel_multiplier=1 / 512, max_channels=8, patch_channels=8, patch_layers=2
@@ -187,7 +187,7 @@ def _changed(section, changes):
 
 
 def build_stage(graph, folders, jit_compile):
-    """The stage, ready to be trained on one device, that has a graph.
+    """The stage that has a graph, ready to be trained on one device.
 
     Args:
         graph: one of GRAPHS.
@@ -204,7 +204,7 @@ def build_stage(graph, folders, jit_compile):
 
 
 def thin_perceptual(kind, path):
-    """`load_perceptual` with weights that are drawn, and few of them."""
+    """`load_perceptual` with a few random weights."""
     draw = np.random.default_rng(0)
     shapes = perceptual.lpips_shapes(_VGG16_CHANNELS)
     arrays = {name: np.abs(draw.normal(0, 0.3, shape)).astype(np.float32) for name, shape in shapes.items()}

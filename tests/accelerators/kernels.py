@@ -1,16 +1,16 @@
-"""Which operations of a graph a GPU can't run, read from TensorFlow's registry, which needs no GPU."""
+"""Finds operations of a graph that a GPU can't run, from TensorFlow's registry, which needs no GPU."""
 
 import functools
 
 import tensorflow as tf
 from tensorflow.python.framework import kernels, op_def_registry
 
-# What its GPU kernel, or XLA's for a GPU, refuses or may refuse once operations must be deterministic. Found in the
-# installed library by
+# Operations whose GPU kernel, or XLA's for a GPU, refuses or may refuse to be deterministic. Found in the installed
+# library by
 #   strings libtensorflow_cc.so.2 | grep -iE "determinis" | grep -iE "not (yet|currently|available)|do not yet|is not"
-# and complete as to these messages, with two exceptions. Segment reductions have a deterministic kernel, which the
+# and complete for these messages, with two exceptions. Segment reductions have a deterministic kernel, which the
 # switch for determinism chooses ("Deterministic GPU implementation of unsorted segment reduction op not available"
-# can't be reached then); of SVD and the debugger's summaries only forms are refused, of which nothing here has one.
+# can't be reached then); of SVD and the debugger's summaries only forms are refused that don't occur here.
 REFUSED_IF_DETERMINISTIC = {
     *("Bincount", "DenseBincount", "RaggedBincount", "SparseBincount"),
     *("FakeQuantWithMinMaxVarsGradient", "FakeQuantWithMinMaxVarsPerChannelGradient"),
@@ -27,15 +27,15 @@ REFUSED_IF_DETERMINISTIC = {
 REFUSED_IN_XLA_IF_DETERMINISTIC = {"MaxPoolGrad", "MaxPoolGradV2", "MaxPool3DGrad"}
 
 
-# What holds files and what they were decoded to, up to the images of a batch: on the host.
+# Operations on files and what they are decoded to, up to the images of a batch: on the host.
 FILE_TYPES = (tf.string, tf.uint8)
 
 
 def problems(concrete, host_types=()):
-    """What a GPU can't run of a traced function and all functions that it calls.
+    """Operations that a GPU can't run, in a traced function and all functions that it calls.
 
-    Operations that nothing needs are left out, as TensorFlow leaves them out. In functions that XLA compiles, its
-    kernel for GPUs counts. Data sets are the host's, and so is a loop in whose body files are decoded.
+    Operations that nothing needs are left out, as TensorFlow does. In functions compiled by XLA, XLA's kernel for GPUs
+    counts. Data sets run on the host, and so does a loop that decodes files in its body.
 
     Args:
         concrete: tf.types.experimental.ConcreteFunction.
@@ -95,12 +95,12 @@ def _kernels(operation):
 
 @functools.cache
 def _register_xla_kernels():
-    """TensorFlow registers those of XLA when it first compiles something."""
+    """TensorFlow registers XLA's kernels when it first compiles something."""
     tf.function(lambda: tf.zeros([]), jit_compile=True)()
 
 
 def _types_of(node):
-    """Those that it is made for, and those that all of its kind take or give."""
+    """The types that it is made for, and those that all of its kind take or return."""
     definition = op_def_registry.get(node.op)
     fixed = [each.type for each in (*definition.input_arg, *definition.output_arg) if each.type]
     return [tf.as_dtype(each) for each in (*fixed, *(each for value in node.attr.values() for each in _types(value)))]
@@ -129,7 +129,7 @@ def _must_compile(holder):
 
 
 def _names_of_decoders(library):
-    """Functions that decode files, themselves or through others."""
+    """Functions that decode files, directly or through others."""
     found, before = set(), None
     while before != len(found):
         before = len(found)

@@ -1,4 +1,4 @@
-"""What runs on a device has a kernel for GPUs, and none that refuses where results must repeat."""
+"""Everything that runs on a device has a kernel for GPUs that isn't refused when results must be deterministic."""
 
 import pytest
 import tensorflow as tf
@@ -37,7 +37,7 @@ def test_an_operation_for_which_xla_has_no_kernel_is_found_in_a_compiled_functio
     assert "no kernel for XLA_GPU_JIT" in problems(traced(inner, tf.TensorSpec([4, 4])))[0]
 
 
-def test_what_decodes_files_in_a_loop_is_the_hosts():
+def test_decoding_files_in_a_loop_is_left_to_the_host():
     def mean_of_files(data):
         images = tf.map_fn(tf.io.decode_png, data, fn_output_signature=tf.TensorSpec([8, 8, 3], tf.uint8))
         return tf.reduce_mean(tf.cast(images, tf.float32))
@@ -80,7 +80,7 @@ def test_the_sampler_runs_on_a_gpu(jit_compile, schedule, models, accelerator):
 
 @pytest.mark.slow
 def test_the_device_part_of_every_exported_signature_runs_on_a_gpu(models, accelerator):
-    """The host's is what lies before the images, uint8 and of the model's size, and the words of error messages."""
+    """The host does what comes before the images, uint8 and of the model's size, and the text of error messages."""
     module, signatures = build_signatures(*models, max_pixels=100_000_000)
     found = {name: problems(signature.get_concrete_function(), FILE_TYPES) for name, signature in signatures.items()}
     found["__call__"] = problems(module.__call__.get_concrete_function(), FILE_TYPES)

@@ -1,4 +1,4 @@
-"""A training step as one XLA program: what TPUStrategy makes of it."""
+"""A training step as one XLA program, as with TPUStrategy."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.accelerators import graphs
 
-# Draws are others in XLA.
+# Random numbers differ in XLA.
 DRAWING = ("gumbel", "vim")
 
 
@@ -18,7 +18,7 @@ def variables_of(trainer):
 
 
 def step(trainer, train, data):
-    """Metrics of one step from the state that there is, which is put back, and whether the weights moved."""
+    """Metrics of one step from the current state, which is restored, and whether the weights changed."""
     variables = variables_of(trainer)
     before = [np.asarray(variable) for variable in variables]
     weights = [np.asarray(weight) for weight in trainer.trained.trainable_variables]
@@ -45,7 +45,7 @@ def test_a_whole_step_runs_as_one_xla_program_with_the_values_of_plain_kernels(g
     found, moved = step(trainer, lambda batches: whole(next(batches)), iter(data))
 
     precision = graphs.config_of(graph).training.precision
-    # In float16 the optimizer passes over a step whose scaled loss overflows, as the first ones may.
+    # In float16 the optimizer skips steps whose scaled loss overflows, as the first ones may.
     assert moved or precision == "mixed_float16"
     assert found.keys() == plain.keys()
     tolerance = 0.3 if any(name in graph for name in DRAWING) else 0.1 if precision != "float32" else 1e-3

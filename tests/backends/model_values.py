@@ -1,8 +1,8 @@
-"""What the models compute on Keras' backend, whichever it is: the test's own process and one with JAX run the same.
+"""Computes the models' values on any Keras backend: the test's process and one with JAX both run this.
 
     KERAS_BACKEND=jax python -m tests.backends.model_values --folder=F
 
-reads the weights that `write` left in the folder and puts its values beside them.
+reads the weights that `write` left in the folder and puts its values next to them.
 """
 
 import argparse
@@ -31,7 +31,7 @@ QUANTIZERS = {
     "gumbel": {},
     "residual": {"l2_normalize": False, "depth": 2},
     "fsq": {"codebook_size": 15, "codebook_dim": 2, "fsq_levels": (3, 5)},
-    # At its default a latent's rounding is a hundred times as large in the loss.
+    # With the default, a latent's rounding is a hundred times as large in the loss.
     "lfq": {"codebook_dim": 5, "entropy_temperature": 1.0},
 }
 VIT_OPTIONS = configs.ViTConfig(
@@ -40,7 +40,7 @@ VIT_OPTIONS = configs.ViTConfig(
 
 
 def tokenizer_section(quantizer="vq", **settings):
-    """TokenizerModelConfig of 16 places, of a ViT unless the settings say otherwise."""
+    """TokenizerModelConfig of 16 tokens, of a ViT unless the settings say otherwise."""
     size = configs.TransformerConfig(num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=32)
     codes = {"kind": quantizer, "codebook_size": 32, "codebook_dim": 4} | QUANTIZERS[quantizer]
     shared = {"height": SIDE, "width": SIDE, "patch_size": 4, "encoder": size, "decoder": size}
@@ -48,7 +48,7 @@ def tokenizer_section(quantizer="vq", **settings):
 
 
 def numbers(name, *shape):
-    """Standard normal numbers that the name decides: float32 [*shape]."""
+    """Standard normal numbers determined by the name: float32 [*shape]."""
     return np.random.default_rng(zlib.crc32(name.encode())).normal(size=shape).astype("float32")
 
 
@@ -78,7 +78,7 @@ def gradients(model, scalar):
 
         with tf.GradientTape() as tape:
             total = scalar()
-        # A row that nothing looked up has no entry in a sparse gradient.
+        # A row that wasn't looked up has no entry in a sparse gradient.
         found = tape.gradient(total, [weight.value for weight in weights], unconnected_gradients="zero")
     return {weight.path: each for weight, each in zip(weights, found, strict=True)}
 
@@ -127,7 +127,7 @@ def language_model_values(model):
 
 
 def fused_values(model):
-    """The same with attention in the accelerators' form."""
+    """The same with attention as on accelerators."""
     on_cpu, devices.on_cpu = devices.on_cpu, lambda: False
     try:
         return language_model_values(model)
@@ -173,7 +173,7 @@ def judge_section(**settings):
 
 
 CNN = configs.CNNConfig(channels=8, channel_multipliers=(1, 1, 2), blocks_per_level=1, latent_channels=8)
-# Name to what builds the model and what computes its values.
+# Name to the functions that build the model and compute its values.
 CASES = {
     **{
         f"vit_{kind}": (lambda kind=kind: build_tokenizer(tokenizer_section(kind)), tokenizer_values)
@@ -191,7 +191,7 @@ CASES = {
 
 
 def draws():
-    """Shares that random numbers come down to: of kept elements at rate 1/4, and of numbers below 1/2."""
+    """Shares that follow from random numbers: of kept elements at rate 1/4, and of numbers below 1/2."""
     seed = np.array([3, 4], "int32")
     kept, below = keep_mask((128, 129), 0.25, seed), stateless_uniform((128, 128), seed) < 0.5
     return {"kept": ops.mean(ops.cast(kept, "float32")), "below_half": ops.mean(ops.cast(below, "float32"))}
@@ -233,7 +233,7 @@ def read(folder):
 def main():
     """The process that the test starts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", required=True, help="where the weights lie and the values go")
+    parser.add_argument("--folder", required=True, help="folder of the weights, for the values too")
     folder = parser.parse_args().folder
     np.savez(os.path.join(folder, f"{keras.backend.backend()}.npz"), **read(folder))
 

@@ -1,4 +1,4 @@
-"""The models on Keras' JAX backend, in an environment of its own: what they compute is what they compute on TensorFlow.
+"""The models on Keras' JAX backend, in a separate environment, compute the same as on TensorFlow.
 
 JAX needs NumPy 2 and TensorFlow's environment here NumPy 1, so the two can't share one.
 """
@@ -17,7 +17,7 @@ from tests.backends import model_values
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements" / "jax.lock"
-# An installation and two processes that load a framework; on a busy machine that takes long.
+# An installation and two processes that load a framework, which is slow on a busy machine.
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
 
@@ -29,7 +29,7 @@ def run(*command, **environment):
 
 @pytest.fixture(scope="module")
 def jax_python():
-    """Interpreter of an environment with the lock's packages; it is made once for each content of the lock."""
+    """Interpreter of an environment with the lock's packages; it is made once for each version of the lock."""
     name = f"vim_tf-{os.getuid()}-jax-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16]}"
     folder = pathlib.Path(tempfile.gettempdir(), name)
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -51,7 +51,7 @@ def values(jax_python, tmp_path_factory):
     """Every array on TensorFlow, and on JAX from the weights that TensorFlow wrote."""
     folder = tmp_path_factory.mktemp("models")
     ours = model_values.write(folder)
-    # What is compiled runs once, so that better code isn't worth the time it takes.
+    # Compiled code runs only once, so optimizing it isn't worth the time.
     environment = {"KERAS_BACKEND": "jax", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "PYTHONPATH": str(ROOT)}
     done = run(jax_python, "-m", "tests.backends.model_values", f"--folder={folder}", **environment)
     assert done.returncode == 0, done.stderr
@@ -72,7 +72,7 @@ def test_a_models_values_and_gradients_are_those_on_tensorflow(values, name):
         if array.dtype.kind == "i":
             np.testing.assert_array_equal(found[key], array, err_msg=key)
         else:
-            # An element that is small beside the others is a sum whose terms cancel: it has their rounding.
+            # An element that is small compared with the others is a sum whose terms cancel: it has their rounding.
             tolerance = 1e-4 * max(0.1, float(np.abs(array).max()))
             np.testing.assert_allclose(found[key], array, rtol=0, atol=tolerance, err_msg=key)
 

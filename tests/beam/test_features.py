@@ -58,7 +58,7 @@ def test_the_sample_is_one_of_all_parts_and_the_parts_are_removed(images, networ
 
 
 def test_a_folder_in_the_outputs_place_is_refused_before_the_work(images, network, tmp_path):
-    with pytest.raises(InputError, match="is a folder: give the name of a file"):
+    with pytest.raises(InputError, match="is a folder: give a file name"):
         measured(images, network, tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""The ablation: what its rows differ in, what it reads of a training, and the page that it writes."""
+"""The ablation: how its rows differ, what it reads from a training, and the page that it writes."""
 
 import dataclasses
 import io
@@ -46,7 +46,7 @@ def results_of(config, usage):
     }
 
 
-def test_rows_differ_in_nothing_but_what_they_are_called_after(config):
+def test_rows_differ_only_in_what_they_are_named_after(config):
     base = ablation.row_config("dim 32, l2-norm", config)
     names = [name for name, _ in configs.leaves(configs.TokenizerTrainConfig) if name != "workdir"]
     changed = {
@@ -64,7 +64,7 @@ def test_rows_differ_in_nothing_but_what_they_are_called_after(config):
     }
 
 
-def test_every_row_has_a_folder_of_its_own_for_these_steps_and_this_seed(config):
+def test_every_row_has_its_own_folder_for_these_steps_and_this_seed(config):
     def folders(**changes):
         changed = dataclasses.replace(config, **changes)
         return {ablation.row_config(row, changed).workdir for row in ablation.ROWS}
@@ -143,7 +143,7 @@ def test_a_second_call_measures_what_the_first_one_trained(config, monkeypatch):
     tiny += ["--notraining.jit_compile", "--training.log_every_steps=2", "--alarms.codebook_window_steps=2"]
     names = list(ablation.ROWS)
     monkeypatch.setattr(ablation, "ROWS", {"EMA": (*ablation.ROWS["EMA"], *tiny)})
-    # The page wants all rows; here they are all the same one.
+    # The page needs all rows; here they are all the same one.
     pages = []
     monkeypatch.setattr(
         ablation_page,

@@ -1,4 +1,4 @@
-"""The benchmark on GPUs: its settings, the refusal where there is no GPU, and a run on a tiny shape on the CPU."""
+"""The GPU benchmark: its settings, the refusal without a GPU, and a run of a tiny shape on the CPU."""
 
 import importlib.util
 import json
@@ -27,7 +27,7 @@ def test_the_defaults_are_the_papers_small_tokenizer_and_24_layers_of_language_m
     assert (language_model.num_layers, language_model.hidden_dim, language_model.lengths) == (24, 1024, (1024,))
 
 
-def test_flags_reach_the_settings_of_either_stage():
+def test_flags_reach_the_settings_of_both_stages():
     config = flags.parse(gpu.GpuConfig, ["--tokenizer.num_layers=3", "--language_model.mlp_dim=7", "--num_tokens=9"])
     assert gpu.tokenizer_settings(config).num_layers == 3
     assert gpu.language_model_settings(config).mlp_dim == 7
@@ -39,7 +39,7 @@ def test_flags_reach_the_settings_of_either_stage():
     [
         ({"precision": "float16"}, "precision must be one of float32, mixed_bfloat16"),
         ({"image_size": 100}, "multiple of patch_size"),
-        ({"num_tokens": 10}, "num_tokens 10 is no square"),
+        ({"num_tokens": 10}, "num_tokens 10 isn't a square number"),
         ({"torch_compile": True}, "torch_compile needs torch_python"),
         ({"rounds": 0}, "rounds must be above 0"),
     ],

@@ -8,7 +8,7 @@ from vim_tf.errors import InputError
 
 
 @pytest.mark.slow
-def test_every_row_is_printed_beside_the_decoder_and_the_training_step(capsys, monkeypatch):
+def test_every_row_is_printed_relative_to_the_decoder_and_the_training_step(capsys, monkeypatch):
     monkeypatch.setattr(
         examination, "MEMORY_LIMIT_BYTES", examination.MEMORY_LIMIT_BYTES
     )  # which the benchmark changes

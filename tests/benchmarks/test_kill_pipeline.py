@@ -1,4 +1,4 @@
-"""What the comparison of the killed pipeline finds."""
+"""The differences found by the comparison of the killed pipeline."""
 
 import os
 
@@ -26,17 +26,17 @@ def test_equal_models_have_no_differences(tmp_path):
     assert kill_pipeline.compare_models(one, other) == []
 
 
-@pytest.mark.parametrize("place", range(3))
-def test_one_different_bit_is_found(tmp_path, place):
+@pytest.mark.parametrize("index", range(3))
+def test_one_different_bit_is_found(tmp_path, index):
     values = [1.0, 2.0, 3.0]
     one = push(tmp_path / "one", values)
-    values[place] += 2.0**-22
+    values[index] += 2.0**-22
     (difference,) = kill_pipeline.compare_models(one, push(tmp_path / "other", values))
-    assert difference.startswith(NAMES[place].removesuffix("/x"))
+    assert difference.startswith(NAMES[index].removesuffix("/x"))
     assert "weight" in difference
 
 
-def test_executions_that_are_missing_or_twice_are_told(tmp_path, capsys):
+def test_missing_or_duplicate_executions_are_reported(tmp_path, capsys):
     from pipelines.local import store
 
     def contents(number):

@@ -42,7 +42,7 @@ def test_language_models_of_all_rows_have_one_config_without_labels(config):
     assert vim.tokens != other.tokens and vim.workdir != other.workdir
 
 
-def test_given_language_model_hands_on_its_config(config, tmp_path):
+def test_given_language_model_passes_on_its_config(config, tmp_path):
     tokenizer = save_untrained_tokenizer(tmp_path / "tokenizer")
     folder = save_untrained_language_model(tmp_path / "language_model", tokenizer)
     given = saved.load_config(folder)
@@ -54,11 +54,11 @@ def test_given_language_model_hands_on_its_config(config, tmp_path):
 
 
 def test_other_steps_than_those_of_the_given_language_model_are_refused(config):
-    with pytest.raises(InputError, match="--language_model_steps would train image GPT otherwise"):
+    with pytest.raises(InputError, match="--language_model_steps would train image GPT differently"):
         replace(config, language_model="l", language_model_steps=3)
 
 
-def test_probes_of_all_rows_differ_in_the_pixels_alone(config):
+def test_probes_of_all_rows_differ_only_in_the_pixels(config):
     vim = linear_probe.probe_config(config, linear_probe.VIM, "t", "l")
     other = linear_probe.probe_config(config, linear_probe.palette_name(8), "p", "m")
     assert differences(vim, other) == {"probe.features", "language_model"}
@@ -67,7 +67,7 @@ def test_probes_of_all_rows_differ_in_the_pixels_alone(config):
 
 
 def row(task, accuracies, num_tokens=16):
-    """A Row with so many right of 359 images for each feature; the best block is the highest."""
+    """A Row with the given number right of 359 images for each feature; the best block is the highest."""
     metrics, conditions = {}, {}
     for name, count in accuracies.items():
         metrics[f"linear_probe/{name}_top1"] = count / NUM_IMAGES
@@ -111,7 +111,7 @@ def test_table_has_a_line_for_each_feature_with_its_interval(rows):
     assert "| iGPT 8 x 8: the palette's colours | 64 | 48 | - | 95.0 % | 92.2 to 96.8 % |" in lines
 
 
-def test_the_claim_is_told_as_it_came_out(rows):
+def test_the_claim_is_reported_as_it_turned_out(rows):
     page = linear_probe_page.page(rows, 61)
     assert "* VIM is 39.0 points better than iGPT 4 x 4 on as many tokens; the intervals don't overlap." in page
     assert (

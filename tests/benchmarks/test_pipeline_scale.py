@@ -24,10 +24,10 @@ def test_counts_add_up_in_every_stage_of_both_sizes(capsys):
         assert results["ingest", images]["unreadable"] == corrupt
         assert results["encode", images]["examples"] == images - corrupt
         assert f"{images} images: {images - corrupt} good + {corrupt} corrupt" in output
-    assert "times as large as the set doubles" in output
+    assert "as the set doubles" in output
 
 
-def test_the_rate_of_a_worker_leaves_out_what_few_images_take(capsys, monkeypatch):
+def test_the_rate_of_a_worker_excludes_the_time_for_few_images(capsys, monkeypatch):
     seconds = {("few", 0): 5.0, ("images", 0): 6.0, ("few", 1): 9.0, ("images", 1): 13.0, ("few", 2): 9.0}
     seconds["images", 2] = 11.0
     monkeypatch.setattr(synthetic, "run_measured", lambda *arguments: (40.0, 1.0, 1))
@@ -40,7 +40,7 @@ def test_the_rate_of_a_worker_leaves_out_what_few_images_take(capsys, monkeypatc
 
 
 @pytest.mark.slow
-def test_a_job_and_a_yardstick_of_the_workers_benchmark_run(tmp_path):
+def test_a_job_and_a_baseline_of_the_workers_benchmark_run(tmp_path):
     config = materialize.MaterializeBenchmarkConfig(**TINY, row="encode", folder=str(tmp_path))
     synthetic.write_jpegs(f"{tmp_path}/few", config, 20)
     synthetic.write_tokenizer(f"{tmp_path}/tokenizer", config)
@@ -49,7 +49,7 @@ def test_a_job_and_a_yardstick_of_the_workers_benchmark_run(tmp_path):
     assert (tmp_path / "tokens" / "manifest.json").exists()
 
 
-def test_the_second_half_of_the_larger_set_tells_the_rate_and_the_growth():
+def test_the_second_half_of_the_larger_set_gives_the_rate_and_the_growth():
     results = {
         ("ingest", 100): {"seconds": 15.0, "bytes": 1000},
         ("ingest", 200): {"seconds": 17.5, "bytes": 1200},
@@ -57,13 +57,13 @@ def test_the_second_half_of_the_larger_set_tells_the_rate_and_the_growth():
     }
     line = pipeline_scale._compared("ingest", results, 100)
     assert line == (
-        "ingest: 40.0 images/s without the start, 0.50 of decoding and encoding alone; peak memory 1.200 times as "
-        "large as the set doubles, NOT within 1.1"
+        "ingest: 40.0 images/s without start-up, 0.50 of bare decoding and encoding; peak memory grows by a factor of "
+        "1.200 as the set doubles, NOT within 1.1"
     )
     results["ingest", 200] = {"seconds": 14.0, "bytes": 1100}
     line = pipeline_scale._compared("ingest", results, 100)
-    assert "no rate without the start" in line
-    assert line.endswith("1.100 times as large as the set doubles, within 1.1")
+    assert "no rate without start-up" in line
+    assert line.endswith("1.100 as the set doubles, within 1.1")
 
 
 def test_counts_that_do_not_add_up_fail():
@@ -75,7 +75,7 @@ def test_counts_that_do_not_add_up_fail():
         pipeline_scale._check_counts(results, 200)
 
 
-def test_images_depend_on_their_number_alone_and_each_hundredth_is_corrupt(tmp_path):
+def test_images_depend_only_on_their_number_and_one_in_a_hundred_is_corrupt(tmp_path):
     config = synthetic.SyntheticConfig(max_side=70)
     for name in "ab":
         synthetic.write_jpegs(f"{tmp_path}/{name}", config, 140)

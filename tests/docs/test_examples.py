@@ -1,4 +1,4 @@
-"""The documentation's Python examples run, and say what they claim."""
+"""The documentation's Python examples run and give what they claim."""
 
 import os
 import pathlib
@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def example(path):
-    """The Python of a page, run: its names."""
+    """Runs the Python of a page and returns its names."""
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / path).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     assert blocks, f"{path} has no example"
     names = {}
@@ -30,7 +30,7 @@ def test_examples_of_the_api_hold(page):
 
 
 @pytest.mark.slow
-def test_the_readmes_example_draws_images_from_what_the_demo_leaves(tmp_path, monkeypatch):
+def test_the_readmes_example_draws_images_from_the_demos_output(tmp_path, monkeypatch):
     demo = tmp_path / "runs" / "digits"
     call(train, configs.TokenizerTrainConfig, *TINY_TOKENIZER, f"--workdir={demo}/tokenizer")
     encode = [f"--tokenizer={demo}/tokenizer", "--data.source=digits", f"--output={demo}/tokens"]

@@ -1,4 +1,4 @@
-"""When two values may be compared."""
+"""When two values can be compared."""
 
 from vim_tf.evaluation import conditions
 

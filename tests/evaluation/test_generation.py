@@ -1,4 +1,4 @@
-"""What is measured of samples and of real images, on fakes whose right values are known."""
+"""Metrics of samples and real images, on fakes with known values."""
 
 import numpy as np
 import pytest
@@ -94,7 +94,7 @@ def test_only_labels_that_were_trained_are_drawn_and_measured(fakes):
     assert everything["generation/frechet_distance"] > 1e-6
 
 
-def test_the_sample_picture_has_one_row_per_label(fakes, flat_source):
+def test_the_sample_grid_has_one_row_per_label(fakes, flat_source):
     picture = generate(fakes, flat_source, LevelSampler(), samples_per_label=2).pictures["generation/samples"]
     assert picture.row_labels == tuple(f"class {label}" for label in range(16))
     assert picture.image[1::18, 1::18, 0].tolist() == [[17 * label] * 2 for label in range(16)]
@@ -110,7 +110,7 @@ def test_an_unconditional_model_draws_label_0_and_has_no_label_accuracy(fakes, f
     assert result.pictures["generation/samples"].row_labels == ()
 
 
-def test_without_a_feature_network_samples_are_only_pictured(fakes, flat_source):
+def test_without_a_feature_network_samples_are_only_shown(fakes, flat_source):
     result = generate(fakes, flat_source, LevelSampler(), references=None, samples_per_label=1)
     assert result.metrics == {}
     assert list(result.pictures) == ["generation/samples"]
@@ -146,7 +146,7 @@ def test_real_images_need_a_feature_network(fakes, flat_source):
     assert RealEvaluator(flat_source, flat_source, None).run().metrics == {}
 
 
-def test_the_picture_of_samples_has_a_row_per_label_and_the_same_seeds_each_time(fakes):
+def test_the_grid_while_training_has_a_row_per_label_and_the_same_seeds_each_time(fakes):
     sampler = LevelSampler()
     evaluator = SampleEvaluator(["zero", "one", "two"], samples_per_label=2)
     first, second = (evaluator.run(fakes.LevelTokenizer(), sampler) for _ in range(2))
@@ -165,6 +165,6 @@ def test_the_picture_of_samples_has_a_row_per_label_and_the_same_seeds_each_time
     ("num_classes", "expected"),
     [(10, list(range(10))), (1000, [0, 111, 222, 333, 444, 555, 666, 777, 888, 999]), (0, [0] * 10)],
 )
-def test_at_most_ten_evenly_spread_labels_are_pictured(num_classes, expected):
+def test_at_most_ten_evenly_spaced_labels_are_shown(num_classes, expected):
     names = [str(label) for label in range(num_classes)]
     assert SampleEvaluator(names, samples_per_label=3).labels.tolist() == np.repeat(expected, 3).tolist()

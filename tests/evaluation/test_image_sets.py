@@ -55,7 +55,7 @@ def test_statistics_on_disk_are_those_that_were_measured(source, counting, tmp_p
     assert again.statistics.classifier_score == first.statistics.classifier_score
 
 
-def test_another_network_or_another_number_of_kept_features_is_measured_anew(source, counting, tmp_path):
+def test_another_network_or_another_number_of_kept_features_is_measured_again(source, counting, tmp_path):
     ReferenceSets(counting(), folder=str(tmp_path)).of(source)
     other = counting()
     other.checksum = "4567"
@@ -68,8 +68,8 @@ def test_another_network_or_another_number_of_kept_features_is_measured_anew(sou
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_images_of_another_size_are_measured_anew(source, fakes, tmp_path):
-    """As two models of one source have them, whose references share a folder."""
+def test_images_of_another_size_are_measured_again(source, fakes, tmp_path):
+    """As with two models of one source whose references share a folder."""
 
     class OfAnySize(fakes.BrightnessNetwork):
         def forward(self, images):
@@ -86,7 +86,7 @@ def test_images_of_another_size_are_measured_anew(source, fakes, tmp_path):
     assert different == ["height is 16 against 8", "width is 16 against 8"]
 
 
-def test_changed_files_are_measured_anew(source, counting, tmp_path):
+def test_changed_files_are_measured_again(source, counting, tmp_path):
     images = tmp_path / "images"
     images.mkdir()
     (images / "a.png").write_bytes(b"1")

@@ -35,7 +35,7 @@ class StandIn:
 
 @pytest.fixture(scope="module")
 def probe():
-    """Heads that name the class that their feature points to."""
+    """Heads that predict the class that their feature points to."""
     probe = build_linear_probe(StandIn.sizes, LEVELS)
     for head in probe.heads:
         head.kernel.assign(np.eye(LEVELS))

@@ -1,11 +1,11 @@
-"""The nearest training images, on images whose distances are known."""
+"""The nearest training images, on images with known distances."""
 
 import numpy as np
 
 from vim_tf.evaluation.neighbours import NearestImages
 
 
-def test_the_nearest_images_stand_below_their_sample_in_order(fakes):
+def test_the_nearest_images_are_below_their_sample_in_order(fakes):
     network = fakes.BrightnessNetwork()
     samples = fakes.flat_images([3, 12])
     nearest = NearestImages(network)

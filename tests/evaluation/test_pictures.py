@@ -52,7 +52,7 @@ def test_error_is_the_amplified_difference_and_clipped():
 
 
 def cells(picture, size):
-    """Value of each cell of a picture of flat images."""
+    """Value of each cell of a grid of flat images."""
     step = size + 2
     return picture.image[1::step, 1::step, 0].tolist()
 
@@ -61,7 +61,7 @@ def flat(values, size):
     return np.broadcast_to(np.array(values, np.uint8)[:, None, None, None], (len(values), size, size, 3))
 
 
-def test_reconstructions_stand_below_their_images():
+def test_reconstructions_are_below_their_images():
     rows = pictures.ReconstructionRows(max_images=3)
     rows.update(flat([10, 20], 4), flat([11, 20], 4))
     rows.update(flat([30, 40], 4), flat([30, 40], 4))
@@ -85,7 +85,7 @@ def test_wide_images_come_in_bands():
     assert picture.row_labels == ("input", "output", "error") * 2
 
 
-def test_samples_stand_in_one_row_per_label_whatever_the_batches():
+def test_samples_are_in_one_row_per_label_regardless_of_batches():
     rows = pictures.SampleRows(num_rows=3, row_length=4, num_columns=2)
     rows.update(np.arange(5), flat(np.arange(5), 2))
     rows.update(np.arange(5, 12), flat(np.arange(5, 12), 2))
@@ -121,7 +121,7 @@ def test_rows_get_their_text_on_the_left_and_stay_as_they_are():
     np.testing.assert_array_equal(first[:, : column.shape[1] // 2], GAP_COLOR)
 
 
-def test_a_long_text_is_cut_and_letters_of_any_script_are_taken():
+def test_a_long_text_is_cut_and_letters_of_any_script_are_accepted():
     image = pictures.grid(np.zeros([2, 8, 8, 3], np.uint8), num_columns=1)
     labelled = pictures.with_row_labels(image, ["x" * 500, "\N{CJK UNIFIED IDEOGRAPH-72AC}\n\u202e"])
     assert 100 < labelled.shape[1] - image.shape[1] <= 252

@@ -1,4 +1,4 @@
-"""What is measured of a tokenizer, on fakes whose right values are known."""
+"""Metrics of a tokenizer, on fakes with known values."""
 
 import numpy as np
 import pytest
@@ -88,7 +88,7 @@ def test_every_metric_carries_its_conditions(fakes, source):
 
 
 @pytest.mark.slow
-def test_the_reconstruction_picture_shows_images_above_their_reconstructions(fakes, source):
+def test_the_grid_shows_images_above_their_reconstructions(fakes, source):
     picture = reconstruct(fakes, source).pictures["reconstruction/examples"]
     assert picture.image.shape == (3 * 18, 11 * 18, 3)
     np.testing.assert_array_equal(picture.image[1:17, 1:17], source.images[0])
@@ -101,12 +101,12 @@ def test_an_empty_split_is_refused(fakes):
 
 
 def test_two_replicas_measure_what_one_does(fakes, source):
-    alone = ReconstructionEvaluator(source, 4, fakes.references()).run(fakes.LevelTokenizer())
+    single = ReconstructionEvaluator(source, 4, fakes.references()).run(fakes.LevelTokenizer())
     with build_strategy("mirrored").scope():
         references = fakes.references()
         tokenizer = fakes.LevelTokenizer()
     evaluator = ReconstructionEvaluator(source, 4, references, strategy=build_strategy("mirrored"))
-    assert evaluator.run(tokenizer).metrics == pytest.approx(alone.metrics)
+    assert evaluator.run(tokenizer).metrics == pytest.approx(single.metrics)
 
 
 def test_lpips_is_the_mean_of_the_images_distances(fakes, source):

@@ -52,21 +52,21 @@ def test_a_kept_set_is_a_whole_reference_for_the_network_that_made_it(source, fa
     assert measured.label_accuracy == expected.label_accuracy
     assert facts == conditions.image_set(source, 32)
     with pytest.raises(
-        InputError, match="of images of 16 x 16 px, and the model's are of 8 x 24: .*--height=8 --width=24"
+        InputError, match="on images of 16 x 16 px, but the model's have 8 x 24 px: .*--height=8 --width=24"
     ):
         ReferenceFile(path, (8, 24)).measured(references)
     references.network.checksum = "4567"
-    with pytest.raises(InputError, match="made by the feature network 0123, not by 4567"):
+    with pytest.raises(InputError, match="made with the feature network 0123, not 4567"):
         ReferenceFile(path, SIZE).measured(references)
 
 
 @pytest.mark.parametrize("described", ["{", "[]", "{}", '{"images": {}, "feature_network": "0123"}'])
-def test_a_kept_set_that_describes_itself_otherwise_is_named(described, source, fakes, tmp_path):
+def test_a_kept_set_with_another_description_is_named(described, source, fakes, tmp_path):
     references = fakes.references(folder=str(tmp_path))
     references.of(source)
     path = references.path(source)
     np.savez(path, **(npz.read(path) | {"described": np.array(described)}))
-    with pytest.raises(InputError, match="is damaged or of another version .*: measure it again"):
+    with pytest.raises(InputError, match="is damaged or from another version .*: measure it again"):
         ReferenceFile(path, SIZE).measured(references)
 
 
@@ -87,7 +87,7 @@ def test_files_of_another_form_are_named(arrays, message, fakes, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive"])
-def test_files_that_are_no_archive_are_named(content, fakes, tmp_path):
+def test_files_that_are_not_archives_are_named(content, fakes, tmp_path):
     path = tmp_path / "file.npz"
     path.write_bytes(content)
     with pytest.raises(InputError, match="file.npz can't be read as an .npz file"):
@@ -102,7 +102,7 @@ def test_files_that_are_no_archive_are_named(content, fakes, tmp_path):
         lambda content: content.replace(b"'shape'", b"'shope'"),
     ],
 )
-def test_images_in_a_file_that_are_no_array_are_named(damage, source, fakes, tmp_path):
+def test_images_in_a_file_that_are_not_an_array_are_named(damage, source, fakes, tmp_path):
     content = io.BytesIO()
     np.save(content, source.images)
     path = str(tmp_path / "file.npz")
@@ -161,13 +161,13 @@ def test_a_cut_off_batch_is_named(fakes, tmp_path):
     [
         ({"mu": [0, np.nan, 0, 0], "sigma": np.eye(4)}, "mu holds NaN or infinity"),
         ({"mu": np.zeros(4), "sigma": np.full([4, 4], np.inf)}, "sigma holds NaN or infinity"),
-        ({"mu": np.zeros(4), "sigma": np.eye(3)}, r"sigma is of the shape \[3, 3\] and not \[4, 4\]"),
-        ({"mu": np.zeros([1, 4]), "sigma": np.eye(4)}, r"mu is of the shape \[1, 4\] and not \[4\]"),
+        ({"mu": np.zeros(4), "sigma": np.eye(3)}, r"sigma has the shape \[3, 3\], not \[4, 4\]"),
+        ({"mu": np.zeros([1, 4]), "sigma": np.eye(4)}, r"mu has the shape \[1, 4\], not \[4\]"),
         ({"mu": np.array(["a"] * 4), "sigma": np.eye(4)}, "can't be used: "),
         ({"arr_0": np.zeros([1, 16, 16, 3], np.uint8)}, "arr_0 holds 1 images, and a distance needs at least 2"),
     ],
 )
-def test_what_gives_no_finite_distance_is_refused_without_a_network(arrays, message, tmp_path):
+def test_a_file_without_a_finite_distance_is_refused_without_a_network(arrays, message, tmp_path):
     path = str(tmp_path / "file.npz")
     np.savez(path, **arrays)
     with pytest.raises(InputError, match=message) as refusal:
@@ -191,7 +191,7 @@ def test_a_kept_set_that_was_damaged_is_refused_and_measured_again_when_it_is_go
     references = fakes.references(folder=str(tmp_path))
     expected, path = references.of(source), references.path(source)
     np.savez(path, **(npz.read(path) | {name: values}))
-    with pytest.raises(InputError, match="is damaged or of another version"):
+    with pytest.raises(InputError, match="is damaged or from another version"):
         ReferenceFile(path, SIZE)
     with pytest.raises(InputError, match=r"\.npz is damaged .*: delete it to measure the images again"):
         fakes.references(folder=str(tmp_path)).of(source)

@@ -45,7 +45,7 @@ def test_metrics_come_back(tmp_path):
         '{"metrics": {"a/x": 1}, "conditions": {"a/x": 3}}',
     ],
 )
-def test_what_is_no_metrics_json_is_named(content, tmp_path):
+def test_a_file_that_is_not_a_metrics_json_is_named(content, tmp_path):
     path = tmp_path / "metrics.json"
     if content is not None:
         path.write_text(content)

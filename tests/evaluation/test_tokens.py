@@ -1,4 +1,4 @@
-"""Bits per token, on fakes whose right values are known."""
+"""Bits per token, on fakes with known values."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_a_uniform_language_model_needs_the_codebook_s_bits():
 
 
 def test_bits_are_means_over_examples_of_the_first_view():
-    # Label 2 gives token 0 a logit of 2: the first example alone has it.
+    # Label 2 gives token 0 a logit of 2: only the first example has it.
     tokens = np.zeros([3, 2, 4], np.int32)
     tokens[:, 1] = 9
     labels = np.array([2, 0, 0], np.int32)

@@ -1,4 +1,4 @@
-"""torchvision's VGG16 and LPIPS' heads, under their own names, become one file of ours."""
+"""torchvision's VGG16 and LPIPS' heads, with their original names, become one of our files."""
 
 import os
 import pathlib

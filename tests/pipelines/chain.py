@@ -12,7 +12,7 @@ from pipelines import local_runner
 from vim_tf import config as configs
 from vim_tf.cli import flags
 
-# In the order in which they run.
+# In execution order.
 COMPONENTS = [
     "ImageExampleGen",
     "StatisticsGen",
@@ -84,7 +84,7 @@ PIPELINE_FLAGS = """
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a run of the pipeline gave.
+    """The result of a run of the pipeline.
 
     Attributes:
         status: exit status as the command would leave with.

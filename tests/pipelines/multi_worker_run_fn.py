@@ -1,6 +1,6 @@
-"""A Trainer's work that test_run_fns.py does in several processes: `python multi_worker_run_fn.py EXAMPLES FOLDER`.
+"""A Trainer's work, run by test_run_fns.py in several processes: `python multi_worker_run_fn.py EXAMPLES FOLDER`.
 
-TF_CONFIG says which worker the process is. Each is given artifacts of its own, so that it shows who writes them.
+TF_CONFIG says which worker the process is. Each gets its own artifacts, which shows who writes them.
 """
 
 import json
@@ -13,13 +13,13 @@ STEPS = 3
 
 
 def fn_args(examples, folder, strategy, artifacts, base_model=None):
-    """What TFX would hand over for the tiny tokenizer; `artifacts` is the folder of the outputs."""
+    """What TFX would pass for the tiny tokenizer; `artifacts` is the folder of the outputs."""
     from tfx.components.trainer.fn_args_utils import FnArgs
 
     from tests.testing import replace, tokenizer_config
     from vim_tf import config as configs
 
-    # The steps are the Trainer's to say.
+    # The Trainer sets the steps.
     config = replace(tokenizer_config("pipeline", total_steps=1), strategy=strategy)
     return FnArgs(
         train_files=[f"{examples}/Split-train/*"],

@@ -1,4 +1,4 @@
-"""A pipeline run whose linear probe is measured class by class."""
+"""A pipeline run with a linear probe measured class by class."""
 
 import re
 

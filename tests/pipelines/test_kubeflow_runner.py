@@ -15,7 +15,7 @@ from vim_tf.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 IMAGE = "repository/vim_tf:0.1.0"
-# TFX makes two tasks of a resolver of the last blessed model.
+# TFX makes two tasks from a resolver of the last blessed model.
 RESOLVERS = {f"BaselineResolver-{kind}-resolver" for kind in ("model", "model-blessing")}
 COMPONENTS = {*chain.COMPONENTS} - {"BaselineResolver"}
 
@@ -91,7 +91,7 @@ def test_every_component_runs_in_the_image_and_its_executor_can_be_imported_ther
         assert import_utils.import_class_by_path(path)
 
 
-def test_every_input_comes_from_an_output_of_a_task_that_goes_before(job):
+def test_every_input_is_an_output_of_an_earlier_task(job):
     spec = job["pipelineSpec"]
     tasks = spec["root"]["dag"]["tasks"]
     inputs = [
@@ -150,7 +150,7 @@ def test_every_setting_of_the_flagfiles_is_in_the_specification(job):
     assert tokenizer["training_folder"] == "gs://bucket/digits/training"
 
 
-def test_the_accelerator_is_the_trainings_alone(job):
+def test_only_the_trainings_get_the_accelerator(job):
     found = {name: container.get("resources") for name, container in containers(job).items()}
     trainers = {"TokenizerTrainer", "LanguageModelTrainer"}
     assert {name for name, resources in found.items() if resources} == trainers
@@ -178,7 +178,7 @@ def test_what_only_the_local_runner_does_is_refused(tmp_path, flag):
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("configs/*/pipeline.flags")), ids=lambda path: path.parent.name)
-def test_every_shipped_pipeline_is_taken(path):
+def test_every_shipped_pipeline_is_accepted(path):
     parsed = flags.parse(configs.KubeflowConfig, [f"--flagfile={path}", "--pipeline_root=gs://bucket/p"])
     assert parsed.name == path.parent.name
 

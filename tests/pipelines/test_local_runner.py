@@ -1,4 +1,4 @@
-"""The runner's command line, as far as it needs no TFX."""
+"""The runner's command line, where it needs no TFX."""
 
 import os
 import subprocess

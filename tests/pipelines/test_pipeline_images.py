@@ -1,4 +1,4 @@
-"""Which images the pipeline takes: what stops it before anything is trained, and spans."""
+"""The images that the pipeline accepts: what stops it before anything is trained, and spans."""
 
 import shutil
 import sys
@@ -22,7 +22,7 @@ def chain(tmp_path_factory):
 
 
 def write_records(folder, labels, side=8):
-    """TFRecord files of noise, one a split, with the labels of each; returns the source's name."""
+    """TFRecord files of noise, one per split, with the labels of each; returns the source's name."""
     import tensorflow as tf
 
     random = np.random.default_rng(3)

@@ -1,4 +1,4 @@
-"""The whole pipeline on a tiny data set; one process, since TFX takes long to import."""
+"""The whole pipeline on a tiny data set; one process, since TFX is slow to import."""
 
 import json
 import os
@@ -52,13 +52,13 @@ def test_a_run_executes_every_component_and_ends_with_the_paths(chain):
     assert chain.first.output.splitlines()[-4:] == [
         f"Report:       {output}/report.html",
         f"Metrics:      {output}/metrics.json",
-        f"TF Hub:       {output}/hub/{version} and .tar.gz of it",
+        f"TF Hub:       {output}/hub/{version} and its .tar.gz",
         f"Pushed model: {output}/serving/{version}",
     ]
     assert "reconstruction/psnr" in chain.first.output
 
 
-def test_the_published_stages_are_taken_by_the_library(chain):
+def test_the_library_loads_the_published_stages(chain):
     from vim_tf.data.records import tokens as token_records
     from vim_tf.stages import saved
 
@@ -142,7 +142,7 @@ def test_a_second_run_is_taken_from_the_cache_and_leaves_the_pushed_model_as_it_
     again = chain.run("pushed")
     assert again.status == 0
     states = chains.execution_states(output)
-    # A resolver looks anew in every run.
+    # A resolver looks again in every run.
     assert {name: state[-1] for name, state in states.items()} == dict.fromkeys(chains.COMPONENTS, "CACHED") | {
         "BaselineResolver": "COMPLETE"
     }
@@ -166,7 +166,7 @@ def test_a_model_that_misses_a_gate_is_not_pushed(chain):
     assert [states[name][-1] for name in ("LanguageModelTrainer", "GenerativeEvaluator")] == ["CACHED", "COMPLETE"]
 
 
-def test_a_killed_training_goes_on_and_gives_the_same_models(chain, monkeypatch):
+def test_a_killed_training_resumes_and_gives_the_same_models(chain, monkeypatch):
     from vim_tf.stages import saved
     from vim_tf.training import callbacks
 
@@ -186,7 +186,7 @@ def test_a_killed_training_goes_on_and_gives_the_same_models(chain, monkeypatch)
         with pytest.raises(Killed):
             chain.run("killed")
     finished = chain.run("killed")
-    assert "An earlier run ended in LanguageModelTrainer" in finished.output
+    assert "An earlier run was killed in LanguageModelTrainer" in finished.output
     assert f"resuming from step {chains.CHECKPOINT_EVERY_STEPS} of {chains.TOTAL_STEPS}" in finished.errors
     states = chains.execution_states(chain.output("killed"))
     assert states["TokenizerTrainer"] == ["FAILED", "COMPLETE", "CACHED"]
@@ -241,11 +241,11 @@ def test_status_says_what_made_the_pushed_model(chain):
     output = chain.output("pushed")
     contents = store.read(store.open_store(output))
     (version,) = versions(output)
-    told = "\n".join(status.explain(contents, "last"))
+    shown = "\n".join(status.explain(contents, "last"))
     with open(f"{output}/tokens/manifest.json") as file:
         checksum = json.load(file)["tokenizer_checksum"]
     for fact in (version, checksum, chain.source, "12 validation, 24 train, 8 x 8 pixels", "--model.patch_size=4"):
-        assert fact in told
+        assert fact in shown
     overview = "\n".join(status.overview(contents))
     assert f"pushed {version}, 0 of 13 from the cache" in overview
     assert f"pushed {version}, 12 of 13 from the cache" in overview
@@ -280,7 +280,7 @@ def test_a_run_to_a_component_ends_there(chain):
     states = chains.execution_states(chain.output("pushed"))
     ended = chain.run("pushed", "--to_node=StatisticsGen")
     assert ended.status == 0
-    assert ended.output.splitlines()[-1] == "Ended after StatisticsGen, as --to_node asks; nothing was published."
+    assert ended.output.splitlines()[-1] == "Stopped after StatisticsGen, as set by --to_node; nothing was published."
     after = chains.execution_states(chain.output("pushed"))
     assert [name for name in after if len(after[name]) > len(states[name])] == ["ImageExampleGen", "StatisticsGen"]
 
@@ -291,10 +291,10 @@ def test_a_part_that_ends_before_the_push_publishes_nothing(chain):
     ended = chain.run("pushed", "--from_node=ServingCheck", "--to_node=ServingCheck")
     assert ended.status == 0
     assert os.stat(report).st_mtime_ns == before
-    assert ended.output.splitlines()[-1] == "Ended after ServingCheck, as --to_node asks; nothing was published."
+    assert ended.output.splitlines()[-1] == "Stopped after ServingCheck, as set by --to_node; nothing was published."
 
 
-def test_a_name_with_a_dot_is_a_name_like_others(chain):
+def test_a_name_may_have_a_dot(chain):
     from pipelines.local import store
 
     name = "--name=tiny.v2"
@@ -304,14 +304,14 @@ def test_a_name_with_a_dot_is_a_name_like_others(chain):
     assert {each.node for each in executions} == {"ImageExampleGen", "SchemaGen"}
 
 
-def test_a_part_that_no_run_prepared_or_that_is_unknown_is_refused(chain):
+def test_an_unprepared_or_unknown_part_is_refused(chain):
     from vim_tf.errors import InputError
 
     with pytest.raises(InputError, match="no earlier run of pipeline tiny has the outputs of ImageExampleGen"):
         chain.run("unprepared", "--from_node=StatisticsGen")
     with pytest.raises(InputError, match="no earlier run of pipeline other has the outputs of ImageExampleGen"):
         chain.run("pushed", "--name=other", "--from_node=StatisticsGen")
-    with pytest.raises(InputError, match="--to_node=Evaluator is no component of the pipeline; they are ImageExample"):
+    with pytest.raises(InputError, match="--to_node=Evaluator isn't a component of the pipeline; they are Image"):
         chain.run("pushed", "--to_node=Evaluator")
     with pytest.raises(InputError, match="does not lead to"):
         chain.run("pushed", "--from_node=Pusher", "--to_node=SchemaGen")
@@ -369,13 +369,13 @@ def test_a_model_that_another_was_pushed_after_is_pushed_again(chain, monkeypatc
 
 
 def test_a_run_without_an_evaluation_publishes_nothing_and_says_so(chain, monkeypatch):
-    """As a part of the probe's components makes it, if no earlier run came to the evaluation."""
+    """As left by a partial run of the probe's components if no earlier run reached the evaluation."""
     from pipelines.local import execution
 
     monkeypatch.setattr(execution.ReportingRunner, "run", lambda self, created, run_options: {})
     ended = chain.run("pushed", "--from_node=ServingCheck")
     assert ended.status == 0
-    expected = "Nothing was published: neither this run nor the one that it goes on from has GenerativeEvaluator."
+    expected = "Nothing was published: neither this run nor the one it continues has GenerativeEvaluator."
     assert ended.output.splitlines()[-1] == expected
 
 
@@ -413,11 +413,11 @@ def test_the_evaluation_gets_the_last_blessed_model_to_compare_with(chain, warm)
     assert len(compared) == 1
     (baseline,) = contents.executions[compared[0].producer].earlier_models
     assert contents.artifacts[baseline].uri == compared[0].properties["baseline_model"]
-    # The model before it, not the one that is judged.
+    # The model before it, not the one being judged.
     assert compared[0].properties["current_model_id"] > baseline
 
 
-def test_with_earlier_models_about_a_second_run_is_still_served_from_the_cache(chain, warm):
+def test_with_earlier_models_a_second_run_is_still_served_from_the_cache(chain, warm):
     states = chains.execution_states(chain.output("pushed"))
     resolvers = {"BaselineResolver": "COMPLETE", "WarmStartResolver": "COMPLETE"}
     assert {name: state[-1] for name, state in states.items()} == dict.fromkeys(chains.COMPONENTS, "CACHED") | resolvers
@@ -427,7 +427,7 @@ def test_old_artifacts_are_removed_and_what_the_pushed_model_is_made_of_stays(ch
     from pipelines.local import store
 
     output = chain.output("pushed")
-    assert "as --keep_runs asks." in warm[1].output
+    assert "as set by --keep_runs." in warm[1].output
     contents = store.read(store.open_store(output))
     pushed = [each for each in contents.artifacts.values() if each.key == "pushed_model" and each.state == "LIVE"][-1]
     assert pushed.properties["pushed_version"] == max(versions(output))
@@ -471,5 +471,5 @@ def test_a_last_blessed_model_that_can_not_be_measured_again_is_a_missed_gate(ch
     monkeypatch.setattr(generative_evaluator, "_measured_again", of_other_classes)
     refused = chain.run("pushed", "--gates.max_reconstruction_psnr_loss=0.02")
     assert refused.status == 1
-    said = "Not pushed: the last blessed model can't be measured as this one was: the language model has 2 labels"
+    said = "Not pushed: the last blessed model can't be measured like this one: the language model has 2 labels"
     assert said in refused.output

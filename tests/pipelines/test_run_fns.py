@@ -1,4 +1,4 @@
-"""What TFX's Trainer runs, in one process and in two."""
+"""The functions that TFX's Trainer runs, in one process and in two."""
 
 import json
 import os
@@ -55,13 +55,13 @@ def one(folder, examples):
     return artifacts
 
 
-def test_the_trainer_s_steps_are_those_that_are_trained(one):
+def test_the_trainer_s_steps_are_trained(one):
     from vim_tf.stages import saved
 
     assert saved.load_config(str(one / "model_run")).training.total_steps == multi_worker_run_fn.STEPS
 
 
-def test_of_two_workers_the_chief_alone_writes_the_artifacts_and_they_train_like_one(folder, examples, one):
+def test_of_two_workers_only_the_chief_writes_the_artifacts_and_they_train_like_one(folder, examples, one):
     from vim_tf.stages import saved
 
     statuses, errors = workers.run_two(multi_worker_run_fn.__file__, folder, examples, folder / "together")
@@ -75,7 +75,7 @@ def test_of_two_workers_the_chief_alone_writes_the_artifacts_and_they_train_like
     )
 
 
-def test_a_warm_start_s_training_has_a_folder_of_its_own_whatever_artifact_hands_the_model_over(
+def test_a_warm_start_s_training_has_its_own_folder_whichever_artifact_provides_the_model(
     folder, examples, monkeypatch
 ):
     from pipelines import run_fns
@@ -101,7 +101,7 @@ def test_a_warm_start_s_training_has_a_folder_of_its_own_whatever_artifact_hands
 
 
 def save_model(path, checksum):
-    """What a warm start reads of an exported model before the training: its language model's config."""
+    """What a warm start reads from an exported model before the training: its language model's config."""
     from tests.testing import language_model_config, replace
     from vim_tf import config as configs
 

@@ -1,4 +1,4 @@
-"""What the flags of a pipeline make of its trainings' flagfiles."""
+"""How a pipeline's flags change its trainings' flagfiles."""
 
 import dataclasses
 import pathlib
@@ -67,7 +67,7 @@ def test_changed_flags_name_what_differs_from_another_default_than_the_class_s()
 
 
 def test_another_content_of_the_probe_s_flagfile_makes_another_pipeline(tmp_path):
-    # Parameters are the cache's key: a file's name alone would serve what the file said before.
+    # Parameters are the cache's key: with only a file's name, the cache would serve the result of its old contents.
     path = tmp_path / "probe.flags"
 
     def arguments(text):

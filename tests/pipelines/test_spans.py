@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow  # for importing TFX
 
 @pytest.fixture
 def resolve(tmp_path):
-    """Function from a place below tmp_path, a span and a version to the place, span and version that are found."""
+    """Function from a path below tmp_path, a span and a version to the path, span and version that are found."""
     from pipelines import spans
 
     for span, version in ((1, 1), (2, 1), (2, 10), (2, 9), (10, 1)):
@@ -18,8 +18,8 @@ def resolve(tmp_path):
             (tmp_path / f"span-{span}" / f"v{version}" / split).mkdir(parents=True)
             (tmp_path / f"span-{span}" / f"v{version}" / split / "x.tar").write_bytes(b"")
 
-    def run(place, span=-1, version=-1, kind="folder"):
-        data, *numbers = spans.resolve(DataConfig(f"{kind}:{tmp_path}/{place}"), span, version)
+    def run(path, span=-1, version=-1, kind="folder"):
+        data, *numbers = spans.resolve(DataConfig(f"{kind}:{tmp_path}/{path}"), span, version)
         return data.source.removeprefix(f"{kind}:{tmp_path}/"), *numbers
 
     return run
@@ -56,7 +56,7 @@ def test_other_sources_stay_as_they_are():
     assert spans.resolve(data, -1, -1) == (data, 0, 0)
 
 
-def test_what_cannot_be_resolved_is_told(resolve, tmp_path):
+def test_what_cannot_be_resolved_is_reported(resolve, tmp_path):
     def refusal(*arguments, **settings):
         with pytest.raises(InputError) as caught:
             resolve(*arguments, **settings)

@@ -1,4 +1,4 @@
-"""The command that shows what a pipeline did; what it shows of a real run is in test_pipeline_runs.py."""
+"""The command that shows what a pipeline did; its output for a real run is tested in test_pipeline_runs.py."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ def test_help_answers_within_a_second():
     assert min(seconds) < 1
 
 
-def test_a_folder_without_a_store_is_refused_and_none_is_made(tmp_path):
+def test_a_folder_without_a_store_is_refused_and_none_is_created(tmp_path):
     result = run_command(f"--output={tmp_path}")
     assert result.returncode == 2
     assert result.stderr == f"Error: --output={tmp_path} holds no metadata/metadata.sqlite: no pipeline has run there\n"
@@ -51,7 +51,7 @@ def test_a_version_that_was_not_pushed_is_refused_with_those_that_were():
 
     pushed = {"pushed": 1, "pushed_version": "1700000000"}
     artifact = store.Artifact(1, "PushedModel", "/out", "LIVE", pushed, None, "pushed_model")
-    with pytest.raises(InputError, match="--model=7 was not pushed by this pipeline; what was pushed: 1700000000"):
+    with pytest.raises(InputError, match="--model=7 was not pushed by this pipeline; it pushed: 1700000000"):
         status.explain(store.Contents([], {}, {1: artifact}), "7")
 
 
@@ -59,7 +59,7 @@ def test_a_version_that_was_not_pushed_is_refused_with_those_that_were():
     ("state", "said"),
     [
         ("FAILED", "SchemaGen failed or was killed"),
-        ("RUNNING", "SchemaGen runs, or was killed and no run came after it"),
+        ("RUNNING", "SchemaGen is running, or was killed with no run after it"),
     ],
 )
 def test_a_run_that_did_not_end_names_the_component(state, said):

@@ -1,1 +1,1 @@
-"""Measuring tokenizers and language models: plain objects that know nothing of training, and the report."""
+"""Measures tokenizers and language models with plain objects that know nothing about training; writes the report."""

@@ -1,22 +1,22 @@
-"""How a metric's value came about, and whether two values may be compared."""
+"""Records how a metric was measured, and decides whether two values can be compared."""
 
 import importlib.metadata
 
 import vim_tf
 from vim_tf.data.images.fit import RESIZE_RULE
 
-# Which model is measured, and what it is asked for, is what a comparison is about; what is said of the value's spread
-# goes with the value. Everything else must agree.
+# Comparisons are about models and what is asked of them, and a value's spread is part of the value. Everything else
+# must agree.
 _FREE = ("sampling", "seed", "model", "feature_size", "standard_error", "interval_95", "block")
 
 
 def image_set(source, num_images):
-    """JSON dict for the conditions of a metric that was measured on so many images of an ImageSource."""
+    """JSON dict for the conditions of a metric measured on `num_images` images of an ImageSource."""
     return {**images_of(source.name, source.split, *source.size), "num_images": int(num_images)}
 
 
 def images_of(name, split, height, width):
-    """`image_set` without the number of images; height and width are the pixels that they are fitted to."""
+    """`image_set` without the number of images; height and width, in pixels, are the size that images are fitted to."""
     return {
         "source": name,
         "split": split,
@@ -27,7 +27,7 @@ def images_of(name, split, height, width):
 
 
 def through_network(network):
-    """JSON dict for the conditions of a metric that was measured through a FeatureNetwork."""
+    """JSON dict for the conditions of a metric measured through a FeatureNetwork."""
     return {"feature_network": network.conditions, "library_versions": library_versions()}
 
 
@@ -38,14 +38,14 @@ def library_versions():
 
 
 def differences(conditions, other):
-    """What keeps two values of one metric from being compared.
+    """Lists what keeps two values of one metric from being compared.
 
     Args:
         conditions, other: nested dicts of JSON values, as `EvaluationResult.conditions` holds them for a metric.
 
     Returns:
-        list of str, each naming one fact and its two values; empty where the values compare. Sampling settings and
-        seeds may differ: they are what runs differ in.
+        list of str, each naming one condition and its two values; empty if the values can be compared. Settings
+        of sampling and seeds may differ, since runs are expected to differ in them.
     """
     facts, other_facts = _leaves(conditions), _leaves(other)
     return [
@@ -56,7 +56,7 @@ def differences(conditions, other):
 
 
 def _leaves(values, prefix=""):
-    """{dotted name: value} of what must agree."""
+    """{dotted name: value} of the conditions that must agree."""
     leaves = {}
     for name, value in values.items():
         if name in _FREE:

@@ -1,4 +1,4 @@
-"""The distribution metrics of one set of images against another, by name and with their conditions."""
+"""Measures the distribution metrics of one set of images against another, with their conditions."""
 
 from vim_tf.evaluation import conditions
 from vim_tf.evaluation.metrics.distribution import (
@@ -14,16 +14,16 @@ from vim_tf.evaluation.results import EvaluationResult
 
 
 def measure(stage, network, measured, facts, reference, reference_facts, manifolds=False):
-    """Fréchet distance, kernel distance and classifier score, and if wanted precision and recall.
+    """Fréchet distance, kernel distance and classifier score, and optionally precision and recall.
 
-    What the sets are too small for, or what a reference that is known by its moments alone can't give, is left out.
+    Metrics that the sets are too small for, or that need more of the reference than its moments, are left out.
 
     Args:
         stage: str, first part of the metrics' names.
         network: FeatureNetwork.
         measured, reference: MeasuredImages.
         facts: dict of JSON values for the conditions, with `measured`.
-        reference_facts: likewise for the reference.
+        reference_facts: the same for the reference.
         manifolds: bool, whether to measure precision and recall.
 
     Returns:

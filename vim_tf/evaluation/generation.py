@@ -1,4 +1,4 @@
-"""What a language model and its tokenizer generate, beside what real images score."""
+"""Measures what a language model and its tokenizer generate, and real images for comparison."""
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +15,7 @@ _SHOWN_LABELS = 10
 
 
 class RealEvaluator:
-    """What real images score: the values beside which those of generated images are read.
+    """Measures real images, for the values to compare those of generated images with.
 
     Metrics: the distribution metrics of `source` against the other split, and real/label_accuracy of `source`.
 
@@ -47,26 +47,26 @@ class GenerationEvaluator:
 
     Metrics, all of them through the feature network: the distribution metrics of the samples against `source`, with
     precision and recall, and for a class-conditional model generation/label_accuracy, the share of samples that the
-    network recognises as the label asked for.
+    network recognises as the requested label.
 
-    Every label that is drawn gets equally many samples, also where `source` has unequal classes. Sample number i, label
-    by label, has seed `seed + i`.
+    Every label drawn gets the same number of samples, even if the classes of `source` are unequal. Sample number i,
+    counted label by label, has seed `seed + i`.
 
     Args:
         source: ImageSource that samples are compared with.
         batch_size: int, images in memory at once.
-        references: ReferenceSets with the feature network; None = samples are only pictured.
+        references: ReferenceSets with the feature network; None = samples are only shown.
         num_classes: int, labels of the language model; 0 = unconditional.
-        samples_per_label: int; an unconditional model draws ten times as many in all.
+        samples_per_label: int; an unconditional model draws ten times this number in all.
         seed: int.
         sampling: dict of further arguments of `sampler.sample`, such as temperature.
         pictures_per_label: int, samples shown of a label.
-        reference: (MeasuredImages, dict of JSON values for the conditions) to compare with instead of `source`; None =
-            `source`.
+        reference: (MeasuredImages, dict of JSON values for the conditions) to compare with instead of `source`, or
+            None.
         searched: tf.data.Dataset of {"image": uint8 [batch, height, width, 3]} of training images, of which the nearest
-            to the pictured samples are shown; None = none.
+            to the shown samples are shown too; None disables this.
         strategy: tf.distribute.Strategy in whose scope the tokenizer was made; None = the current one.
-        trained_labels: int array, labels that the language model has seen, which are those that are drawn; None = all.
+        trained_labels: int array, labels that the language model was trained on; only these are drawn. None = all.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class GenerationEvaluator:
 
 
 def asked_samples(drawn_labels, samples_per_label, seed):
-    """What `GenerationEvaluator` draws: labels int32 and seeds int64, [num_samples].
+    """The samples that `GenerationEvaluator` draws: labels int32 and seeds int64, [num_samples].
 
     Args:
         drawn_labels: ints, labels that samples are drawn of; empty = the model is unconditional.
@@ -173,15 +173,15 @@ def asked_samples(drawn_labels, samples_per_label, seed):
 
 
 def check_same_labels(num_classes, name, num_judged):
-    """Refuses a classifier of other labels than the language model's.
+    """Refuses a classifier whose labels differ from the language model's.
 
     Args:
-        num_classes: int, labels of the language model; 0 = none, which any classifier may judge.
-        name: str, of the classifier's images.
-        num_judged: int, their labels.
+        num_classes: int, labels of the language model; 0 = unconditional, which any classifier can judge.
+        name: str, of the images that the classifier was trained on.
+        num_judged: int, labels of these images.
 
     Raises:
-        InputError: there are more or fewer of them.
+        InputError: the numbers of labels differ.
     """
     if num_classes and num_classes != num_judged:
         raise InputError(
@@ -191,14 +191,14 @@ def check_same_labels(num_classes, name, num_judged):
 
 
 class SampleEvaluator:
-    """A picture of a few samples of each label, for a look while the training runs; nothing is measured.
+    """Draws a grid of a few samples per label to look at during training; nothing is measured.
 
-    The same labels and seeds each time, so that the pictures of two steps show what the training has changed. Where
-    there are many labels, evenly spread ones are shown.
+    Labels and seeds are the same each time, so that the grids of two steps show what training has changed. If there
+    are many labels, evenly spaced ones are shown.
 
     Args:
         class_names: list of str, one for each label of the language model; empty = unconditional.
-        samples_per_label: int; an unconditional model gets as many rows as ten labels.
+        samples_per_label: int; an unconditional model gets ten rows.
 
     Attributes:
         labels, seeds: int32 [num_samples], what is drawn.
@@ -220,7 +220,7 @@ class SampleEvaluator:
         tokens = sampler.sample(self.labels, self.seeds)
         num_rows = len(self.labels) // self.samples_per_label
         shown = pictures.SampleRows(num_rows, self.samples_per_label, self.samples_per_label)
-        # No more at once than were drawn at once.
+        # Decode no more at once than were drawn at once.
         for start in range(0, len(tokens), sampler.batch_size):
             chunk = slice(start, start + sampler.batch_size)
             shown.update(self.seeds[chunk], decode_to_uint8(tokenizer, tf.convert_to_tensor(tokens[chunk])).numpy())
@@ -234,7 +234,7 @@ def decode_to_uint8(tokenizer, tokens):
 
 
 def _label_accuracy(stage, network, measured, facts):
-    """EvaluationResult, empty where the network's classes aren't the labels or there are none."""
+    """EvaluationResult, empty if the network's classes aren't the labels or there are no labels."""
     accuracy = measured.label_accuracy
     if accuracy is None or not network.judges_labels:
         return EvaluationResult()

@@ -18,16 +18,16 @@ _FORMAT = 1
 
 
 class MeasuredImages:
-    """Everything that is kept of a set of images that goes through a feature network.
+    """What is kept of a set of images that goes through a feature network.
 
     Args:
         network: FeatureNetwork.
         kept_features: int, features kept as a sample.
-        seed: int that decides which.
+        seed: int that determines which.
 
     Attributes:
         statistics: FeatureStatistics.
-        num_labelled, num_recognised: images with a label, and how many of these the network takes for it.
+        num_labelled, num_recognised: images with a label, and how many of them the network recognises as it.
     """
 
     def __init__(self, network, kept_features, seed):
@@ -52,7 +52,7 @@ class MeasuredImages:
 
     @property
     def label_accuracy(self):
-        """Share of the labelled images that the network takes for their label; None where there are none."""
+        """Share of the labelled images that the network recognises as their label; None if there are none."""
         return self.num_recognised / self.num_labelled if self.num_labelled else None
 
     def merge(self, other):
@@ -71,11 +71,11 @@ class MeasuredImages:
 
     @classmethod
     def from_arrays(cls, network, arrays):
-        """The set that `arrays` described; other sets can be merged into it, but no further images.
+        """The set that `arrays` described; other sets can be merged into it, but no images added.
 
         Raises:
             KeyError: an array is missing.
-            ValueError: one is of another shape, or not finite.
+            ValueError: an array has another shape, or isn't finite.
         """
         measured = cls(network, 0, 0)
         measured.statistics = FeatureStatistics.from_arrays(arrays)
@@ -85,15 +85,15 @@ class MeasuredImages:
 
 
 class ReferenceSets:
-    """Real images through one feature network; each set goes through it once.
+    """Statistics of real images from one feature network, which each set goes through only once.
 
     Args:
         network: FeatureNetwork.
         batch_size: int, images in memory at once.
         kept_features: int, features kept of each set, on which kernel distance, precision and recall are measured.
-        seed: int that decides which.
+        seed: int that determines which.
         folder: str where statistics are kept for later evaluations; None = in this process only. A file's name is a
-            digest of all that its content depends on, so it is never out of date. It is an .npz with the arrays `mu`
+            digest of everything its content depends on, so it is never out of date. It is an .npz with the arrays `mu`
             and `sigma` that other projects read, among others.
     """
 
@@ -106,7 +106,7 @@ class ReferenceSets:
         self._known = {}
 
     def empty(self):
-        """MeasuredImages to be filled, kept as the reference sets are."""
+        """An empty MeasuredImages with the settings of the reference sets."""
         return MeasuredImages(self.network, self.kept_features, self.seed)
 
     def of(self, source):
@@ -121,7 +121,7 @@ class ReferenceSets:
         return self._known[key]
 
     def path(self, source):
-        """The file with the statistics of an ImageSource, whether or not it is there yet."""
+        """Path of the file with the statistics of an ImageSource, whether or not it exists yet."""
         return f"{self.folder}/{self._key(source)[:32]}.npz"
 
     def _key(self, source):
@@ -139,7 +139,7 @@ class ReferenceSets:
         path = f"{self.folder}/{key[:32]}.npz"
         if not self.folder or not tf.io.gfile.exists(path):
             return None
-        logging.info("statistics of real images are taken from %s", path)
+        logging.info("reading the statistics of real images from %s", path)
         try:
             return MeasuredImages.from_arrays(self.network, npz.read(path))
         except (KeyError, TypeError, ValueError) as error:

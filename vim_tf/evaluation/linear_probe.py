@@ -1,4 +1,4 @@
-"""How often linear heads over frozen features name an image's class."""
+"""Measures how often linear heads on frozen features predict an image's class."""
 
 import math
 
@@ -17,7 +17,7 @@ _Z = 1.959963984540054
 
 
 def wilson_interval(num_right, num_trials):
-    """95 % confidence interval of a share, by Wilson's score.
+    """95 % confidence interval of a proportion, by Wilson's score.
 
     Args:
         num_right: int.
@@ -40,14 +40,14 @@ class LinearProbeEvaluator:
     """Top-1 accuracy of linear heads on images that they weren't trained on.
 
     Metrics: linear_probe/<feature>_top1 for each head, and where blocks are probed linear_probe/best_block, the number
-    of the block with the highest accuracy (the first of equals), and linear_probe/top1, its accuracy. The best block is
-    chosen on the very images that it is measured on, so that linear_probe/top1 is a little too high.
+    of the block with the highest accuracy (the first in a tie), and linear_probe/top1, its accuracy. The best block is
+    chosen on the same images that it is measured on, so linear_probe/top1 is a little too high.
 
     Args:
-        source: ImageSource; images without a label are passed over.
+        source: ImageSource; images without a label are skipped.
         batch_size: int, images that the replicas work on at once.
         features: ImageFeatures.
-        conditions: dict of JSON values, what else the accuracy depends on.
+        conditions: dict of JSON values that the accuracy also depends on.
         strategy: tf.distribute.Strategy in whose scope the models were made; None = the current one.
     """
 
@@ -56,7 +56,7 @@ class LinearProbeEvaluator:
         self.batch_size = batch_size
         self.features = features
         self.conditions = dict(conditions or {})
-        # A trace is kept for each probe, so that validating it again and again compiles nothing anew.
+        # One trace is kept for each probe, so repeated validation doesn't compile it again.
         self._predict = strategies.replicated(
             strategy or tf.distribute.get_strategy(),
             tf.function(self._likeliest, reduce_retracing=True, autograph=False),
@@ -113,7 +113,7 @@ class LinearProbeEvaluator:
 
 
 def depth_curve(result):
-    """Accuracy of the blocks over their number.
+    """Accuracy of the blocks by their number.
 
     Args:
         result: EvaluationResult of `LinearProbeEvaluator`, or of several evaluations merged.

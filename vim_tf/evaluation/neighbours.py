@@ -1,4 +1,4 @@
-"""Are samples copies? The training images that lie nearest to them."""
+"""Finds the training images nearest to samples, which shows whether samples are copies."""
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class NearestImages:
         self._samples, self._features = [], []
 
     def add_samples(self, indices, images, features, num_samples):
-        """Takes those that are shown: evenly spread over all samples.
+        """Keeps the samples to be shown, evenly spaced among all.
 
         Args:
             indices: int [batch], numbers of the samples.
@@ -35,7 +35,7 @@ class NearestImages:
         self._features.extend(features[chosen])
 
     def search(self, batches):
-        """Goes through training images once.
+        """Goes through the training images once.
 
         Args:
             batches: iterable of {"image": uint8 [batch, height, width, 3]}.
@@ -61,8 +61,8 @@ class NearestImages:
             title="Nearest training images",
             image=grid(rows.reshape(-1, *rows.shape[2:]), len(features)),
             alt=f"{len(features)} samples, each above the {_NEIGHBOURS} training images nearest to it",
-            caption=f"Samples, evenly spread, above the nearest of {num_searched} training images by the feature "
-            "network. A sample that equals its neighbour was learned by heart.",
+            caption=f"Evenly spaced samples, above the nearest of {num_searched} training images by the feature "
+            "network. A sample that equals its neighbour was memorized.",
             row_labels=("sample", *(f"nearest {rank}" for rank in range(1, _NEIGHBOURS + 1))),
             num_columns=len(features),
         )

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-# Shows up on dark and on light images and pages alike.
+# Visible on dark and light images and pages.
 GAP_COLOR = 128
 ERROR_GAIN = 4
 _MAX_PIXELS = 4_000_000
@@ -16,12 +16,12 @@ _MIN_TEXT, _MAX_TEXT, _MAX_TEXT_WIDTH = 9, 18, 240
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """Images that belong together, for the report.
+    """A grid of images that belong together, for the report.
 
     Attributes:
         title: str.
         image: uint8 [height, width, 3], cells of equal size as `grid` lays them out.
-        alt: what the picture shows, for those who can't see it.
+        alt: what the images show, for those who can't see them.
         caption: str.
         row_labels: tuple of str, one for each row of cells, or empty.
         num_columns: cells in a row.
@@ -36,7 +36,7 @@ class Picture:
 
 
 def enlargement(height, width, wanted=64):
-    """Whole factor that brings the shorter side of an image near `wanted` pixels; 1 for larger images."""
+    """Integer factor that brings the shorter side of an image near `wanted` pixels; 1 for larger images."""
     return max(1, round(wanted / min(height, width)))
 
 
@@ -59,7 +59,7 @@ def grid(images, num_columns, gap=2, factor=1):
     Args:
         images: uint8 [num_images, height, width, 3].
         num_columns: int, images in a row; the rest of the last row stays grey.
-        gap: even int, pixels between two images; half of it runs around the whole.
+        gap: even int, pixels between two images; half of it surrounds the grid.
         factor: int, enlargement of the images.
 
     Returns:
@@ -82,7 +82,7 @@ def with_row_labels(image, labels):
 
     Args:
         image: uint8 [height, width, 3], rows of equal height.
-        labels: list of str, one for each row; what is too long ends in an ellipsis.
+        labels: list of str, one for each row; long ones are cut with an ellipsis.
 
     Returns:
         uint8 [height, width + column, 3].
@@ -127,7 +127,7 @@ class ReconstructionRows:
     """Keeps the first images and their reconstructions, and lays them out below one another.
 
     Args:
-        max_images: int; fewer are kept where they are large.
+        max_images: int; fewer are kept if they are large.
     """
 
     def __init__(self, max_images):
@@ -159,12 +159,12 @@ class ReconstructionRows:
 
 
 class SampleRows:
-    """Keeps the first samples of each label, of evenly spread labels where there are many.
+    """Keeps the first samples of each label, or of evenly spaced labels if there are many.
 
     Args:
         num_rows: int, labels, or rows of an unconditional model.
-        row_length: int, samples of a row; sample number i belongs to row i // row_length.
-        num_columns: int, samples shown of a row; fewer where they are large.
+        row_length: int, samples in a row; sample number i belongs to row i // row_length.
+        num_columns: int, samples shown of a row; fewer if they are large.
     """
 
     def __init__(self, num_rows, row_length, num_columns):

@@ -1,4 +1,4 @@
-"""What a tokenizer keeps of images, and how much of its codebook it uses for them."""
+"""Measures how well a tokenizer reconstructs images, and how much of its codebook it uses."""
 
 import numpy as np
 import tensorflow as tf
@@ -16,10 +16,10 @@ from vim_tf.losses.reconstruction import logit_laplace_loss
 class ReconstructionEvaluator:
     """Measures a tokenizer on images.
 
-    Metrics: reconstruction/psnr, ssim, l1, l2; with `perceptual` reconstruction/lpips; of tokenizers that predict a
-    distribution of pixels reconstruction/logit_laplace; codebook/usage, codebook/perplexity, and codebook/usage_per_256
-    of splits of at least 256 images; with `references` the distribution metrics of the reconstructions against the very
-    same images.
+    Metrics: reconstruction/psnr, ssim, l1, l2; with `perceptual`, reconstruction/lpips; for tokenizers that predict a
+    distribution of pixels, reconstruction/logit_laplace; codebook/usage, codebook/perplexity, and, for splits of at
+    least 256 images, codebook/usage_per_256; with `references`, the distribution metrics of the reconstructions against
+    the same images.
 
     Args:
         source: ImageSource.
@@ -29,7 +29,7 @@ class ReconstructionEvaluator:
         laplace: dict of `min_log_scale`, `margin` and `epsilon` that the logit-Laplace likelihood is measured with;
             None = it isn't measured.
         strategy: tf.distribute.Strategy in whose scope the tokenizer was made; None = the current one.
-        max_pictures: int, images shown beside their reconstruction.
+        max_pictures: int, images shown with their reconstructions.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class _Likelihood:
         return self._total / self._count
 
 
-# A trace is kept for each model, so that validating a model again and again compiles nothing anew.
+# One trace is kept for each model, so repeated validation doesn't compile it again.
 @tf.function(reduce_retracing=True)
 def _reconstruct(tokenizer, images):
     tokens = tokenizer.encode(to_float(images))

@@ -1,4 +1,4 @@
-"""A reference set from an .npz file as projects share them: what `--reference` names."""
+"""Reads the reference set of `--reference`, an .npz file as projects share them."""
 
 import contextlib
 import json
@@ -12,24 +12,24 @@ from vim_tf.evaluation.metrics.statistics import FeatureStatistics
 from vim_tf.storage import npz
 from vim_tf.storage.digests import digest_of_file
 
-# What files of other projects that don't say their number of images are taken to be of.
+# Number of images assumed for other projects' files, which don't state it.
 _ASSUMED_IMAGES = 50_000
 
 
 class ReferenceFile:
-    """An .npz file, opened and checked as far as that goes without a feature network.
+    """An .npz file, opened and checked as far as possible without a feature network.
 
-    One of `image_sets.write_set` holds all that is needed, and says by which network it was made. With `arr_0`, uint8
-    images [n, height, width, 3], these go through the network in blocks. Else `mu` and `sigma` are the moments of
-    features of the very network that the evaluation uses, which the file can't prove.
+    A file of `image_sets.write_set` holds all that is needed, and says which network made it. If a file has `arr_0`,
+    uint8 images [n, height, width, 3], these go through the network in blocks. Otherwise `mu` and `sigma` are taken to
+    be moments of features from the network that the evaluation uses, which the file can't prove.
 
     Args:
         path: str.
-        size: (height, width) of the images that are compared with it, which a file of `write_set` must agree with.
+        size: (height, width) of the images that are compared with it, which a file of `write_set` must match.
 
     Raises:
-        InputError: the file can't be read, holds nothing of these or values that are not finite, or is of images of
-            another size.
+        InputError: the file can't be read, has none of these arrays or values that aren't finite, or was measured on
+            images of another size.
     """
 
     def __init__(self, path, size):
@@ -52,10 +52,10 @@ class ReferenceFile:
     def measured(self, references):
         """(MeasuredImages through the network of ReferenceSets, dict of JSON values for the conditions).
 
-        Moments alone give no sample, so that kernel distance, precision and recall can't be measured against them.
+        Moments include no sample, so kernel distance, precision and recall can't be measured against them.
 
         Raises:
-            InputError: the file is of another network, or damaged.
+            InputError: the file was made with another network, or is damaged.
         """
         if self._holds_images:
             measured = references.empty()
@@ -83,21 +83,21 @@ class ReferenceFile:
             FeatureStatistics.from_arrays(self._arrays)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"--reference={self.path} is damaged or of another version ({error!r}): measure it again, by "
+                f"--reference={self.path} is damaged or from another version ({error!r}): measure it again with "
                 "vim_tf.measure_reference or an evaluation's --reference_folder"
             ) from error
         if found != tuple(size):
             raise InputError(
-                f"--reference={self.path} is of images of {found[0]} x {found[1]} px, and the model's are of "
-                f"{size[0]} x {size[1]}: measure it again with vim_tf.measure_reference --height={size[0]} "
-                f"--width={size[1]}"
+                f"--reference={self.path} was measured on images of {found[0]} x {found[1]} px, but the "
+                f"model's have {size[0]} x {size[1]} px: measure it again with vim_tf.measure_reference "
+                f"--height={size[0]} --width={size[1]}"
             )
 
     def _own(self, network):
         """(MeasuredImages, facts) of a file of `write_set`."""
         if self._maker != network.checksum:
             raise InputError(
-                f"--reference={self.path} was made by the feature network {self._maker[:12]}, not by "
+                f"--reference={self.path} was made with the feature network {self._maker[:12]}, not "
                 f"{network.checksum[:12]}: give the same --evaluation.feature_network and "
                 "--evaluation.feature_network_path"
             )
@@ -111,7 +111,7 @@ class ReferenceFile:
                 f"--reference={self.path} holds {', '.join(sorted(arrays))}; it needs the images arr_0, or mu and sigma"
             )
         try:
-            # The covariance is taken as it is; the number of images decides only whether they are called too few.
+            # The covariance is taken as it is; the number of images only decides whether there is a warning of too few.
             return FeatureStatistics.of_gaussian(arrays["mu"], arrays["sigma"], _ASSUMED_IMAGES)
         except (TypeError, ValueError) as error:
             raise InputError(f"--reference={self.path} can't be used: {error}") from error
@@ -119,7 +119,7 @@ class ReferenceFile:
 
 @contextlib.contextmanager
 def _opened_images(path):
-    """npz.Rows of the images `arr_0`; such files hold gigabytes.
+    """npz.Rows of the images `arr_0`, which can be gigabytes.
 
     Raises:
         InputError: there are no images, or fewer than their shape says.

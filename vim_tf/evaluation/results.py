@@ -1,4 +1,4 @@
-"""What an evaluation yields, and its file `metrics.json`."""
+"""The result of an evaluation, and its file `metrics.json`."""
 
 import dataclasses
 import json
@@ -12,12 +12,12 @@ from vim_tf.storage.files import write_whole
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationResult:
-    """Metrics, how each came about, and pictures for the report.
+    """Metrics, how each was measured, and images for the report.
 
     Attributes:
         metrics: dict from `stage/name` to float.
         conditions: dict from `stage/name` to a nested dict of JSON values: all that the value depends on. Two values
-            may be compared only where these agree.
+            can be compared only if these agree.
         pictures: dict from `stage/name` to `pictures.Picture`.
         histograms: dict from `stage/name` to int [bins].
     """
@@ -28,7 +28,7 @@ class EvaluationResult:
     histograms: dict = dataclasses.field(default_factory=dict)
 
     def merged(self, other):
-        """Both results as one; the other's values win where both have one."""
+        """Both results as one; where both have a value, the other's wins."""
         return EvaluationResult(
             *(getattr(self, field.name) | getattr(other, field.name) for field in dataclasses.fields(self))
         )
@@ -52,7 +52,7 @@ def write_metrics(path, metrics, conditions):
 
 
 def read_metrics(path):
-    """(metrics, conditions) of a `metrics.json`; a metric that was not finite is None.
+    """(metrics, conditions) of a `metrics.json`; a metric that wasn't finite is None.
 
     Raises:
         InputError: there is none, or its content is something else.
@@ -62,9 +62,9 @@ def read_metrics(path):
             document = json.loads(file.read())
         metrics, conditions = dict(document["metrics"]), dict(document["conditions"])
         if not all(value is None or isinstance(value, int | float) for value in metrics.values()):
-            raise ValueError("a metric is no number")
+            raise ValueError("a metric isn't a number")
         if not all(isinstance(value, dict) for value in conditions.values()):
-            raise ValueError("a metric's conditions are no object")
+            raise ValueError("a metric's conditions aren't an object")
     except (tf.errors.OpError, KeyError, TypeError, ValueError) as error:
         reason = one_line(error, 200)
         raise InputError(f"{path} can't be read as the metrics.json of vim_tf.evaluate: {reason}") from error

@@ -1,4 +1,4 @@
-"""How well a language model predicts tokens."""
+"""Measures how well a language model predicts tokens."""
 
 import math
 
@@ -12,7 +12,7 @@ from vim_tf.losses.token import cross_entropy_losses
 
 
 class TokenEvaluator:
-    """How well a language model predicts tokens that it wasn't trained on.
+    """Measures how well a language model predicts tokens that it wasn't trained on.
 
     Metric: language_model/validation_bits_per_token, mean over tokens, lower is better.
 
@@ -47,7 +47,7 @@ class TokenEvaluator:
         return EvaluationResult({name: bits}, {name: {"num_images": len(self.tokens)}})
 
 
-# A trace is kept for each model, so that validating a model again and again compiles nothing anew.
+# One trace is kept for each model, so repeated validation doesn't compile it again.
 @tf.function(reduce_retracing=True)
 def _token_losses(language_model, batch):
     """Nats per token of each example: float32 [batch]."""

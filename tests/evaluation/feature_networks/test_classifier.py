@@ -150,7 +150,7 @@ def test_training_needs_images():
 
 
 def test_training_needs_labels_in_range():
-    with pytest.raises(InputError, match="some lie outside"):
+    with pytest.raises(InputError, match="some are outside"):
         ClassifierNetwork.train(np.zeros([2, 16, 16, 3], np.uint8), [0, 3], 3, 1, 0)
 
 

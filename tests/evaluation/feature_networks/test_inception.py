@@ -1,4 +1,4 @@
-"""Inception networks from files, with stand-ins whose outputs are known."""
+"""Inception networks from files, with stand-ins that have known outputs."""
 
 import keras
 import numpy as np
@@ -67,8 +67,8 @@ def test_replicas_share_a_batch_and_give_what_one_gives(folder):
     strategy = build_strategy("mirrored")
     with strategy.scope():
         shared = SavedModelNetwork(folder, is_inception=True)
-    alone = SavedModelNetwork(folder, is_inception=True)
-    for found, expected in zip(shared.activations(images, 3), alone.activations(images, 3), strict=True):
+    single = SavedModelNetwork(folder, is_inception=True)
+    for found, expected in zip(shared.activations(images, 3), single.activations(images, 3), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 

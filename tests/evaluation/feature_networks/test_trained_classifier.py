@@ -1,4 +1,4 @@
-"""Where the small classifier comes from."""
+"""Training and storing the small classifier."""
 
 import logging
 
@@ -27,7 +27,7 @@ def test_it_is_trained_on_the_source_and_says_so(source):
     assert (network.description["steps"], network.description["seed"]) == (2, 5)
 
 
-def test_a_stored_network_is_taken_again(source, tmp_path, monkeypatch):
+def test_a_stored_network_is_used_again(source, tmp_path, monkeypatch):
     network = trained_classifier(source, 2, 5, str(tmp_path / "network"))
     monkeypatch.setattr(ClassifierNetwork, "train_on_batches", None)
     again = trained_classifier(source, 2, 5, str(tmp_path / "network"))

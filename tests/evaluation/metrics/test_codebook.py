@@ -39,12 +39,12 @@ def test_no_tokens_use_nothing():
 
 @pytest.mark.parametrize("token", [-1, 8])
 def test_a_token_out_of_range_is_named(token):
-    with pytest.raises(ValueError, match=f"token {token} lies outside a codebook of 8"):
+    with pytest.raises(ValueError, match=f"token {token} is outside a codebook of 8"):
         measure([0, token])
 
 
 def test_usage_in_batches_is_the_mean_over_whole_batches():
-    """Batches of two images of four codes: {0, 1} and {0, 1, 2}; the fifth image fills none."""
+    """Batches of two images of four codes: {0, 1} and {0, 1, 2}; the fifth image doesn't fill one."""
     usage = UsageInBatches(4, num_images=2)
     usage.update([[0, 0], [1, 1], [0, 1]])
     assert usage.num_batches == 1

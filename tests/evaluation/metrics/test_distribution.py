@@ -51,12 +51,12 @@ def whitened(count=50, size=5):
     return samples @ np.linalg.inv(linalg.cholesky(np.cov(samples, rowvar=False)))
 
 
-def test_shifted_unit_gaussians_lie_the_squared_shift_apart():
+def test_shifted_unit_gaussians_are_the_squared_shift_apart():
     shift = np.array([1.0, -2.0, 0.5, 0.0, 3.0])
     assert frechet_distance(whitened(), whitened() + shift) == pytest.approx(np.sum(shift**2), rel=1e-9)
 
 
-def test_scaled_unit_gaussians_lie_their_difference_of_scale_apart():
+def test_scaled_unit_gaussians_are_their_difference_of_scale_apart():
     assert frechet_distance(whitened(), 3 * whitened()) == pytest.approx(5 * (3 - 1) ** 2, rel=1e-9)
 
 
@@ -176,7 +176,7 @@ def independent_precision(points, others, neighbors=3):
 
 @pytest.mark.parametrize("shift", [0.0, 2.0, 1000.0])
 def test_precision_and_recall_agree_with_scikit_learn(shift, monkeypatch):
-    # In blocks that the sets don't fill.
+    # In blocks that the sets don't fill exactly.
     monkeypatch.setattr(distribution, "_DISTANCE_ROWS", 64)
     random = np.random.default_rng(0)
     images, real = random.normal(size=[150, 4]) + 1000, 1.5 * random.normal(size=[200, 4]) + 1000 + shift
@@ -195,7 +195,7 @@ def test_a_set_covers_itself_and_so_do_its_duplicates():
 
 @pytest.mark.parametrize("unit", [1e-3, 1, 1e6])
 def test_copies_of_real_images_are_precise_however_the_products_of_two_sizes_are_rounded(unit):
-    # The balls around repeated images have radius 0, which comes out as some rounding of the numbers' squares.
+    # The balls around repeated images have radius 0, which is computed as some rounding error of the squares.
     real = unit * correlated(0, 10, 64)
     images, repeated = statistics(real[:7]), statistics(np.repeat(real, 6, axis=0))
     precision, _ = distribution.precision_and_recall(images, repeated)

@@ -53,7 +53,7 @@ def test_merging_into_nothing_gives_the_other_set():
 
 
 def test_images_merged_into_a_set_known_by_its_moments_leave_no_sample():
-    """A sample of the images only would be taken for one of the whole set."""
+    """A sample of only the images would be taken for one of the whole set."""
     rows, others = features(60), features(40, seed=1)
     mean, covariance = rows.astype(float).mean(axis=0), np.cov(rows.astype(float), rowvar=False)
     statistics = FeatureStatistics.of_gaussian(mean, covariance, 60)

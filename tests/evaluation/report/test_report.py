@@ -79,7 +79,7 @@ def test_it_shows_what_was_measured_and_when(write):
         assert part in text
 
 
-def test_values_stand_beside_those_of_real_images(write):
+def test_values_are_next_to_those_of_real_images(write):
     text = Page(write()).text
     assert "Samples: Fréchet distance ↓lower is better 3.2501.500" in text
 
@@ -88,7 +88,7 @@ def test_a_metric_that_is_not_finite_is_a_dash(write):
     assert "Reconstructions: PSNR ↑higher is better \N{EN DASH} dB" in Page(write()).text
 
 
-def test_pictures_are_inside_the_file(write, image):
+def test_images_are_inside_the_file(write, image):
     images = [attributes for tag, attributes in Page(write()).tags if tag == "img"]
     assert len(images) == 1
     png = base64.b64decode(images[0]["src"].removeprefix("data:image/png;base64,"))
@@ -139,11 +139,11 @@ def test_images_come_first_then_the_short_table_then_what_explains_it(write, ima
     second = Picture("Reconstructions", image, "noise", "", (), 2)
     text = Page(write(pictures={"reconstruction/examples": second, "generation/samples": first})).text
     parts = ["Samples", "Reconstructions", "This model", "All 3 values", "Conditions", "Training: Tokenizer", "Lineage"]
-    places = [text.index(part) for part in parts]
-    assert places == sorted(places)
+    positions = [text.index(part) for part in parts]
+    assert positions == sorted(positions)
 
 
-def test_curves_are_grouped_by_what_they_say(write):
+def test_curves_are_grouped_by_topic(write):
     names = [
         "tokenizer/learning_rate",
         "codebook/window_usage",
@@ -159,10 +159,10 @@ def test_curves_are_grouped_by_what_they_say(write):
     expected = ["losses", "tokenizer/codebook_loss", "quality", "language_model/validation_bits_per_token"]
     expected += ["reconstruction/psnr", "codebook", "codebook/window_usage", "speed and schedule"]
     expected += ["tokenizer/learning_rate", "tokenizer/images_per_second", "tokenizer/gradient_norm"]
-    places = []
+    positions = []
     for part in expected:
-        places.append(text.index(part, places[-1] + 1 if places else 0))
-    assert places == sorted(places)
+        positions.append(text.index(part, positions[-1] + 1 if positions else 0))
+    assert positions == sorted(positions)
 
 
 def test_empty_parts_are_left_out(write):
@@ -188,7 +188,7 @@ def test_values_have_four_significant_digits(value, text):
     assert format_value(value) == text
 
 
-def test_metrics_stand_stage_by_stage_and_the_real_images_come_last():
+def test_metrics_are_listed_by_stage_with_real_images_last():
     names = ["real/recall", "generation/recall", "linear_probe/block_00_top1", "codebook/usage", "generation/fid"]
     assert sorted([*names, "other/x", "reconstruction/psnr"], key=metric_order) == [
         "reconstruction/psnr",

@@ -1,4 +1,4 @@
-"""What keeps a model from being pushed."""
+"""The gates that keep a model from being pushed."""
 
 import dataclasses
 
@@ -53,19 +53,19 @@ def test_a_metric_that_is_missing_or_not_finite_misses_its_gate():
         ("max_generation_frechet_distance_rise", "generation/frechet_distance", 2.0, 3.0, 3.01),
     ],
 )
-def test_a_model_may_be_so_much_worse_than_the_last_blessed_one(gate, metric, last, worst, worse):
+def test_a_model_may_be_worse_than_the_last_blessed_one_up_to_the_limit(gate, metric, last, worst, worse):
     limits = {gate: 0.5}
     assert missed({metric: worst}, limits, {metric: last}) == []
     assert missed({metric: worse}, limits, {metric: last}) == [
-        f"{metric} is {worse:.4g} after {last:.4g} of the last blessed model, worse than --gates.{gate}=0.5"
+        f"{metric} is {worse:.4g}, the last blessed model's {last:.4g}: worse than --gates.{gate}=0.5 allows"
     ]
 
 
-def test_the_first_model_has_nothing_to_fall_behind():
+def test_the_first_model_has_nothing_to_be_worse_than():
     assert missed({"reconstruction/psnr": 1.0}, {"max_reconstruction_psnr_loss": 0.5}) == []
 
 
-def test_what_was_measured_otherwise_is_not_compared():
+def test_what_was_measured_differently_is_not_compared():
     metric, limits = "reconstruction/psnr", {"max_reconstruction_psnr_loss": 0.5}
     conditions = {metric: {"measured": {"num_images": 360}}}
     assert missed({metric: 30.0}, limits, {metric: 25.0}, conditions) == [

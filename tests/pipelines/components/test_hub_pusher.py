@@ -8,7 +8,7 @@ from pipelines.components.hub_pusher import write_module
 
 
 @pytest.mark.parametrize(("replace_card", "expected"), [(False, "first"), (True, "second")])
-def test_another_card_is_written_where_it_is_wanted_and_the_model_stays(replace_card, expected, tmp_path):
+def test_another_card_is_written_if_wanted_and_the_model_stays(replace_card, expected, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "saved_model.pb").write_text("model")
     module = tmp_path / "7"

@@ -24,7 +24,7 @@ def card(signatures=("encode", "generate"), licence="", attributions=()):
     return model_card("digits", "7", list(signatures), METRICS, CONDITIONS, facts, licence, attributions)
 
 
-def test_metrics_stand_beside_what_they_were_measured_on():
+def test_metrics_are_next_to_what_they_were_measured_on():
     assert "| reconstruction/psnr | 24.97 | 360 validation |" in card()
     assert "| generation/frechet_distance | not finite | 500 samples against 360 validation |" in card()
 
@@ -39,16 +39,14 @@ def test_a_licence_that_is_not_given_is_asked_for():
     assert "## Licence\n\nCC BY 4.0\n" in card(licence="CC BY 4.0")
 
 
-def test_it_says_who_made_the_images_where_their_licence_asks_for_it():
+def test_it_says_who_made_the_images_if_their_licence_asks_for_it():
     shown = card(licence="CC BY 4.0", attributions=["Lorelei by L. W., CC0 1.0", "*Thumbs*"])
-    assert (
-        "## Licence\n\nCC BY 4.0\n\nThe images it was trained on are made of:\n\n- Lorelei by L. W., CC0 1.0\n" in shown
-    )
+    assert "## Licence\n\nCC BY 4.0\n\nThe training images are made from:\n\n- Lorelei by L. W., CC0 1.0\n" in shown
     assert "- &#42;Thumbs&#42;\n\n## Metrics" in shown
-    assert "are made of" not in card()
+    assert "are made from" not in card()
 
 
-def test_the_code_on_it_is_python_that_calls_a_signature_that_is_there():
+def test_the_code_on_it_is_python_that_calls_an_existing_signature():
     for signatures, called in ((("encode", "generate"), "generate"), (("encode", "decode"), "encode")):
         code = re.search(r"```python\n(.*?)```", card(signatures), re.DOTALL).group(1)
         compile(code, "card", "exec")
@@ -62,7 +60,7 @@ def test_the_code_on_it_gives_every_input_of_a_sample():
     ) in card()
 
 
-def test_it_begins_as_tf_hub_s_documentation_does():
+def test_it_begins_like_tf_hub_s_documentation():
     assert card().splitlines()[0] == "# Module digits/7"
     assert "<!-- format: saved_model_2 -->" in card()
 

@@ -1,4 +1,4 @@
-"""Every push gets a version of its own."""
+"""Every push gets a unique version."""
 
 import os
 import time
@@ -31,7 +31,7 @@ def test_a_second_push_within_a_second_is_not_taken_for_the_first(tmp_path):
         models[name] = tmp_path / name / "Format-Serving"
         models[name].mkdir(parents=True)
         (models[name] / "saved_model.pb").write_text(name)
-    # The next second is taken too, so that a slow machine sees the clash as well.
+    # The next second is taken too, so that the clash also happens on a slow machine.
     now = int(time.time())
     for second in (now, now + 1):
         (serving / str(second)).mkdir(parents=True)

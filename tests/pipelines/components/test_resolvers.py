@@ -1,4 +1,4 @@
-"""Which earlier model is found."""
+"""The earlier model that is found."""
 
 import json
 
@@ -45,7 +45,7 @@ def test_a_candidate_that_is_an_earlier_model_again_is_compared_with_the_later_o
     assert found(models, [blessing(11, 1), blessing(12, 2)], candidate=1) == [2]
 
 
-def test_a_model_that_was_refused_or_removed_is_passed_over():
+def test_a_model_that_was_refused_or_removed_is_skipped():
     models = [model(1), model(2, DELETED), model(3), model(4)]
     blessings = [blessing(11, 1), blessing(12, 2), blessing(13, 3, blessed=0)]
     assert found(models, blessings, candidate=4) == [1]
@@ -94,7 +94,7 @@ class Store:
         return output
 
     def train(self, examples, custom_config):
-        """Id of a model whose tokenizer was trained so."""
+        """Id of a model whose tokenizer was trained this way."""
         tokenizer = self.run("TokenizerTrainer", [examples], custom_config)
         tokens = self.run("TokenMaterializer", [examples, tokenizer])
         return self.run("LanguageModelTrainer", [tokens, tokenizer])

@@ -1,4 +1,4 @@
-"""What the check of an exported model finds."""
+"""The problems that the check of an exported model finds."""
 
 import json
 import subprocess
@@ -62,7 +62,7 @@ def save(folder, **functions):
     return str(folder)
 
 
-def test_a_model_that_holds_has_every_signature_called(tmp_path):
+def test_a_good_model_has_every_signature_called(tmp_path):
     assert serving_probe.probe(save(tmp_path), FACTS) == ["decode", "encode", "reconstruct"]
 
 
@@ -71,7 +71,7 @@ def test_a_model_that_holds_has_every_signature_called(tmp_path):
     [
         (
             {"encode": (lambda image_bytes: {"tokens": tokens_of(image_bytes) + 8}, BYTES)},
-            r"signature encode, output tokens leaves \[0, 8\)",
+            r"signature encode, output tokens is outside \[0, 8\)",
         ),
         (
             {"decode": (lambda tokens: {"images": tf.cast(checked_images_of(tokens), tf.float32)}, TOKENS)},

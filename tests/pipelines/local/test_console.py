@@ -1,11 +1,11 @@
-"""What the runner shows."""
+"""The runner's output."""
 
 import logging
 
 from pipelines.local import console
 
 
-def test_warnings_are_shown_but_for_those_that_every_run_gives():
+def test_warnings_are_shown_except_those_of_every_run():
     def record(message):
         return logging.LogRecord("absl", logging.WARNING, "launcher.py", 1, message, (), None)
 

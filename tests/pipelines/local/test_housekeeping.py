@@ -18,12 +18,12 @@ def artifact(id, type, producer, key="", **properties):
 
 
 def chain(run, first, images=None, earlier=()):
-    """Executions and artifacts of a run: images, tokens, model, blessing, pushed model; numbers from `first` on."""
+    """Executions and artifacts of a run: images, tokens, model, blessing, pushed model; numbered from `first`."""
     ids = [images or first, *range(first + 1, first + 5)]
-    pictures, tokens, model, blessing, pushed = ids
+    image_examples, tokens, model, blessing, pushed = ids
     executions = [
-        execution(first, run, "ImageExampleGen", outputs=(pictures,), state="CACHED" if images else "COMPLETE"),
-        execution(first + 1, run, "TokenMaterializer", (pictures,), (tokens,)),
+        execution(first, run, "ImageExampleGen", outputs=(image_examples,), state="CACHED" if images else "COMPLETE"),
+        execution(first + 1, run, "TokenMaterializer", (image_examples,), (tokens,)),
         execution(first + 2, run, "LanguageModelTrainer", (tokens,), (model,)),
         execution(first + 3, run, "GenerativeEvaluator", (model, *earlier), (blessing,), earlier),
         execution(first + 4, run, "Pusher", (model, blessing), (pushed,)),
@@ -79,7 +79,7 @@ def test_a_model_was_outrun_when_another_was_pushed_since():
 
 
 def make_store(output):
-    """An empty metadata store with what TFX's stores have."""
+    """An empty metadata store with the types of TFX's stores."""
     os.makedirs(os.path.dirname(os.path.join(output, store.FILE)))
     connection = metadata_store_pb2.ConnectionConfig()
     connection.sqlite.filename_uri = os.path.join(output, store.FILE)

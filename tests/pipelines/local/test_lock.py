@@ -49,9 +49,9 @@ def test_a_run_that_ended_leaves_no_lock_and_the_folder_is_made(tmp_path):
 
 def test_a_folder_that_can_not_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("mine")
-    for place in ("file", "file/run"):
+    for path in ("file", "file/run"):
         with (
-            pytest.raises(InputError, match=f"--output=.*{place} can't be written: "),
-            lock.sole_run(str(tmp_path / place)),
+            pytest.raises(InputError, match=f"--output=.*{path} can't be written: "),
+            lock.sole_run(str(tmp_path / path)),
         ):
             pass

@@ -1,4 +1,4 @@
-"""The pushed run's results under fixed names."""
+"""Results of the pushed run under fixed names."""
 
 import os
 

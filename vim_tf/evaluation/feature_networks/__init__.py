@@ -24,7 +24,7 @@ def build_feature_network(section, train, folder, strategy):
         strategy: tf.distribute.Strategy whose replicas share batches.
 
     Returns:
-        FeatureNetwork, or None where no classifier can be trained on these images.
+        FeatureNetwork, or None if no classifier can be trained on these images.
 
     Raises:
         InputError: the network can't be loaded; the message says how to get it.
@@ -33,24 +33,24 @@ def build_feature_network(section, train, folder, strategy):
         network = trained_classifier(train, section.feature_steps, section.seed, folder)
         if network is None or strategy.num_replicas_in_sync == 1:
             return network
-        # Trained on one device, as everywhere, so that it is the same network; then loaded on all.
+        # Trained on one device, so that the network is the same on every machine, then loaded on all devices.
         with strategy.scope():
             return ClassifierNetwork.load(folder)
     with strategy.scope():
         return load_feature_network(section.feature_network, section.feature_network_path)
 
 
-def load_feature_network(kind, place):
+def load_feature_network(kind, path):
     """A feature network that needs no training.
 
     Args:
-        kind, place: as `feature_network` and `feature_network_path` of an EvaluationConfig; a classifier needs a place.
+        kind, path: as `feature_network` and `feature_network_path` of an EvaluationConfig; a classifier needs a path.
 
     Raises:
         InputError: it can't be loaded; the message says how to get it.
     """
     if kind == "classifier":
-        return ClassifierNetwork.load(place)
+        return ClassifierNetwork.load(path)
     if kind == "keras_inception":
-        return KerasInceptionNetwork(place)
-    return SavedModelNetwork(place or TFGAN_HANDLE, is_inception=kind == "inception")
+        return KerasInceptionNetwork(path)
+    return SavedModelNetwork(path or TFGAN_HANDLE, is_inception=kind == "inception")

@@ -1,4 +1,4 @@
-"""What every feature network offers."""
+"""The base class of feature networks."""
 
 import abc
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class Activations(NamedTuple):
 
 
 class MetricNames(NamedTuple):
-    """What the distribution metrics of a network are called, after `<stage>/`."""
+    """Names of a network's distribution metrics, after `<stage>/`."""
 
     frechet: str
     score: str
@@ -33,12 +33,12 @@ class MetricNames(NamedTuple):
 class FeatureNetwork(abc.ABC):
     """A frozen network whose inner activations judge images.
 
-    Built in a strategy's scope, it shares batches out among the replicas.
+    If built in a strategy's scope, it divides batches among the replicas.
 
     Attributes:
         num_features, num_classes: int.
         description: dict of JSON values: what the network is, where it came from and how images enter it.
-        checksum: sha256 over what decides its outputs, as hexadecimal digits.
+        checksum: sha256 of everything that determines its outputs, in hexadecimal digits.
         is_inception: whether its metrics may be called FID, Inception Score and KID.
         judges_labels: whether its classes are the labels of the images that are evaluated.
     """
@@ -59,7 +59,7 @@ class FeatureNetwork(abc.ABC):
         width, 3]; a graph function."""
 
     def check(self, images):
-        """Raises InputError where images are not uint8 [num_images, height, width, 3], or of an unusable size."""
+        """Raises InputError unless images are uint8 [num_images, height, width, 3] and of a usable size."""
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
             raise InputError(
                 f"a feature network takes uint8 images [n, height, width, 3], not {images.dtype} {images.shape}"
@@ -82,10 +82,10 @@ class FeatureNetwork(abc.ABC):
 
         Args:
             images: uint8 [num_images, height, width, 3].
-            batch_size: int, images that go through the network at once.
+            batch_size: int, images in the network at once.
 
         Raises:
-            InputError: the images are of a size that the network can't judge.
+            InputError: the network can't judge images of this size.
         """
         images = np.asarray(images)
         self.check(images)

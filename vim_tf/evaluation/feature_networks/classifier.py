@@ -34,8 +34,8 @@ class ClassifierNetwork(FeatureNetwork):
 
     Made by `train`, `train_on_batches` or `load`. The features are few (64), so that a few hundred images give
     well-conditioned covariances, and scaled so that the training images have a variance of 1 per feature on average:
-    Fréchet distances of two trainings are then of the same order, but only values of one network (one checksum)
-    compare exactly. Images over 64 px are downsized to that within the network, so it is blind to finer detail.
+    Fréchet distances from two trainings are then of the same order, but only values from one network (one checksum)
+    are exactly comparable. Images over 64 px are downsized to that within the network, so it is blind to finer detail.
 
     Attributes:
         height, width: size of images in pixels; the others are those of `FeatureNetwork`.
@@ -70,7 +70,7 @@ class ClassifierNetwork(FeatureNetwork):
         if not len(images):
             raise InputError("a feature network needs images to train on, but there are none")
         if labels.min() < 0 or labels.max() >= num_classes:
-            raise InputError(f"a feature network needs labels in [0, {num_classes}); some lie outside")
+            raise InputError(f"a feature network needs labels in [0, {num_classes}); some are outside")
         batches = _shuffled_batches(images, labels, batch_size, seed)
         return cls.train_on_batches(batches, num_classes, steps, seed, trained_on)
 
@@ -119,9 +119,9 @@ class ClassifierNetwork(FeatureNetwork):
 
         Args:
             folder: str.
-            files: str, fingerprint of what it was trained on, which `trained_classifier` looks at.
+            files: str, fingerprint of what it was trained on, which `trained_classifier` checks.
         """
-        # The description goes first and comes last: where it is, it belongs to the weights beside it.
+        # The old description is removed first and the new one written last, so that it always belongs to the weights.
         if tf.io.gfile.exists(f"{folder}/{DESCRIPTION_FILE}"):
             tf.io.gfile.remove(f"{folder}/{DESCRIPTION_FILE}")
         weights = {f"arr_{index}": weight.numpy() for index, weight in enumerate(self._model.weights)}
@@ -154,12 +154,12 @@ class ClassifierNetwork(FeatureNetwork):
         except (KeyError, TypeError, ValueError, tf.errors.OpError) as error:
             raise InputError(
                 f"the feature network in {folder} is damaged or from another version ({error!r}); delete the folder to "
-                "train it anew"
+                "train it again"
             ) from error
         if network.checksum != checksum:
             raise InputError(
                 f"the feature network in {folder} has checksum {network.checksum}, but its description says "
-                f"{checksum}: its files don't belong together; delete the folder to train it anew"
+                f"{checksum}: its files don't belong together; delete the folder to train it again"
             )
         return network
 
@@ -170,24 +170,24 @@ def trained_classifier(source, steps, seed, folder=None):
     Args:
         source: ImageSource of the training split.
         steps, seed: as in `ClassifierNetwork.train`.
-        folder: str where the network is stored, and taken from if it is already there; None = not stored.
+        folder: str where the network is stored, and loaded from if it is already there; None = not stored.
 
     Returns:
-        ClassifierNetwork, or None where there can be none (no labels, or images under 8 px); one logged line says so.
+        ClassifierNetwork, or None if there can't be one (no labels, or images under 8 px), which is logged.
     """
     height, width = source.size
     if not source.num_classes or min(height, width) < MIN_SIDE:
         reason = f"has images under {MIN_SIDE} px" if source.num_classes else "has no labels"
         logging.info(
             "%s %s, so no feature network can be trained on it: the distribution metrics "
-            "are left out; --evaluation.feature_network takes others",
+            "are left out; choose another --evaluation.feature_network",
             source.name,
             reason,
         )
         return None
     batches = _labelled_batches(source, seed)
     trained_on = conditions.image_set(source, source.num_examples)
-    # Not part of the description: the same images in another place give the same network.
+    # Not part of the description: the same images at another path give the same network.
     files = digest([source_fingerprint(source.location, [source.split]), source.class_names])
     wanted = describe(height, width, source.num_classes, steps, seed, _BATCH_SIZE, trained_on)
     if folder and tf.io.gfile.exists(f"{folder}/{DESCRIPTION_FILE}"):
@@ -213,7 +213,7 @@ def _labelled_batches(source, seed):
 
 
 def describe(height, width, num_classes, steps, seed, batch_size, trained_on):
-    """`ClassifierNetwork.description` of a network that is trained so; arguments as in `ClassifierNetwork.train`."""
+    """`ClassifierNetwork.description` of a network trained this way; arguments as in `ClassifierNetwork.train`."""
     return {
         "kind": "small convolutional classifier",
         "num_features": NUM_FEATURES,
@@ -278,8 +278,8 @@ def _shuffled_batches(images, labels, batch_size, seed):
 def _training_pair(batch, step, seed):
     """A batch whose images are each shifted by a few pixels, and its labels.
 
-    Shifts keep the classifier from learning positions by heart; that they depend on (seed, step) alone makes two
-    trainings equal.
+    Shifts keep the classifier from memorizing positions; since they depend only on (seed, step), two trainings are
+    equal.
     """
     images = batch["image"]
     batch_size, height, width, _ = images.shape

@@ -1,4 +1,4 @@
-"""How much of the codebook a set of images uses."""
+"""Measures how much of the codebook a set of images uses."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ class CodebookUsage:
       to codebook_size when all codes are equally frequent.
 
     Attributes:
-        counts: int64 [codebook_size], times that each code was chosen.
+        counts: int64 [codebook_size], how often each code was chosen.
     """
 
     def __init__(self, codebook_size):
@@ -28,7 +28,7 @@ class CodebookUsage:
         tokens = np.asarray(tokens).reshape(-1)
         if tokens.size and not (0 <= tokens.min() and tokens.max() < self.codebook_size):
             outside = tokens[(tokens < 0) | (tokens >= self.codebook_size)][0]
-            raise ValueError(f"token {outside} lies outside a codebook of {self.codebook_size} codes")
+            raise ValueError(f"token {outside} is outside a codebook of {self.codebook_size} codes")
         self.counts += np.bincount(tokens, minlength=self.codebook_size)
 
     @property
@@ -45,9 +45,9 @@ class CodebookUsage:
 
 
 class UsageInBatches:
-    """Share of the codes that a batch of so many images uses, averaged over the batches: the paper's codebook usage.
+    """Share of the codes that a batch of `num_images` images uses, averaged over batches: the paper's codebook usage.
 
-    In [0, 1], higher is better. Images are taken in order; those that fill no batch at the end don't count.
+    In [0, 1], higher is better. Images are taken in order; an incomplete batch at the end doesn't count.
 
     References:
         Yu et al., 2022, https://arxiv.org/abs/2110.04627, caption of table 4.
@@ -77,5 +77,5 @@ class UsageInBatches:
         return len(self._shares)
 
     def result(self):
-        """float in [0, 1], or None where the images don't fill one batch."""
+        """float in [0, 1], or None if the images don't fill one batch."""
         return float(np.mean(self._shares)) if self._shares else None

@@ -1,9 +1,9 @@
-"""How close two sets of images are as distributions, judged by the outputs of a feature network.
+"""Measures how close two sets of images are as distributions, by the outputs of a feature network.
 
 Everything is measured on `FeatureStatistics`, in float64, with TF-GAN's functions where it has them and they don't need
-all activations at once. Values compare only where the feature network, both sample counts and the resize rule are the
-same; the evaluators store these beside every value. With another network than TF-GAN's Inception graph these are not
-FID, Inception Score and KID, and are never named so.
+all activations at once. Values are comparable only if the feature network, both sample counts and the resize rule are
+the same; the evaluators store these with every value. With a network other than TF-GAN's Inception graph the metrics
+are not FID, Inception Score and KID, and are never called that.
 """
 
 import numpy as np
@@ -22,8 +22,8 @@ def frechet_distance(statistics, other):
     """Fréchet distance between Gaussians fitted to two sets of features; 0 is best.
 
     |m1 - m2|^2 + Tr(C1 + C2 - 2 (C1 C2)^(1/2)), with unbiased covariances. The estimate is biased upwards, the more so
-    the fewer samples: compare only values of equal sample counts, and read them beside the distance of two sets of
-    real images. With fewer samples than features the covariances are singular; the value is still defined, and so
+    the fewer samples: compare only values of equal sample counts, and read them against the distance between two sets
+    of real images. With fewer samples than features the covariances are singular; the value is still defined, and so
     biased that it ranks models poorly (`frechet_caution`).
 
     Args:
@@ -33,7 +33,7 @@ def frechet_distance(statistics, other):
         float, in squared units of the features.
 
     Raises:
-        InputError: a set has fewer than 2 images, or the sets are of other features.
+        InputError: a set has fewer than 2 images, or the sets have different features.
 
     References:
         Heusel et al., 2017, https://arxiv.org/abs/1706.08500, eq. 6.
@@ -48,20 +48,20 @@ def frechet_distance(statistics, other):
     if caution:
         logging.warning("Fréchet distance: %s", caution)
     covariances = [each.covariance for each in (statistics, other)]
-    # TF-GAN treats eigenvalues under 1e-10 as zero, whatever the features' unit. Measured in units of their own
-    # spread, neither tiny nor huge features suffer from that; the distance scales with the square of the unit.
+    # TF-GAN treats eigenvalues under 1e-10 as zero, regardless of the features' unit. Scaled by their own spread,
+    # neither tiny nor huge features suffer from that; the distance scales with the square of the unit.
     variance = np.mean([np.trace(covariance) for covariance in covariances]) / statistics.num_features or 1.0
     scaled = [tf.constant(covariance / variance) for covariance in covariances]
     root = float(tf_gan.classifier_metrics().trace_sqrt_product(*scaled)) * variance
     distance = np.sum((statistics.mean - other.mean) ** 2) + sum(map(np.trace, covariances)) - 2 * root
     if not np.isfinite(distance):
-        raise InputError("the Fréchet distance isn't finite: the features are too large to be squared, or no numbers")
+        raise InputError("the Fréchet distance isn't finite: the features are too large to be squared, or not numbers")
     # Rounding can leave a distance of zero slightly negative.
     return max(float(distance), 0.0)
 
 
 def frechet_caution(statistics, other):
-    """What a reader must know of a Fréchet distance from too few images: str, empty where there are enough."""
+    """A warning about a Fréchet distance from too few images: str, empty if there are enough."""
     few = min(statistics.count, other.count)
     if few > statistics.num_features:
         return ""
@@ -75,9 +75,9 @@ def frechet_caution(statistics, other):
 def classifier_score(statistics):
     """exp of the mean KL divergence of p(class | image) from p(class); higher is better, in [1, num_classes].
 
-    High when the classifier is sure of each image and all classes are equally frequent. It compares with no real
-    images, so it sees neither a missing variety within a class nor artefacts that leave the class clear. Biased
-    downwards for few samples. All images make one set: no mean over splits is taken.
+    High when the classifier is sure of each image and all classes are equally frequent. It isn't compared with
+    real images, so it misses both a lack of variety within a class and artefacts that leave the class clear. Biased
+    downwards for few samples. All images form one set: no mean over splits is taken.
 
     Args:
         statistics: FeatureStatistics that were given logits.
@@ -104,13 +104,13 @@ def kernel_distance(statistics, other):
     `BLOCK_SIZE` images of each set.
 
     Args:
-        statistics, other: FeatureStatistics; their `sample` is what is measured.
+        statistics, other: FeatureStatistics; only their `sample` is measured.
 
     Returns:
         (float, float): the distance and its standard error, which is None for a single block.
 
     Raises:
-        InputError: a sample has fewer than 2 images, or the sets are of other features.
+        InputError: a sample has fewer than 2 images, or the sets have different features.
 
     References:
         Binkowski et al., 2018, https://arxiv.org/abs/1801.01401, section 4.
@@ -124,20 +124,20 @@ def kernel_distance(statistics, other):
 
 
 def precision_and_recall(statistics, reference):
-    """How much of the images looks real, and how much of the real images is covered; both in [0, 1], higher is better.
+    """What share of the images looks real, and of the real images is covered; both in [0, 1], higher is better.
 
-    Precision is the share of images that lie in the manifold of the reference, recall the share of the reference in
-    the manifold of the images; a set's manifold is the union of balls around its features that reach to the
+    Precision is the share of images in the manifold of the reference, recall the share of the reference in the
+    manifold of the images; a set's manifold is the union of balls around its features that reach to the
     `NUM_NEIGHBORS`-th nearest feature of the same set. Both grow with the sample counts.
 
     Args:
-        statistics, reference: FeatureStatistics; their `sample` is what is measured.
+        statistics, reference: FeatureStatistics; only their `sample` is measured.
 
     Returns:
         (float, float).
 
     Raises:
-        InputError: a sample has no more than `NUM_NEIGHBORS` images, or the sets are of other features.
+        InputError: a sample has no more than `NUM_NEIGHBORS` images, or the sets have different features.
 
     References:
         Kynkäänniemi et al., 2019, https://arxiv.org/abs/1904.06991, section 3.
@@ -148,7 +148,7 @@ def precision_and_recall(statistics, reference):
 
 
 def _share_inside(points, others):
-    """Share of the points that lie in the manifold of the others."""
+    """Share of the points in the manifold of the others."""
     # Far from the origin, differences of squares would lose digits.
     points, others = points - others.mean(axis=0), others - others.mean(axis=0)
     rounding = 1e-12 * max(np.max(np.sum(part**2, axis=1)) for part in (points, others))
@@ -171,8 +171,8 @@ def _distances(points, others):
 def _check_same_features(statistics, other):
     if statistics.num_features != other.num_features:
         raise InputError(
-            f"one set has {statistics.num_features} features and the other {other.num_features}: they are of different "
-            "feature networks and can't be compared"
+            f"one set has {statistics.num_features} features and the other {other.num_features}: they come from "
+            "different feature networks and can't be compared"
         )
 
 

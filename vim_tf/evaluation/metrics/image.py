@@ -1,4 +1,4 @@
-"""How close reconstructed images are to their originals, image by image."""
+"""Measures how close reconstructed images are to their originals, image by image."""
 
 import tensorflow as tf
 
@@ -15,18 +15,18 @@ def ssim_filter_size(height, width):
 
 
 class ImageMetrics:
-    """Mean PSNR, SSIM, l1, l2 and, if wanted, LPIPS of image pairs, batch by batch.
+    """Mean PSNR, SSIM, l1, l2 and optionally LPIPS of image pairs, batch by batch.
 
-    All are means over images, so batches of unequal size are weighed rightly. They are measured on what a viewer
+    All are means over images, so batches of unequal size are weighted correctly. They are measured on what a viewer
     sees: 8-bit images.
 
     - psnr: dB, higher is better. An image that is identical to its original has an infinite PSNR; each image's value
       is limited to `MAX_PSNR` so that the mean stays a number. The mean of per-image values is above the PSNR of the
       mean error.
     - ssim: in [-1, 1], higher is better; mean over channels. Images under 11 pixels get a smaller window, see
-      `conditions`, and such values don't compare with others.
+      `conditions`, and such values aren't comparable with others.
     - l1, l2: mean absolute and mean squared difference of pixels in [0, 1], lower is better.
-    - lpips: distance in the features of VGG16 as people judge it, lower is better.
+    - lpips: distance between VGG16 features, calibrated to human judgement, lower is better.
 
     Args:
         perceptual: `losses.perceptual.LPIPS`, or None.
@@ -75,7 +75,7 @@ class ImageMetrics:
 
     @property
     def conditions(self):
-        """Per metric, what its value depends on beyond the images."""
+        """For each metric, what its value depends on besides the images."""
         filter_size = ssim_filter_size(*self._size) if self._size else _SSIM_FILTER_SIZE
         found = {
             "psnr": {"limit_per_image_db": MAX_PSNR, "averaged": "per-image values"},
@@ -90,7 +90,7 @@ class ImageMetrics:
 
 @tf.function(reduce_retracing=True)
 def _per_image(images, reconstructions, filter_size):
-    """float32 [batch] for each metric; the arguments as in `ImageMetrics.update`."""
+    """float32 [batch] for each metric; arguments as in `ImageMetrics.update`."""
     floats, other_floats = tf.cast(images, tf.float32) / 255.0, tf.cast(reconstructions, tf.float32) / 255.0
     difference = floats - other_floats
     return {

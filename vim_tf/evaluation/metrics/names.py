@@ -10,10 +10,10 @@ class MetricInfo:
 
     Attributes:
         unit: str, empty for a bare number.
-        better: higher, lower, or empty for a value that only informs.
+        better: higher, lower, or empty for a value that is only informative.
         meaning: one sentence.
         real: name of the metric that says what real images score, or empty.
-        title: what it is called in a report's short table; empty = it isn't shown there.
+        title: its name in a report's short table; empty = it isn't shown there.
     """
 
     unit: str
@@ -24,9 +24,9 @@ class MetricInfo:
 
 
 def _distribution_metrics():
-    """What compares two sets of images through a feature network.
+    """Metrics that compare two sets of images through a feature network.
 
-    Each has two names: the second one is for TF-GAN's Inception graph only.
+    Each has two names: the second is for TF-GAN's Inception graph only.
     """
     compared = {
         "reconstruction": ("reconstructions and the same images", "Reconstructions"),
@@ -39,7 +39,7 @@ def _distribution_metrics():
             "kernel_distance",
             "kid",
             "lower",
-            "Kernel distance between {}; unbiased, so it may be negative.",
+            "Kernel distance between {}; unbiased, so it can be negative.",
             ("kernel distance", "KID"),
         ),
         (
@@ -73,7 +73,7 @@ METRICS = {
         "", "higher", "Structural similarity of reconstructions, at most 1.", title="Reconstructions: SSIM"
     ),
     "reconstruction/lpips": MetricInfo(
-        "", "lower", "Distance in VGG16's features as people judge it.", title="Reconstructions: LPIPS"
+        "", "lower", "Distance between VGG16 features, calibrated to human judgement.", title="Reconstructions: LPIPS"
     ),
     "reconstruction/l1": MetricInfo("", "lower", "Mean absolute difference of pixels in [0, 1]."),
     "reconstruction/l2": MetricInfo("", "lower", "Mean squared difference of pixels in [0, 1]."),
@@ -101,21 +101,21 @@ METRICS = {
     "language_model/generalization_gap": MetricInfo(
         "bits",
         "lower",
-        "Bits per token of validation less those of training; a growing one is overfitting.",
-        title="Language model: validation less training",
+        "Validation bits per token minus training bits per token; a growing gap is overfitting.",
+        title="Language model: validation minus training",
     ),
     "generation/label_accuracy": MetricInfo(
         "",
         "higher",
-        "Share of samples that the feature network recognises as the label asked for.",
+        "Share of samples that the feature network recognises as the requested label.",
         "real/label_accuracy",
         "Samples: recognised as their label",
     ),
     "generation/precision": MetricInfo(
-        "", "higher", "Share of samples that lie among real images.", "real/precision", "Samples: precision"
+        "", "higher", "Share of samples in the manifold of real images.", "real/precision", "Samples: precision"
     ),
     "generation/recall": MetricInfo(
-        "", "higher", "Share of real images that lie among samples.", "real/recall", "Samples: recall"
+        "", "higher", "Share of real images in the manifold of the samples.", "real/recall", "Samples: recall"
     ),
     "linear_probe/top1": MetricInfo(
         "",
@@ -127,14 +127,14 @@ METRICS = {
     "linear_probe/pixels_top1": MetricInfo("", "higher", "The same from the image's pixels."),
     "linear_probe/latents_top1": MetricInfo("", "higher", "The same from the codes of the image's tokens."),
     "real/label_accuracy": MetricInfo("", "", "Share of the real split that the feature network recognises."),
-    "real/precision": MetricInfo("", "", "Share of the split's images that lie among those of the other split."),
-    "real/recall": MetricInfo("", "", "Share of the other split's images that lie among those of the split."),
+    "real/precision": MetricInfo("", "", "Share of the split's images in the manifold of the other split."),
+    "real/recall": MetricInfo("", "", "Share of the other split's images in the manifold of the split."),
     **_distribution_metrics(),
 }
 
 
 def metric_info(name):
-    """MetricInfo of a metric; an empty one of a name that isn't known."""
+    """MetricInfo of a metric; an empty one for an unknown name."""
     if re.fullmatch(r"linear_probe/block_\d+_top1", name):
         return MetricInfo("", "higher", "The same from this block's mean output.")
     return METRICS.get(name, MetricInfo("", "", ""))

@@ -1,4 +1,4 @@
-"""What is kept of a feature network's outputs over a set of images, in memory that doesn't grow with the set."""
+"""Statistics of a feature network's outputs over a set of images, in memory that doesn't grow with the set."""
 
 import numpy as np
 from scipy import special
@@ -6,22 +6,22 @@ from scipy.linalg import blas
 
 from vim_tf.errors import InputError
 
-# Rows that are gathered before they are folded into the scatter matrix: each folding passes over the whole matrix.
+# Rows gathered before they are folded into the scatter matrix, since each fold passes over the whole matrix.
 _FOLDED_ROWS = 1024
 
 
 class FeatureStatistics:
-    """Mean and covariance of features, the sums behind the classifier score, and a uniform sample of the features.
+    """Mean and covariance of features, the sums for the classifier score, and a uniform sample of the features.
 
     It is filled batch by batch, and two of them merge into that of both sets; neither the size of the batches nor the
     order of merges changes a value by more than rounding. Sums are float64.
 
     Args:
         num_features: int.
-        num_classes: int; 0 = logits are not looked at.
+        num_classes: int; 0 = logits are ignored.
         capacity: int, features kept in the sample, at most `2 * capacity * num_features * 4` bytes.
-        seed: int or sequence of ints that decides which features are kept. Sets that will be merged need seeds of their
-            own.
+        seed: int or sequence of ints that determines which features are kept. Sets that will be merged need different
+            seeds.
     """
 
     def __init__(self, num_features, num_classes=0, capacity=10_000, seed=0):
@@ -30,14 +30,14 @@ class FeatureStatistics:
         self.capacity = capacity
         self._count = 0
         self._mean = np.zeros(num_features)
-        # Sum of outer products of the deviations from the mean; BLAS keeps its upper triangle alone up to date.
+        # Sum of outer products of the deviations from the mean; BLAS only updates its upper triangle.
         self._scatter = np.zeros([num_features, num_features], order="F")
         self._waiting = []
         self._probability_sum = np.zeros(num_classes)
         self._negative_entropy_sum = 0.0
         self._scored = 0
         self._random = np.random.default_rng(seed)
-        # Pairs of features and their priorities; above the limit no row can be part of the sample any more.
+        # Pairs of features and their priorities; rows above the limit can no longer be part of the sample.
         self._kept = [(np.zeros([0, num_features], np.float32), np.zeros(0))]
         self._limit = np.inf
 
@@ -51,7 +51,7 @@ class FeatureStatistics:
 
     @classmethod
     def of_gaussian(cls, mean, covariance, count):
-        """Statistics known by their moments alone, as other projects' files hold them.
+        """Statistics of which only the moments are known, as in other projects' files.
 
         Args:
             mean: float [num_features].
@@ -59,7 +59,7 @@ class FeatureStatistics:
             count: int, images that they were measured on; at least 2.
 
         Raises:
-            ValueError: the shapes don't belong together, or a value is not finite.
+            ValueError: the shapes don't match, or a value isn't finite.
         """
         mean, covariance = np.asarray(mean, np.float64), np.asarray(covariance, np.float64)
         _check_array("mu", mean, (mean.size,))
@@ -138,7 +138,7 @@ class FeatureStatistics:
         return float(np.exp(self._negative_entropy_sum / self._scored - np.sum(special.xlogy(marginal, marginal))))
 
     def arrays(self):
-        """Dict of arrays for `from_arrays`; mu and sigma are named as other projects do."""
+        """Dict of arrays for `from_arrays`; other projects use the names mu and sigma too."""
         return {
             "mu": self.mean,
             "sigma": self.covariance,
@@ -153,11 +153,11 @@ class FeatureStatistics:
 
     @classmethod
     def from_arrays(cls, arrays):
-        """The statistics that `arrays` described; others can be merged into them, but no further images.
+        """The statistics that `arrays` described; others can be merged into them, but no images added.
 
         Raises:
             KeyError: an array is missing.
-            ValueError: the shapes don't belong together, or a value is not finite.
+            ValueError: the shapes don't match, or a value isn't finite.
         """
         statistics = cls.of_gaussian(arrays["mu"], arrays["sigma"], int(arrays["num_images"]))
         sample, priorities = arrays["sample"], arrays["sample_priorities"]
@@ -197,7 +197,7 @@ class FeatureStatistics:
         self._count = total
 
     def _keep(self, features, priorities):
-        """The rows with the lowest of independent random numbers are a uniform sample, in whatever parts they come."""
+        """Rows with the lowest of independent random numbers are a uniform sample, however they are batched."""
         chosen = priorities < self._limit
         self._kept.append((features[chosen], priorities[chosen]))
         if sum(len(part) for _, part in self._kept) > 2 * self.capacity:
@@ -216,13 +216,13 @@ class FeatureStatistics:
         log_p = special.log_softmax(logits, axis=1)
         p = np.exp(log_p)
         self._probability_sum = self._probability_sum + p.sum(axis=0)
-        # A probability that underflows to 0 counts 0, as 0 log 0 does.
+        # A probability that underflows to 0 contributes 0, as 0 log 0 does.
         self._negative_entropy_sum += float(np.sum(p * np.maximum(log_p, -1e4)))
         self._scored += len(logits)
 
 
 def _check_array(name, values, shape):
     if values.shape != shape:
-        raise ValueError(f"{name} is of the shape {list(values.shape)} and not {list(shape)}")
+        raise ValueError(f"{name} has the shape {list(values.shape)}, not {list(shape)}")
     if not np.all(np.isfinite(values)):
         raise ValueError(f"{name} holds NaN or infinity")

@@ -1,4 +1,4 @@
-"""The report of an evaluation, and several put side by side: HTML files that need nothing else."""
+"""Writes the report of one evaluation, or of several side by side, as a self-contained HTML file."""
 
 from vim_tf.evaluation.report import views
 from vim_tf.evaluation.report.comparison import write_comparison
@@ -24,7 +24,7 @@ def write_report(
     created=None,
     attributions=(),
 ):
-    """Writes the report: images first, then the metrics that matter, then all that explains them.
+    """Writes the report: images first, then the metrics that matter, then everything that explains them.
 
     Args:
         path: str, of the HTML file.
@@ -32,12 +32,12 @@ def write_report(
         result: EvaluationResult.
         curves: dict from a heading, such as a stage's name, to the lines of its `metrics.jsonl`: list of dicts of
             step and `stage/name` -> float.
-        lineage: dict from what something is to where it came from, str or nested dict (folded); shown at the end.
-        subtitle: str, what was measured, in a sentence.
+        lineage: dict from the name of a part to where it came from, str or nested dict (folded); shown at the end.
+        subtitle: str, one sentence on what was measured.
         paper_rows: list of (model, dict from metric name to float), which are shown next to ours.
-        refused: list of str, the gates that the model missed, empty if it passed them all; None = there were none.
+        refused: list of str, the gates that the model missed, empty if it passed them all; None = there were no gates.
         created: datetime; None = now.
-        attributions: list of str, what the images' licences ask to be told; shown below the images.
+        attributions: list of str, credits that the images' licences ask for; shown below the images.
     """
     write_page(
         path,

@@ -1,4 +1,4 @@
-"""Several evaluations side by side."""
+"""Writes a page that compares several evaluations."""
 
 import os
 
@@ -11,7 +11,7 @@ from vim_tf.evaluation.report.views import metric_order, model_rows
 def write_comparison(path, folders):
     """Writes a page that puts the metrics of several evaluations side by side.
 
-    A metric whose conditions differ between runs is not put side by side; the page says what differs.
+    A metric whose conditions differ between runs is left out of the tables; the page says what differs.
 
     Args:
         path: str, of the HTML file.
@@ -54,7 +54,7 @@ def _read(folder):
 
 
 def _labels(folders):
-    """The folders' names, made longer until they differ."""
+    """The folders' names, with parent folders added until they differ."""
     paths = [os.path.normpath(folder).split(os.sep) for folder in folders]
     for length in range(1, max(map(len, paths)) + 1):
         labels = ["/".join(path[-length:]) for path in paths]

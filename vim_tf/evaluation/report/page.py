@@ -1,4 +1,4 @@
-"""The frame of a report: one HTML file that needs nothing else, in light and dark, narrow and wide."""
+"""Renders a report as one self-contained HTML file, for light and dark, narrow and wide screens."""
 
 import datetime
 import functools
@@ -69,7 +69,7 @@ def words(name):
 
 
 def _breakable(name):
-    """A metric's name that may break after its slash and underscores."""
+    """A metric's name that can break after its slash and underscores."""
     escaped = str(markupsafe.escape(name))
     return markupsafe.Markup(escaped.replace("/", "/<wbr>").replace("_", "_<wbr>"))
 

@@ -1,7 +1,7 @@
-"""The paper's own results, to stand beside ours on its data sets.
+"""The paper's results, shown next to ours on the same data sets.
 
 From Yu et al., 2022, https://arxiv.org/abs/2110.04627, tables 3, 5, 6 and 8. They were measured with TF-GAN's
-Inception graph; how many samples and which reference set is not stated there.
+Inception graph; the paper doesn't state the number of samples or the reference set.
 """
 
 _RECONSTRUCTION = {
@@ -40,7 +40,7 @@ _GENERATION = {
 
 
 def paper_rows(source_name):
-    """Rows of the paper for the data set that an image source's name speaks of.
+    """Rows of the paper for the data set named in an image source's name.
 
     Args:
         source_name: str, as `ImageSource.name`.

@@ -1,4 +1,4 @@
-"""Curves as inline SVG that takes its colours from the page."""
+"""Draws curves as inline SVG that takes its colours from the page."""
 
 import io
 import re
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 _MAX_POINTS = 400
 _LOG_SCALE_RATIO = 30
-# Colours that stand for the page's own, which differ between light and dark.
+# Placeholders for the page's colours, which differ between light and dark.
 _PAGE_COLORS = {"#010203": "var(--ink)", "#040506": "var(--faint)", "#070809": "var(--accent)"}
 _INK, _FAINT, _ACCENT = _PAGE_COLORS
 _STYLE = {
@@ -62,7 +62,7 @@ def curve(steps, values, identifier):
 
 
 def ranking(counts, identifier):
-    """Shares of things that were counted, from the commonest to the rarest, on a logarithmic axis.
+    """Shares of counted things, from most to least common, on a logarithmic axis.
 
     Args:
         counts: ints, at least one above 0; those that never occurred have no point.
@@ -85,22 +85,22 @@ def ranking(counts, identifier):
         return _drawn(figure, identifier)
 
 
-def interval_curve(places, values, lows, highs, identifier, references=None):
-    """A curve with a band of confidence, such as accuracy over depth.
+def interval_curve(positions, values, lows, highs, identifier, references=None):
+    """A curve with a confidence band, such as accuracy over depth.
 
     Args:
-        places: ints, ascending, such as block numbers.
-        values, lows, highs: floats, one for each place.
+        positions: ints, ascending, such as block numbers.
+        values, lows, highs: floats, one for each position.
         identifier: str that no other plot of the page has.
-        references: dict from a label to a float, drawn as horizontal lines to compare with; None = none.
+        references: dict from a label to a float, drawn as horizontal lines for comparison, or None.
 
     Returns:
         str of one `<svg>` element.
     """
     with matplotlib.rc_context(_STYLE):
         figure, axes = _empty_plot()
-        axes.fill_between(places, lows, highs, color=_ACCENT, alpha=0.2, linewidth=0)
-        axes.plot(places, values, color=_ACCENT, linewidth=1.4, marker="o", markersize=3)
+        axes.fill_between(positions, lows, highs, color=_ACCENT, alpha=0.2, linewidth=0)
+        axes.plot(positions, values, color=_ACCENT, linewidth=1.4, marker="o", markersize=3)
         for label, value in (references or {}).items():
             axes.axhline(value, color=_FAINT, linewidth=1, linestyle="--")
             axes.annotate(label, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=_INK)
@@ -124,7 +124,7 @@ def _drawn(figure, identifier):
 
 
 def _thinned(steps, values):
-    """At most about `_MAX_POINTS` points: the lowest and the highest of each stretch, so that no spike is lost."""
+    """At most about `_MAX_POINTS` points: the lowest and the highest of each stretch, so no spike is lost."""
     if len(values) <= _MAX_POINTS:
         return steps, values
     kept = {0, len(values) - 1}
@@ -135,7 +135,7 @@ def _thinned(steps, values):
 
 
 def _for_page(svg, identifier):
-    """The `<svg>` element alone, in the page's colours and width, with ids of its own."""
+    """Only the `<svg>` element, in the page's colours and width, with unique ids."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*" ', r"\1", svg, count=1)
     # Style rules and fonts of a plot would reach the whole page; white backgrounds would hide it.
@@ -145,7 +145,7 @@ def _for_page(svg, identifier):
     for placeholder, color in _PAGE_COLORS.items():
         svg = svg.replace(placeholder, color)
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{identifier}-", svg)
-    # Positions to a hundredth of a point are enough; what stands between tags is text, such as 0.0025 beside an axis.
+    # Positions to a hundredth of a point are enough; what is between tags is text, such as 0.0025 on an axis.
     svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"\d+\.\d{3,}", lambda value: f"{float(value[0]):.2f}", tag[0]), svg)
     svg = re.sub(r"\s*\n\s*", " ", svg)
     return re.sub(r"> <", "><", svg).strip()

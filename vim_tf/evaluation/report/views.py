@@ -1,4 +1,4 @@
-"""What a report's templates show: values, images and plots, ready to be laid out."""
+"""Prepares the values, images and plots that a report's templates lay out."""
 
 import base64
 
@@ -11,9 +11,9 @@ from vim_tf.evaluation.report import plots
 from vim_tf.evaluation.report.page import format_value, words
 
 _STAGES = ("reconstruction", "codebook", "language_model", "generation", "linear_probe", "real")
-# What a reader looks for first: what the model draws, how much its tokens keep, and whether it only repeats.
+# What a reader looks at first: what the model draws, how much its tokens keep, and whether it only copies.
 _FIRST_IMAGES = ("generation/samples", "reconstruction/examples", "generation/nearest")
-# Curves by what they say; the first group whose word occurs in a metric's name takes it.
+# Groups of curves; a metric belongs to the first group that has a word of the metric's name.
 _CURVE_GROUPS = {
     "codebook": ("codebook/",),
     "quality": ("reconstruction/", "validation", "generalization_gap", "top1", "accuracy"),
@@ -48,12 +48,12 @@ def summary_rows(metrics):
 def metric_order(name):
     """Stage by stage, the real images last; within a stage as in `METRICS`, and others after them by name."""
     stage, known = name.partition("/")[0], list(METRICS)
-    place = _STAGES.index(stage) if stage in _STAGES else len(_STAGES)
-    return (place, known.index(name) if name in METRICS else len(known), name)
+    position = _STAGES.index(stage) if stage in _STAGES else len(_STAGES)
+    return (position, known.index(name) if name in METRICS else len(known), name)
 
 
 def image_views(pictures):
-    """The result's pictures, those that a reader looks for first at the top."""
+    """The result's image grids, those that a reader looks at first on top."""
     first = [name for name in _FIRST_IMAGES if name in pictures]
     return [_image_view(pictures[name]) for name in [*first, *(name for name in pictures if name not in first)]]
 
@@ -72,13 +72,13 @@ def _image_view(picture):
         "source": f"data:image/png;base64,{base64.b64encode(png).decode()}",
         "width": width * factor,
         "height": height * factor,
-        # Below this width single images can't be made out: the picture scrolls instead of shrinking further.
+        # Below this width individual images aren't recognizable: the grid scrolls instead of shrinking further.
         "min_width": min(width * factor, picture.num_columns * min(max(34, cell // 2), 96)),
     }
 
 
 def model_rows(heading, names, rows, note=""):
-    """A table of models and their metrics, where the best of each metric is marked.
+    """A table of models and their metrics, with the best of each metric marked.
 
     Args:
         heading: str.
@@ -157,17 +157,19 @@ def _curve(name, points, identifier):
 
 
 def _histogram_section(name, counts):
-    """How evenly the codes of a codebook occur: the share of each, from the commonest to the rarest."""
+    """How evenly the codes of a codebook occur: the share of each, from most to least common."""
     total, used = int(counts.sum()), int((counts > 0).sum())
     if not total:
         return None
-    summary = f"{used} of {len(counts)} codes are used; the commonest makes {counts.max() / total:.2%} of the tokens"
+    summary = (
+        f"{used} of {len(counts)} codes are used; the most common makes up {counts.max() / total:.2%} of the tokens"
+    )
     plot = {
         "name": name,
         "summary": summary,
         "last": f"{used} / {len(counts)}",
         "svg": plots.ranking(counts, "codes"),
-        "axis": "codes from the commonest to the rarest, share of the tokens",
+        "axis": "codes from most to least common, share of the tokens",
     }
     return _single_plot("Codebook", plot)
 
@@ -184,7 +186,7 @@ def _depth_section(result):
     }
     best = max(range(len(blocks)), key=accuracies.__getitem__)
     summary = (
-        f"Block {blocks[best]} is the best: {accuracies[best]:.1%}, with 95 % certainty between {lows[best]:.1%} and "
+        f"Block {blocks[best]} is the best: {accuracies[best]:.1%}, with a 95 % interval from {lows[best]:.1%} to "
         f"{highs[best]:.1%}"
     )
     plot = {
@@ -202,7 +204,7 @@ def _single_plot(heading, plot):
 
 
 def lineage_view(lineage):
-    """Plain facts, and what unfolds, of where the parts came from; None where nothing is known."""
+    """Where the parts came from, as plain facts and as dicts that unfold; None if nothing is known."""
     if not lineage:
         return None
     return {
