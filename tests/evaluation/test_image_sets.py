@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from vim_tf.data.sources.folder import FOLDER
 from vim_tf.errors import InputError
 from vim_tf.evaluation import conditions
 from vim_tf.evaluation.image_sets import ReferenceSets
@@ -90,7 +91,7 @@ def test_changed_files_are_measured_again(source, counting, tmp_path):
     images = tmp_path / "images"
     images.mkdir()
     (images / "a.png").write_bytes(b"1")
-    source.location = f"folder:{images}"
+    source.opened_by(FOLDER, str(images))
     ReferenceSets(counting(), folder=str(tmp_path / "kept")).of(source)
     (images / "b.png").write_bytes(b"2")
     references = ReferenceSets(counting(), folder=str(tmp_path / "kept"))

@@ -7,7 +7,6 @@ import tensorflow as tf
 from absl import logging
 
 from vim_tf.data.batches import eval_batches
-from vim_tf.data.sources import source_fingerprint
 from vim_tf.errors import InputError
 from vim_tf.evaluation import conditions
 from vim_tf.evaluation.metrics.statistics import FeatureStatistics
@@ -128,7 +127,7 @@ class ReferenceSets:
         facts = {
             "format": _FORMAT,
             "images": conditions.image_set(source, source.num_examples),
-            "files": source_fingerprint(source.location, [source.split]),
+            "files": source.fingerprint(),
             **conditions.through_network(self.network),
             "kept_features": self.kept_features,
             "seed": self.seed,

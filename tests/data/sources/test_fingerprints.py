@@ -2,7 +2,11 @@
 
 import os
 
+import numpy as np
+
+from vim_tf.data import sources
 from vim_tf.data.sources import source_fingerprint
+from vim_tf.data.sources.base import MemorySource
 from vim_tf.data.sources.fingerprints import files_fingerprint
 
 
@@ -55,3 +59,11 @@ def test_files_named_by_braces_are_part_of_the_fingerprint(tmp_path):
     before = source_fingerprint(name, ["train"])
     (tmp_path / "1.tar").write_bytes(b"22")
     assert source_fingerprint(name, ["train"]) != before
+
+
+def test_a_source_made_in_python_has_the_fingerprint_of_its_name_and_an_opened_one_that_of_its_files():
+    images = np.zeros([1, 2, 2, 3], np.uint8)
+    made = [MemorySource(name, "train", ["a"], [0], [b"0"], images).fingerprint() for name in ("x", "x", "y")]
+    assert made[0] == made[1] != made[2]
+    opened = sources.open_source("digits", "train", 8, 8)
+    assert opened.fingerprint() == source_fingerprint("digits", ["train"])

@@ -8,9 +8,7 @@ import difflib
 from vim_tf.config import SPLITS
 from vim_tf.data.sources import avatars, classes, embedded, feature_names, folder, fonts, records
 from vim_tf.data.sources.base import SourceOptions
-from vim_tf.data.sources.fingerprints import identities
 from vim_tf.errors import InputError
-from vim_tf.storage.digests import digest
 
 KINDS = {
     kind.name: kind
@@ -49,7 +47,7 @@ def open_source(name, split, height, width, **options):
     options = SourceOptions(**options)
     kind.check_options(place, options)
     source = kind.open(place, split, height, width, options)
-    source.attributions = kind.attributions(place)
+    source.opened_by(kind, place)
     if split == "train":
         classes.warn_of_empty(name, classes.empty_classes(source.class_names, source.labels))
     return source
@@ -89,7 +87,7 @@ def source_fingerprint(name, splits):
         str, hexadecimal. Sources without files change with the code only.
     """
     kind, place = parse_name(name)
-    return digest([kind.versioned_name(place), identities(kind.files(place, splits))])
+    return kind.fingerprint(place, splits)
 
 
 def parse_name(name):

@@ -10,7 +10,9 @@ import tensorflow as tf
 from vim_tf.config import DataConfig
 from vim_tf.data import order
 from vim_tf.data.sources import feature_names
+from vim_tf.data.sources.fingerprints import identities
 from vim_tf.errors import InputError
+from vim_tf.storage.digests import digest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +104,10 @@ class SourceKind(abc.ABC):
             splits: names of the splits.
         """
 
+    def fingerprint(self, place, splits):
+        """Changes when the files of a source change: str, hexadecimal. Arguments as in `files`."""
+        return digest([self.versioned_name(place), identities(self.files(place, splits))])
+
     def attributions(self, place):
         """list of str: what the images' licences ask to be told wherever they, or images drawn from them, are shown."""
         return []
@@ -164,11 +170,23 @@ class ImageSource(abc.ABC):
         self.labels = np.asarray(labels, np.int64)
         self.label_values = []
         self.attributions = []
+        self._kind = None
         self.num_examples = len(self.labels)
         self.num_classes = len(class_names)
         self.class_names = list(class_names)
         self.unreadable = list(examined.unreadable) if examined else []
         self._examined = examined  # as long as it lives, opening the other split needs not examine again
+
+    def opened_by(self, kind, place):
+        """Says which SourceKind opened the source, and what followed the colon."""
+        self._kind, self._place = kind, place
+        self.attributions = kind.attributions(place)
+
+    def fingerprint(self):
+        """Changes when the source's files change: str, hexadecimal. Of a source that no kind opened only its name."""
+        if self._kind is None:
+            return digest([self.location, []])
+        return self._kind.fingerprint(self._place, [self.split])
 
     @functools.cached_property
     def size(self):

@@ -9,7 +9,6 @@ import tensorflow as tf
 from absl import logging
 
 from vim_tf.data import order
-from vim_tf.data.sources import source_fingerprint
 from vim_tf.errors import InputError
 from vim_tf.evaluation import conditions
 from vim_tf.evaluation.feature_networks.base import FeatureNetwork
@@ -188,7 +187,7 @@ def trained_classifier(source, steps, seed, folder=None):
     batches = _labelled_batches(source, seed)
     trained_on = conditions.image_set(source, source.num_examples)
     # Not part of the description: the same images at another path give the same network.
-    files = digest([source_fingerprint(source.location, [source.split]), source.class_names])
+    files = digest([source.fingerprint(), source.class_names])
     wanted = describe(height, width, source.num_classes, steps, seed, _BATCH_SIZE, trained_on)
     if folder and tf.io.gfile.exists(f"{folder}/{DESCRIPTION_FILE}"):
         network = ClassifierNetwork.load(folder)
