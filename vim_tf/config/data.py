@@ -61,7 +61,7 @@ class DataConfig:
 def check_max_pixels(section):
     """Checks `max_pixels`, the limit of what may be decoded."""
     limit = section.max_pixels
-    check(1 <= limit <= _MOST_PIXELS, f"max_pixels must lie in [1, {_MOST_PIXELS}], not {limit}")
+    check(1 <= limit <= _MOST_PIXELS, f"max_pixels must be in [1, {_MOST_PIXELS}], not {limit}")
 
 
 @dataclasses.dataclass(frozen=True)

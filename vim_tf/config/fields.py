@@ -52,7 +52,7 @@ def check_not_negative(section, *names):
 
 def check_fraction(section, *names):
     for name in names:
-        check(0 <= getattr(section, name) <= 1, f"{name} must lie in [0, 1], not {getattr(section, name)}")
+        check(0 <= getattr(section, name) <= 1, f"{name} must be in [0, 1], not {getattr(section, name)}")
 
 
 def check_choices(section):

@@ -108,7 +108,7 @@ class QuantizerConfig:
             "entropy_temperature",
         )
         check_not_negative(self, "restart_unused_steps")
-        check(0 <= self.ema_decay < 1, f"quantizer.ema_decay must lie in [0, 1), not {self.ema_decay}")
+        check(0 <= self.ema_decay < 1, f"quantizer.ema_decay must be in [0, 1), not {self.ema_decay}")
         self._check_kind()
 
     def _check_kind(self):
@@ -188,7 +188,7 @@ class TokenizerModelConfig:
     def __post_init__(self):
         check_choices(self)
         check_positive(self, "height", "width", "patch_size")
-        check(0 <= self.pixel_epsilon < 0.5, f"model.pixel_epsilon must lie in [0, 0.5), not {self.pixel_epsilon}")
+        check(0 <= self.pixel_epsilon < 0.5, f"model.pixel_epsilon must be in [0, 0.5), not {self.pixel_epsilon}")
         for name in ("height", "width"):
             size = getattr(self, name)
             check(
@@ -245,7 +245,7 @@ class LanguageModelConfig(TransformerConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        check(0 <= self.dropout < 1, f"model.dropout must lie in [0, 1), not {self.dropout}")
+        check(0 <= self.dropout < 1, f"model.dropout must be in [0, 1), not {self.dropout}")
         check_fraction(self, "label_dropout")
         check(
             -1 <= self.features_block < self.num_layers,

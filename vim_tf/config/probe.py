@@ -36,7 +36,7 @@ class ProbeConfig:
             check(name in FEATURES, f"probe.features={name} is unknown; there are {', '.join(FEATURES)}")
         check(self.features, f"--probe.features is needed; there are {', '.join(FEATURES)}")
         check_positive(self, "statistics_steps")
-        check(0 < self.min_deviation <= 1, f"probe.min_deviation must lie in (0, 1], not {self.min_deviation}")
+        check(0 < self.min_deviation <= 1, f"probe.min_deviation must be in (0, 1], not {self.min_deviation}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -66,10 +66,10 @@ class TokenizerLossConfig:
         check_not_negative(self, "adversarial_start_step", "adversarial_warmup_steps", "r1_gamma")
         check_positive(self, "r1_interval_steps", "adaptive_weight_max")
         check_finite(self, "logit_laplace_min_log_scale")
-        check(0 <= self.lecam_decay < 1, f"losses.lecam_decay must lie in [0, 1), not {self.lecam_decay}")
+        check(0 <= self.lecam_decay < 1, f"losses.lecam_decay must be in [0, 1), not {self.lecam_decay}")
         check(
             0 < self.logit_laplace_margin < 0.5,
-            f"losses.logit_laplace_margin must lie in (0, 0.5), not {self.logit_laplace_margin}",
+            f"losses.logit_laplace_margin must be in (0, 0.5), not {self.logit_laplace_margin}",
         )
 
 
@@ -99,7 +99,7 @@ class OptimizerConfig:
         check_positive(self, "learning_rate", "final_learning_rate", "epsilon")
         check_not_negative(self, "warmup_steps", "decay_start_step", "weight_decay", "clip_norm")
         for name in ("beta1", "beta2"):
-            check(0 <= getattr(self, name) < 1, f"optimizer.{name} must lie in [0, 1), not {getattr(self, name)}")
+            check(0 <= getattr(self, name) < 1, f"optimizer.{name} must be in [0, 1), not {getattr(self, name)}")
         check(
             self.name != "factored_adam" or self.epsilon >= 1e-18,
             f"optimizer.epsilon must be at least 1e-18 for factored_adam, which squares it, not {self.epsilon}",
@@ -164,7 +164,7 @@ class TrainingConfig:
                 f"training.{name} {getattr(self, name)} is no multiple of training.steps_per_execution "
                 f"{self.steps_per_execution}: nothing can happen between the steps of an execution",
             )
-        check(0 <= self.ema_decay < 1, f"training.ema_decay must lie in [0, 1), not {self.ema_decay}")
+        check(0 <= self.ema_decay < 1, f"training.ema_decay must be in [0, 1), not {self.ema_decay}")
         check(
             not self.keep_best_metric or self.validate_every_steps,
             "training.keep_best_metric needs training.validate_every_steps above 0; --training.keep_best_metric= keeps "
@@ -191,7 +191,7 @@ class AlarmConfig:
         check_not_negative(self, "min_discriminator_loss")
         check(
             0 <= self.min_codebook_usage <= 1,
-            f"alarms.min_codebook_usage must lie in [0, 1], not {self.min_codebook_usage}",
+            f"alarms.min_codebook_usage must be in [0, 1], not {self.min_codebook_usage}",
         )
 
 

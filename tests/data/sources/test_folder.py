@@ -108,7 +108,7 @@ def test_a_name_that_is_not_utf_8_is_named(name, pictures, tmp_path):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "wb"):
         pass
-    with pytest.raises(InputError, match=r"whose name is not UTF-8 \(b'caf\\xe9.*: rename it"):
+    with pytest.raises(InputError, match=r"whose name isn't UTF-8 \(b'caf\\xe9.*: rename it"):
         open_folder(tmp_path)
 
 
@@ -164,7 +164,7 @@ def test_a_link_that_leads_nowhere_is_named_and_left_out(place, pictures, tmp_pa
     (tmp_path / place).symlink_to("gone")
     assert "1 of 5 images can't be read" in refusal(tmp_path)
     source = open_folder(tmp_path, validation_fraction=0.0, max_unreadable_fraction=0.2)
-    assert source.unreadable == [f"{tmp_path}/{place}: a link to gone, where there is nothing"]
+    assert source.unreadable == [f"{tmp_path}/{place}: a broken link to gone"]
     assert (source.num_examples, source.class_names) == (4, ["c", "d"])
 
 
