@@ -109,7 +109,7 @@ class TestMistakes:
         assert refusal(TRAIN, "--workdir=w", "--training.batch_size=0") == "batch_size must be above 0, not 0"
 
     def test_a_missing_value_is_asked_for(self):
-        assert refusal(TRAIN) == "--workdir is needed; --help says what it is"
+        assert refusal(TRAIN) == "--workdir is needed; --help explains it"
 
     def test_a_flag_without_its_value_is_refused(self):
         assert "training.batch_size" in refusal(TRAIN, "--workdir=w", "--training.batch_size")
@@ -143,7 +143,9 @@ class TestNamedSizes:
     def test_help_shows_the_sizes(self):
         assert "--model.decoder.size= [small | base | large]" in flags.help_text(TRAIN, "Trains.")
         help = flags.help_text(configs.LanguageModelTrainConfig, "Trains.")
-        assert "--model.size= [base | large] sets num_layers, num_heads, hidden_dim, mlp_dim to" in " ".join(help.split())
+        assert "--model.size= [base | large] sets num_layers, num_heads, hidden_dim, mlp_dim to" in " ".join(
+            help.split()
+        )
 
 
 class TestFlagfiles:
