@@ -231,7 +231,7 @@ def test_mapped_labels_are_written_with_their_original_values(ingest, images, tm
 def test_labels_that_do_not_number_classes_are_refused_with_the_remedy(ingest, images, tmp_path):
     write_examples(tmp_path / "all.tfrecord", [2006656, 7] * 10)
     config = images.config(source=f"tfrecord:{tmp_path}/all.tfrecord", validation_fraction=0.3)
-    assert "number those from 0 on by --data.map_labels" in refusal(ingest, config, tmp_path / "out")
+    assert "renumber those from 0 with --data.map_labels" in refusal(ingest, config, tmp_path / "out")
 
 
 def test_broken_links_and_loops_are_treated_as_the_source_treats_them(ingest, images, tmp_path):

@@ -238,7 +238,7 @@ def test_a_tiff_whose_jpeg_leaves_rows_out_is_refused_since_they_would_be_what_m
     assert struct.unpack(">HH", data[frame + 5 : frame + 9]) == (48 // strips, 40)
     for size in ((2, 40), (48 // strips, 2)):
         struct.pack_into(">HH", data, frame + 5, *size)
-        assert read(bytes(data)) == (None, "damaged TIFF file: a part of its picture is missing")
+        assert read(bytes(data)) == (None, "damaged TIFF file: a part of its image is missing")
 
 
 def test_a_jpeg_2000_whose_codestream_is_larger_than_its_box_is_refused():

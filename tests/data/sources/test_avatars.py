@@ -135,7 +135,7 @@ def test_a_package_that_the_others_need_is_named_too(monkeypatch):
 def test_the_number_of_training_drawings_is_part_of_the_name():
     assert [parse_count(place) for place in ("", "100000", "1")] == [20000, 100000, 1]
     for wrong in ("0", "-5", "many", "1e5", "²", "5 "):
-        with pytest.raises(InputError, match="no number of training drawings"):
+        with pytest.raises(InputError, match="isn't a number of training drawings"):
             parse_count(wrong)
 
 

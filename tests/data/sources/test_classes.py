@@ -33,7 +33,7 @@ def test_labels_that_are_no_numbering_are_refused_with_the_remedy():
         find_classes("parquet:x", [2006656, 3])
     assert str(caught.value) == (
         "--data.source=parquet:x: the largest label is 2006656, which makes 2006657 classes, of which only 2 occur; "
-        "number those from 0 on by --data.map_labels"
+        "renumber those from 0 with --data.map_labels"
     )
     assert len(find_classes("s", [999]).names) == 1000  # a part of ImageNet
 
@@ -46,7 +46,7 @@ def test_partly_labelled_sets_are_refused(labels):
 
 def test_records_that_disagree_on_a_name_leave_numbers_and_a_line(caplog):
     assert find_classes("s", [0], [(0, "cat"), (0, "dog")]) == Classes(["0"])
-    assert "since 0 is called 'cat' and 'dog'" in caplog.text
+    assert "since 0 is called both 'cat' and 'dog'" in caplog.text
 
 
 def test_empty_classes_are_named():

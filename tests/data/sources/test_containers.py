@@ -82,7 +82,7 @@ def test_an_empty_parquet_cell_is_a_problem_and_an_empty_label_is_none(encoded, 
 def test_parquet_columns_of_the_wrong_kind_are_refused(tmp_path):
     parquet.write_table(pa.table({"picture": [b"x"]}), f"{tmp_path}/a.parquet")
     message = refusal(f"parquet:{tmp_path}/a.parquet")
-    assert "a.parquet: none of picture is known to be the image; name it by --data.image_feature" in message
+    assert "a.parquet: none of picture is known to be the image; set it with --data.image_feature" in message
     parquet.write_table(pa.table({"image": ["a.png"]}), f"{tmp_path}/b.parquet")
     assert "column image is string; it must hold encoded images" in refusal(f"parquet:{tmp_path}/b.parquet")
     parquet.write_table(pa.table({"image": [b"x"], "label": ["cat"]}), f"{tmp_path}/c.parquet")
@@ -129,7 +129,7 @@ def test_samples_that_cannot_be_used_are_counted_with_their_reason(encoded, tmp_
     assert [int(e["image"][0, 0, 0]) for e in elements(source.ordered())] == [1]
     reasons = [line.partition("x.tar:")[2] for line in source.unreadable]
     assert reasons[0] == "1: sample 2 has no image, only cls"
-    assert reasons[1] == "2: sample 3: label 'cat' is no integer"
+    assert reasons[1] == "2: sample 3: label 'cat' isn't an integer"
     assert reasons[2].startswith("3: not an image")
     assert reasons[3].startswith("4: sample 5: its .json can't be read")
     assert "4 of 5 images can't be read" in refusal(name)
@@ -140,9 +140,9 @@ def test_a_tar_that_is_cut_short_is_refused_with_its_last_member(pictures, tmp_p
     write_tar(tmp_path / "whole.tar", [("1.png", noise[0]), ("2.png", noise[1])])
     (tmp_path / "cut.tar").write_bytes((tmp_path / "whole.tar").read_bytes()[: len(noise[0]) + 3000])
     message = refusal(f"webdataset:{tmp_path}/cut.tar")
-    assert "cut.tar can't be read as a tar file behind member 1.png" in message
+    assert "cut.tar can't be read as a tar file after member 1.png" in message
     (tmp_path / "other.tar").write_bytes(b"no tar" * 200)
-    assert "behind the beginning" in refusal(f"webdataset:{tmp_path}/other.tar")
+    assert "after the beginning" in refusal(f"webdataset:{tmp_path}/other.tar")
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
@@ -160,7 +160,7 @@ def test_a_tar_with_a_damaged_or_cut_header_is_refused_and_does_not_end_there(mo
         if mode == "w:gz":
             packed = tmp_path / f"{name}.tar.gz"
             packed.write_bytes(gzip.compress((tmp_path / f"{name}.tar").read_bytes()))
-        with pytest.raises(InputError, match="can't be read as a tar file behind member 1.png: damaged header"):
+        with pytest.raises(InputError, match="can't be read as a tar file after member 1.png: damaged header"):
             list(tar_files.WebDataset().records(str(packed)))
 
 

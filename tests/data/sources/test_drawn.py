@@ -71,7 +71,7 @@ def test_a_damaged_file_is_made_again(folder, damage, warnings_logged):
     np.testing.assert_array_equal(cached(make).images, IMAGES)
     assert make.calls == 2
     (line,) = warnings_logged
-    assert str(path) in line and "drawn again" in line and "\n" not in line
+    assert str(path) in line and "drawing the images again" in line and "\n" not in line
     assert path.read_bytes() == whole
     assert list(folder.iterdir()) == [path]
 

@@ -52,7 +52,7 @@ def test_cifar_100_has_two_labels_of_which_one_must_be_chosen(encoded, tmp_path)
     with pytest.raises(InputError) as caught:
         elements(DataConfig(f"parquet:{path}"))
     assert str(caught.value) == (
-        f"--data.source=parquet:{path}: {path}: each of fine_label, coarse_label may be the label; choose by "
+        f"--data.source=parquet:{path}: {path}: each of fine_label, coarse_label may be the label; choose one with "
         "--data.label_feature (there are img, fine_label, coarse_label)"
     )
     config = DataConfig(f"parquet:{path}", label_feature="coarse_label", validation_fraction=0.0)
@@ -91,7 +91,7 @@ def test_files_that_name_their_classes_otherwise_are_refused(encoded, tmp_path):
     for number, names in enumerate((["cat", "dog"], ["dog", "cat"])):
         features = {"label": {"_type": "ClassLabel", "names": names}}
         write(tmp_path / f"{number}.parquet", features, image=encoded[:2], label=[0, 1])
-    with pytest.raises(InputError, match="1.parquet has other names of classes than the files before it"):
+    with pytest.raises(InputError, match="1.parquet has other class names than the files before it"):
         elements(DataConfig(f"parquet:{tmp_path}/*.parquet"))
 
 

@@ -297,4 +297,4 @@ class TinySpeech(TinyShapes):
 
 def test_a_tfds_data_set_without_images_is_refused(data_dir):
     prepare(TinySpeech, data_dir, num_shards=1)
-    assert "has no feature of encoded images: text" in refusal("tfds:tiny_speech")
+    assert "has no feature with encoded images, only text" in refusal("tfds:tiny_speech")

@@ -42,7 +42,7 @@ def test_an_unknown_source_is_refused_with_a_guess():
 def test_a_source_without_its_place_or_with_one_too_many_is_refused():
     assert "folder:<path>" in refusal("folder:")
     assert "folder:<path>" in refusal("folder")
-    assert "nothing behind" in refusal("digits:5")
+    assert "nothing after" in refusal("digits:5")
 
 
 def test_an_unknown_split_is_refused():

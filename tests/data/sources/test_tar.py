@@ -59,7 +59,7 @@ def test_a_tar_that_is_cut_between_two_members_is_named_as_cut(encoded, tmp_path
     write_tar(tmp_path / "whole.tar", [(f"{number}.png", encoded[0]) for number in range(3)])
     content = (tmp_path / "whole.tar").read_bytes()
     (tmp_path / "cut.tar").write_bytes(content[: content.rindex(b"2.png")])
-    with pytest.raises(InputError, match="cut.tar can't be read as a tar file behind member 1.png: the archive is cut"):
+    with pytest.raises(InputError, match="cut.tar can't be read as a tar file after member 1.png: the archive is cut"):
         records(tmp_path / "cut.tar")
     # One block of zeros instead of two is an end, if an unusual one.
     end = content.rindex(b"2.png") + 1024
@@ -79,5 +79,5 @@ def test_braces_in_a_path_stand_for_the_tars_of_a_set(encoded, tmp_path):
 
 def test_a_key_feature_is_refused(encoded, tmp_path):
     write_tar(tmp_path / "x.tar", [("1.png", encoded[0])])
-    with pytest.raises(InputError, match="--data.key_feature does nothing to --data.source=webdataset"):
+    with pytest.raises(InputError, match="--data.key_feature has no effect on --data.source=webdataset"):
         sources.open_source(f"webdataset:{tmp_path}/x.tar", "train", 8, 8, features=FeatureNames(key="id"))

@@ -1,8 +1,8 @@
 """Calls functions in worker processes that load no TensorFlow.
 
 multiprocessing would either fork a process with TensorFlow's threads, or import the user's main module again. So each
-worker is this file's own program: `python -m vim_tf.data.drawings.parallel`. It takes pickled calls from its standard
-input and writes pickled answers to its standard output.
+worker runs this module as a program: `python -m vim_tf.data.drawings.parallel`. It reads pickled calls from standard
+input and writes pickled answers to standard output.
 """
 
 import concurrent.futures
@@ -23,7 +23,7 @@ def call_all(function, arguments, workers=None):
     Args:
         function: a function at the top of a module; its package must load no TensorFlow.
         arguments: list of tuples.
-        workers: int, number of processes; None = as many as there are processors for this one.
+        workers: int, number of processes; None = one for each CPU available to this process.
 
     Raises:
         Exception: what the function raised.
