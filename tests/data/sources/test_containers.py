@@ -1,4 +1,4 @@
-"""Parquet files and WebDataset tars, as images and as what is wrong with them."""
+"""Parquet files and WebDataset tars, as images and with what can be wrong with them."""
 
 import gzip
 import itertools
@@ -21,7 +21,7 @@ KINDS = ("parquet", "webdataset")
 
 @pytest.fixture
 def encoded(pictures):
-    """12 PNG files, of which file i is grey of level i."""
+    """12 PNG files; file i is grey of level i."""
     return [pictures.encode(pictures.flat(i), "PNG") for i in range(12)]
 
 
@@ -58,7 +58,7 @@ def test_images_are_read_in_order_with_label_and_key(kind, memory, encoded, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_streamed_epoch_holds_every_image_once_and_goes_on_bitwise(kind, encoded, tmp_path, monkeypatch):
+def test_a_streamed_epoch_holds_every_image_once_and_resumes_bitwise(kind, encoded, tmp_path, monkeypatch):
     monkeypatch.setattr(examination, "MEMORY_LIMIT_BYTES", 0)
     source = open_source(write_shards(kind, tmp_path, encoded, [0] * 12), validation_fraction=0.0)
     whole = [int(e["image"][0, 0, 0]) for e in elements(source.shuffled(3), 24)]
@@ -91,7 +91,7 @@ def test_parquet_columns_of_the_wrong_kind_are_refused(tmp_path):
     assert "d.parquet can't be read as a Parquet file" in refusal(f"parquet:{tmp_path}/d.parquet")
 
 
-def test_labels_of_a_tar_come_from_cls_or_json_and_other_members_are_passed_over(encoded, tmp_path):
+def test_labels_of_a_tar_come_from_cls_or_json_and_other_members_are_skipped(encoded, tmp_path):
     members = [
         ("a/1.png", encoded[0]),
         ("a/1.json", b'{"label": 7, "width": 8}'),
@@ -147,7 +147,7 @@ def test_a_tar_that_is_cut_short_is_refused_with_its_last_member(pictures, tmp_p
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 def test_a_tar_with_a_damaged_or_cut_header_is_refused_and_does_not_end_there(mode, encoded, tmp_path):
-    """tarfile by itself takes the good members before it for all there are."""
+    """tarfile itself takes the good members before it for all of them."""
     path = tmp_path / "whole.tar"
     write_tar(path, [(f"{number}.png", encoded[0]) for number in range(3)])
     content = bytearray(path.read_bytes())

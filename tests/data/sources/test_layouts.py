@@ -29,7 +29,7 @@ def write(path, examples):
 
 @pytest.fixture
 def encoded(pictures):
-    """8 PNG files, of which file i is grey of level i."""
+    """8 PNG files; file i is grey of level i."""
     return [pictures.encode(pictures.flat(i), "PNG") for i in range(8)]
 
 

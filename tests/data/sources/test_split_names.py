@@ -1,4 +1,4 @@
-"""Which folders and files are splits, and what may be read in two ways."""
+"""Which folders and files are splits, and which names are ambiguous."""
 
 import pytest
 
@@ -24,11 +24,11 @@ def refusal(function, *arguments):
         (["annotations", "train", "valid", "test", "testing"], "train", "valid"),
     ],
 )
-def test_the_usual_names_are_splits_in_any_case_and_beside_others(inside, train, validation):
+def test_the_usual_names_are_splits_in_any_case_and_next_to_others(inside, train, validation):
     assert split_names.split_folders("/x", inside) == {"train": f"/x/{train}", "validation": f"/x/{validation}"}
 
 
-def test_what_is_passed_over_is_named(caplog):
+def test_skipped_folders_are_named(caplog):
     split_names.split_folders("/x", ["annotations", "train", "val", "test"])
     assert caplog.messages == ["folder:/x: train and val are the splits; skipped annotations, test"]
 
