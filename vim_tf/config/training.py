@@ -243,7 +243,7 @@ class TokenizerTrainConfig:
     """`vim_tf.train --task=tokenizer`: images in, a trained tokenizer out."""
 
     task: Literal["tokenizer"] = setting("tokenizer", "stage to train")
-    workdir: str = setting("", "folder of the trained stage; training goes on from it", resumable=True)
+    workdir: str = setting("", "folder of the trained stage; training resumes from it", resumable=True)
     initialize_from: str = setting(
         "", "trained tokenizer, workdir or exported model, whose weights a new training starts from", resumable=True
     )
@@ -282,7 +282,7 @@ class LanguageModelTrainConfig:
     """`vim_tf.train --task=language_model`: tokens in, a trained language model out."""
 
     task: Literal["language_model"] = setting("language_model", "stage to train")
-    workdir: str = setting("", "folder of the trained stage; training goes on from it", resumable=True)
+    workdir: str = setting("", "folder of the trained stage; training resumes from it", resumable=True)
     initialize_from: str = setting(
         "",
         "trained language model, workdir or exported model, whose weights a new training starts from",

@@ -122,7 +122,7 @@ def validation_limit(hashes, fraction):
     examples and the fraction is neither 0 nor 1.
 
     Args:
-        hashes: float array, `hash_of` the keys of all examples, or of so many that both splits have one.
+        hashes: float array, `hash_of` the keys of all examples, or of enough of them that both splits have one.
         fraction: float, wanted share.
     """
     if len(hashes) < 2 or not 0 < fraction < 1:

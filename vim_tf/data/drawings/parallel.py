@@ -54,7 +54,7 @@ def call_all(function, arguments, workers=None):
 
 
 def _start():
-    # As this process finds them, wherever it was started.
+    # The same search path as this process, regardless of where it was started.
     paths = os.pathsep.join([_ROOT, *filter(None, sys.path)])
     return subprocess.Popen(
         [sys.executable, "-m", "vim_tf.data.drawings.parallel"],
@@ -79,7 +79,7 @@ def _ask(worker, function, arguments):
 def _serve():
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asks ends this one
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints isn't an answer
     while True:
         try:
             function, arguments = pickle.load(sys.stdin.buffer)

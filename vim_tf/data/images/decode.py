@@ -127,7 +127,7 @@ def _decode_png(image_bytes, data, limit):
         )
 
     def decode():
-        # Alpha must not be asked for where there is none: below 8 bits, TensorFlow then makes it 1, 3 or 15, not 255.
+        # Alpha must not be requested if there is none: below 8 bits, TensorFlow then makes it 1, 3 or 15, not 255.
         has_alpha = headers.png_has_alpha(data)
         image = tf.cond(has_alpha, lambda: _over_white(of_channels(4)), lambda: of_channels(3))
         return _turn(image, headers.png_orientation(data))
@@ -194,7 +194,7 @@ def _decode_bmp(image_bytes, data, limit):
 def _refuse(problem):
     """uint8 [1, 1, 3] that can't be computed: the reason (string []) is in the InvalidArgumentError.
 
-    The number is parsed from the reason, as that is no stateful op: tf.debugging's would make tf.data decode one image
+    The number is parsed from the reason, as that op isn't stateful: tf.debugging's would make tf.data decode one image
     at a time where deterministic ops are on. A control dependency doesn't keep an op without state from being pruned.
     """
     before, after = _REFUSAL_MARKS

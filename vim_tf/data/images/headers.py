@@ -280,8 +280,8 @@ def _read(data, position, size):
 def _end_of_blocks(data, start):
     """int64 []: position of the empty block that ends a GIF's blocks from `start` on, or the end of the file or more.
 
-    A block is the number of its bytes, and these. As there may be a million blocks, they aren't followed one by one: a
-    table of where each byte of a window would lead is applied to itself until nothing moves any more.
+    A block is its number of bytes, followed by the bytes. As there may be a million blocks, they aren't followed one by
+    one: a table of where each byte of a window would lead is applied to itself until nothing changes.
     """
 
     def is_inside(position):
@@ -290,8 +290,8 @@ def _end_of_blocks(data, start):
     def step(position):
         sizes = tf.cast(data[position : position + _WINDOW], tf.int32)
         here = tf.range(tf.size(sizes))
-        behind = tf.size(sizes) + tf.range(256)  # where the last block may end; they lead nowhere
-        leads_to = tf.concat([tf.where(sizes == 0, here, here + 1 + sizes), behind], 0)
+        beyond = tf.size(sizes) + tf.range(256)  # where the last block may end; they lead to themselves
+        leads_to = tf.concat([tf.where(sizes == 0, here, here + 1 + sizes), beyond], 0)
         for _ in range(_WINDOW.bit_length() - 1):
             leads_to = tf.gather(leads_to, leads_to)
         return (position + tf.cast(leads_to[0], tf.int64),)

@@ -147,7 +147,7 @@ def read_manifest(folder):
     """The Manifest of a folder.
 
     Raises:
-        InputError: there is none, or it is broken.
+        InputError: it is missing or broken.
     """
     path = f"{folder}/{MANIFEST_NAME}"
     if not tf.io.gfile.exists(path):

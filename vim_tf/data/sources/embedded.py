@@ -68,14 +68,14 @@ def open_photos(split, height, width):
     rows, columns = zip(*(_photo_draw(split, i, free_rows + 1, free_columns + 1) for i in range(count)), strict=True)
     with tf.device("CPU:0"):
         photos = tf.constant(photos)
-        places = tf.constant(np.stack([labels, rows, columns], axis=1), tf.int32)
+        positions = tf.constant(np.stack([labels, rows, columns], axis=1), tf.int32)
 
     def fetch(index):
-        photo, row, column = tf.unstack(places[index])
+        photo, row, column = tf.unstack(positions[index])
         return tf.slice(photos, [photo, row, column, 0], [1, height, width, 3])[0]
 
     def fetch_region(index):
-        return photos[places[index, 0]]
+        return photos[positions[index, 0]]
 
     return IndexedSource(
         "photos",
@@ -152,7 +152,7 @@ class OpenedShard:
         split, index, count: as every shard has them.
         kind: OpenedKind.
         place: str, what follows the colon.
-        height, width: int, pixels; an image with a size of its own keeps it.
+        height, width: int, pixels; an image that has its own size keeps it.
         start, stop: int, numbers of the examples.
         options: SourceOptions.
     """

@@ -77,7 +77,7 @@ def _split_files(place):
 def find_tfds(name, place, given):
     """RecordFiles of a TensorFlow Datasets data set.
 
-    It has splits of its own; the one to validate on is `validation`, else `test`.
+    It has its own splits; the one to validate on is `validation`, else `test`.
 
     Args:
         name: str, of the source.
