@@ -214,7 +214,7 @@ def test_a_bmp_of_negative_height_is_read_from_the_top_and_its_limit_holds():
         struct.pack_into("<i", data, 22, height)
         assert read(bytes(data))[1] == f"8 x {abs(height)} pixels are more than max_pixels = 89478485"
     struct.pack_into("<ii", data, 18, -8, 6)
-    assert "no picture" in read(bytes(data))[1]
+    assert "not an image" in read(bytes(data))[1]
 
 
 def test_a_tiff_with_tiles_larger_than_its_image_is_refused():

@@ -11,7 +11,7 @@ import tensorflow as tf
 from vim_tf.config import DataConfig
 from vim_tf.data.images import headers
 
-NO_FORMAT = "it isn't a JPEG, PNG, GIF, WebP or BMP file"
+NO_FORMAT = "not a JPEG, PNG, GIF, WebP or BMP file"
 
 # Surround the reason for refusing a file in the message of TensorFlow's error.
 _REFUSAL_MARKS = ("(", ")")
