@@ -215,13 +215,13 @@ def test_heads_must_share_the_width():
 
 @pytest.mark.parametrize("name", ["height", "width"])
 def test_images_must_be_whole_patches(name):
-    with pytest.raises(InputError, match=rf"model\.{name} 20 is no multiple of model\.patch_size 8"):
+    with pytest.raises(InputError, match=rf"model\.{name} 20 isn't a multiple of model\.patch_size 8"):
         configs.TokenizerModelConfig(**{name: 20})
 
 
 def test_deviation_groups_must_not_mix_real_and_generated_images():
     training = configs.TrainingConfig(batch_size=6)
-    with pytest.raises(InputError, match="batch_size 6 is no multiple of .*minibatch_stddev_group 4"):
+    with pytest.raises(InputError, match="batch_size 6 isn't a multiple of .*minibatch_stddev_group 4"):
         make(configs.TokenizerTrainConfig, training=training)
     make(configs.TokenizerTrainConfig, training=training, losses=configs.TokenizerLossConfig(adversarial_weight=0.0))
 
@@ -252,7 +252,7 @@ def test_a_probe_is_not_measured_on_what_it_is_trained_on():
 
 @pytest.mark.parametrize("name", ["height", "width"])
 def test_patches_of_a_palette_must_be_whole_pixels(name):
-    with pytest.raises(InputError, match=rf"model\.{name} 20 is no multiple of model\.grid_{name} 8"):
+    with pytest.raises(InputError, match=rf"model\.{name} 20 isn't a multiple of model\.grid_{name} 8"):
         configs.PaletteModelConfig(**{"grid_height": 8, "grid_width": 8, name: 20})
 
 
@@ -262,7 +262,7 @@ def test_patches_of_a_palette_must_be_whole_pixels(name):
         ({"kind": "residual", "depth": 2}, "--nomodel.quantizer.l2_normalize"),
         (
             {"kind": "fsq", "fsq_levels": (8, 5), "codebook_dim": 2},
-            "mean codebook_size 40 and codebook_dim 2, not 8192",
+            "make codebook_size 40 and codebook_dim 2, not 8192",
         ),
         ({"kind": "fsq"}, "needs fsq_levels"),
         ({"kind": "lfq", "codebook_size": 100, "codebook_dim": 6}, r"2\^6 codes, not codebook_size 100"),
@@ -282,7 +282,7 @@ def test_a_convolutional_tokenizer_halves_down_to_its_patches():
 
 
 def test_a_decoder_of_pixels_has_no_logit_laplace_likelihood():
-    with pytest.raises(InputError, match=r"losses\.logit_laplace_weight must be 0 where model\.pixels=rgb"):
+    with pytest.raises(InputError, match=r"losses\.logit_laplace_weight must be 0 with model\.pixels=rgb"):
         make(configs.TokenizerTrainConfig, model=configs.TokenizerModelConfig(pixels="rgb"))
 
 
@@ -290,7 +290,7 @@ def test_a_decoder_of_pixels_has_no_logit_laplace_likelihood():
 def test_what_happens_at_a_step_happens_at_the_end_of_an_execution(name):
     steps = {"total_steps": 8, "log_every_steps": 4, "validate_every_steps": 0, "checkpoint_every_steps": 4}
     configs.TrainingConfig(**steps, steps_per_execution=4)
-    message = f"training.{name} 6 is no multiple of training.steps_per_execution 4: nothing can happen between"
+    message = f"training.{name} 6 isn't a multiple of training.steps_per_execution 4: nothing can happen between"
     with pytest.raises(InputError, match=message):
         configs.TrainingConfig(**steps | {name: 6}, steps_per_execution=4)
 
@@ -304,7 +304,7 @@ def test_the_language_model_keeps_its_best_checkpoint_unless_told_not_to():
     kept = make(configs.LanguageModelTrainConfig).training.keep_best_metric
     assert kept == "language_model/validation_bits_per_token"
     argv = ["--workdir=w", "--tokens=t", "--training.validate_every_steps=0"]
-    with pytest.raises(InputError, match="--training.keep_best_metric= keeps the last model alone"):
+    with pytest.raises(InputError, match="--training.keep_best_metric= keeps only the last model"):
         flags.parse(configs.LanguageModelTrainConfig, argv)
     config = flags.parse(configs.LanguageModelTrainConfig, [*argv, "--training.keep_best_metric="])
     assert config.training.keep_best_metric == ""
@@ -316,8 +316,8 @@ def test_the_language_model_keeps_its_best_checkpoint_unless_told_not_to():
         ([], "--tokens is needed, .* or --tokenizer and --data.source"),
         (["--data.source=digits"], "--tokens is needed"),
         (["--tokenizer=d"], "--data.source is needed with --tokenizer=d"),
-        (["--tokens=t", "--data.source=digits"], "--tokens=t and --data.source=digits are two inputs"),
-        (["--tokens=t", "--tokenizer=d", "--data.source=digits"], "two inputs"),
+        (["--tokens=t", "--data.source=digits"], "--tokens=t and --data.source=digits are both inputs"),
+        (["--tokens=t", "--tokenizer=d", "--data.source=digits"], "both inputs"),
     ],
 )
 def test_a_language_model_has_one_input(argv, message):

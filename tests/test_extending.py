@@ -240,4 +240,4 @@ def test_a_setting_of_a_sample_is_a_row_and_its_use(extend, tmp_path):
     assert "token never drawn" in call("-m", "vim_tf.sample", "--help").stdout
     flags = ["--tokenizer=t", "--language_model=l", "--output=o", "--sampling.forbidden=100"]
     refused = call("-m", "vim_tf.sample", *flags)
-    assert refused.stderr.strip() == "Error: sampling.forbidden 100 is out of range: it must lie in [-1, 99]"
+    assert refused.stderr.strip() == "Error: sampling.forbidden 100 is out of range: it must be in [-1, 99]"

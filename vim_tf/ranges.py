@@ -1,8 +1,7 @@
-"""What can be asked of sampling: one place for the flags, the Python API and the served signatures.
+"""The sampling settings and their ranges, for the flags, the Python API and the served signatures.
 
-The bounds keep float32 arithmetic finite: logits of up to 1e25 in size can be guided by the largest guidance scale and
-divided by the lowest temperature. Smaller values of top_p would be taken for 0 by processors that flush what is not
-normal.
+The bounds keep float32 arithmetic finite: logits of magnitude up to 1e25 can be guided by the largest guidance scale
+and divided by the lowest temperature. Processors that flush subnormal numbers would take smaller values of top_p for 0.
 """
 
 import dataclasses
@@ -12,11 +11,11 @@ from vim_tf.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The values from `low` to `high`, both included. NaN lies in no range.
+    """The values from `low` to `high`, both included. NaN is in no range.
 
     Attributes:
         low, high: int or float.
-        reason: str, what makes it so, for messages; may be empty.
+        reason: str, why the range is limited, for messages; may be empty.
     """
 
     low: float
@@ -24,11 +23,11 @@ class Range:
     reason: str = ""
 
     def holds(self, values):
-        """Whether values lie in it: bool of a number, bool array of a NumPy array or tensor."""
+        """Whether values are in the range: bool for a number, bool array for a NumPy array or tensor."""
         return (values >= self.low) & (values <= self.high)
 
     def check(self, name, value):
-        """Refuses a number that doesn't lie in it.
+        """Refuses a number that isn't in the range.
 
         Raises:
             InputError: one line with name, value and range.
@@ -37,23 +36,23 @@ class Range:
             raise self.refusal(name, value)
 
     def refusal(self, name, value):
-        """The InputError of a value that doesn't lie in it."""
+        """The InputError for a value that isn't in the range."""
         return InputError(f"{name} {value} is out of range: {self}")
 
     def __str__(self):
         low, high = (f"{bound:g}" if isinstance(bound, float) else str(bound) for bound in (self.low, self.high))
-        return f"it must lie in [{low}, {high}]" + (f", since {self.reason}" if self.reason else "")
+        return f"it must be in [{low}, {high}]" + (f", since {self.reason}" if self.reason else "")
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """A number that every sample of a request may have its own value of.
+    """A number that can be set for each sample of a request.
 
     Attributes:
         dtype: "int32" or "float32".
         default: int or float; it leaves the model's distribution as it is.
         allowed: Range of the values.
-        help: str, what it does, as `--help` says it.
+        help: str, what it does, as `--help` shows it.
     """
 
     dtype: str
@@ -62,20 +61,20 @@ class Setting:
     help: str
 
 
-# What seeds and top_k are on their way through a graph.
+# The dtype of seeds and top_k inside a graph.
 INT32 = Range(-(2**31), 2**31 - 1)
-# Seeds of trainings, of which some libraries take no negative ones.
+# Training seeds: some libraries reject negative ones.
 TRAINING_SEED = Range(0, INT32.high)
-# How a sample's tokens are drawn. A further setting is a row here and its use in `vim_tf.sampling.generate`: the flag,
+# How a sample's tokens are drawn. A new setting needs a row here and its use in `vim_tf.sampling.generate`: the flag,
 # the argument of `Sampler.sample`, the input of the served signatures and the check follow from the row.
 SAMPLING = {
     "temperature": Setting("float32", 1.0, Range(1e-6, 1e6), "divides the logits"),
-    "top_k": Setting("int32", 0, Range(0, INT32.high), "draw from the k likeliest tokens only; 0 = all"),
+    "top_k": Setting("int32", 0, Range(0, INT32.high), "draw only from the k likeliest tokens; 0 = all"),
     "top_p": Setting(
         "float32",
         1.0,
         Range(1e-6, 1.0),
-        "draw from the likeliest tokens that together reach this probability; 1 = all",
+        "draw only from the likeliest tokens that together reach this probability; 1 = all",
     ),
     "guidance_scale": Setting(
         "float32",
@@ -87,15 +86,15 @@ SAMPLING = {
 
 
 def below(count):
-    """The range of the whole numbers from 0 to count - 1, such as labels or tokens."""
+    """The range of the integers from 0 to count - 1, such as labels or tokens."""
     return Range(0, count - 1)
 
 
 def of_model(num_classes, can_be_guided):
-    """Ranges of what is asked of a language model.
+    """Ranges of what can be requested from a language model.
 
     Args:
-        num_classes: int, its labels; 0 = unconditional, which takes label 0.
+        num_classes: int, number of its labels; 0 = unconditional, which takes only label 0.
         can_be_guided: bool.
 
     Returns:

@@ -11,7 +11,7 @@ from vim_tf.beam import images as image_job
 from vim_tf.beam import jobs
 from vim_tf.data.sources import plan_shards
 
-# In each class; of every split, image 2 of class "b" is no image.
+# In each class; in every split, image 2 of class "b" isn't an image.
 COUNTS = {"train": 7, "validation": 4}
 
 

@@ -57,7 +57,7 @@ def test_the_sample_is_one_of_all_parts_and_the_parts_are_removed(images, networ
     assert [path.name for path in tmp_path.iterdir()] == ["train.npz"]
 
 
-def test_a_folder_in_the_outputs_place_is_refused_before_the_work(images, network, tmp_path):
+def test_a_folder_at_the_outputs_path_is_refused_before_the_work(images, network, tmp_path):
     with pytest.raises(InputError, match="is a folder: give a file name"):
         measured(images, network, tmp_path)
     assert not list(tmp_path.iterdir())

@@ -105,8 +105,8 @@ def test_too_many_unreadable_files_are_refused_by_name(images, ingest, tmp_path)
     assert "train/b/2.jpg" in message
 
 
-def test_a_broken_record_file_is_refused_in_one_line(pictures_written, ingest, images, tmp_path):
-    whole = (pictures_written / "all.tfrecord").read_bytes()
+def test_a_broken_record_file_is_refused_in_one_line(written_images, ingest, images, tmp_path):
+    whole = (written_images / "all.tfrecord").read_bytes()
     (tmp_path / "cut.tfrecord").write_bytes(whole[:-30])
     message = refusal(ingest, images.config(source=f"tfrecord:{tmp_path}/cut.tfrecord"), tmp_path / "out")
     assert "record 29 of" in message
@@ -114,7 +114,7 @@ def test_a_broken_record_file_is_refused_in_one_line(pictures_written, ingest, i
 
 
 @pytest.fixture(scope="module")
-def pictures_written(tmp_path_factory):
+def written_images(tmp_path_factory):
     """30 PNG files as records in one file, and divided between two; the label of record i is i % 3."""
     folder = tmp_path_factory.mktemp("records")
     random = np.random.default_rng(1)
@@ -134,10 +134,10 @@ def pictures_written(tmp_path_factory):
     return folder
 
 
-def test_a_shared_set_is_divided_by_the_hash_of_the_keys_as_the_source_divides_it(pictures_written, ingest, tmp_path):
+def test_a_shared_set_is_divided_by_the_hash_of_the_keys_as_the_source_divides_it(written_images, ingest, tmp_path):
     from vim_tf.config import DataConfig
 
-    config = DataConfig(f"tfrecord:{pictures_written}/half-*", validation_fraction=0.3)
+    config = DataConfig(f"tfrecord:{written_images}/half-*", validation_fraction=0.3)
     ingest(config, tmp_path)
     keys = {split: [each["key"] for each in examples(tmp_path, split)] for split in ("train", "validation")}
     for split, found in keys.items():
@@ -147,12 +147,12 @@ def test_a_shared_set_is_divided_by_the_hash_of_the_keys_as_the_source_divides_i
     assert read_manifest(tmp_path)["class_names"] == ["0", "1", "2"]
 
 
-def test_more_images_do_not_move_others_to_another_split(pictures_written, ingest, tmp_path):
+def test_more_images_do_not_move_others_to_another_split(written_images, ingest, tmp_path):
     from vim_tf.config import DataConfig
 
     found = {}
     for name in ("half-0", "all"):
-        ingest(DataConfig(f"tfrecord:{pictures_written}/{name}.tfrecord", validation_fraction=0.3), tmp_path / name)
+        ingest(DataConfig(f"tfrecord:{written_images}/{name}.tfrecord", validation_fraction=0.3), tmp_path / name)
         found[name] = {
             each["key"]: split for split in ("train", "validation") for each in examples(tmp_path / name, split)
         }
@@ -191,7 +191,7 @@ def test_digits_are_kept_as_the_scans_and_give_the_pixels_of_the_source(ingest, 
 
 
 def write_examples(path, labels, texts=None):
-    """PNG files as records, record i of which is grey of level i."""
+    """PNG files as records; record i is grey of level i."""
     with tf.io.TFRecordWriter(str(path)) as writer:
         for number, label in enumerate(labels):
             image = tf.io.encode_png(np.full((8, 8, 3), number, np.uint8)).numpy()
@@ -218,7 +218,7 @@ def test_names_of_classes_come_from_the_records_and_empty_ones_are_named(ingest,
     assert again.class_names == ["0", "tench", "goldfish"]  # as the manifest next to the files says
 
 
-def test_mapped_labels_are_written_with_what_they_were(ingest, images, tmp_path):
+def test_mapped_labels_are_written_with_their_original_values(ingest, images, tmp_path):
     write_examples(tmp_path / "all.tfrecord", [2006656, 7] * 10)
     config = images.config(source=f"tfrecord:{tmp_path}/all.tfrecord", validation_fraction=0.3, map_labels=True)
     ingest(config, tmp_path / "out")
@@ -228,10 +228,10 @@ def test_mapped_labels_are_written_with_what_they_were(ingest, images, tmp_path)
     assert {(tf.io.decode_png(e["image"])[0, 0, 0].numpy() % 2, int(e["label"])) for e in found} == {(0, 1), (1, 0)}
 
 
-def test_labels_that_are_no_numbering_are_refused_with_the_remedy(ingest, images, tmp_path):
+def test_labels_that_do_not_number_classes_are_refused_with_the_remedy(ingest, images, tmp_path):
     write_examples(tmp_path / "all.tfrecord", [2006656, 7] * 10)
     config = images.config(source=f"tfrecord:{tmp_path}/all.tfrecord", validation_fraction=0.3)
-    assert "number those from 0 on by --data.map_labels" in refusal(ingest, config, tmp_path / "out")
+    assert "renumber those from 0 with --data.map_labels" in refusal(ingest, config, tmp_path / "out")
 
 
 def test_broken_links_and_loops_are_treated_as_the_source_treats_them(ingest, images, tmp_path):
@@ -248,7 +248,7 @@ def test_broken_links_and_loops_are_treated_as_the_source_treats_them(ingest, im
     ingest(config, tmp_path / "out")
     manifest = read_manifest(tmp_path / "out")
     assert [line for split in ("train", "validation") for line in manifest["unreadable"][split]] == [
-        f"{folder}/d/lost.png: a link to gone.png, where there is nothing"
+        f"{folder}/d/lost.png: a broken link to gone.png"
     ]
     assert manifest["duplicates"]["count"] == 0
     for split in ("train", "validation"):
@@ -260,7 +260,7 @@ def test_broken_links_and_loops_are_treated_as_the_source_treats_them(ingest, im
 
 @pytest.mark.parametrize("fraction", [0.01, 0.2])
 def test_a_tiny_set_is_divided_and_judged_as_a_whole_as_the_source_does_it(fraction, ingest, images, tmp_path):
-    """Of two images one moves into the empty split; an unreadable one is a third of all, not the half of a split."""
+    """One of two images moves into the empty split; an unreadable one is a third of all, not half of a split."""
     folder = tmp_path / "images"
     folder.mkdir()
     for number in range(2):

@@ -22,7 +22,7 @@ def documented():
         heading, _, text = section.partition("\n")
         lines = re.findall(r"^    (.*)$", text, re.MULTILINE)
         if lines:
-            # The shell joins what a backslash at the end of a line cuts apart.
+            # The shell joins lines that end in a backslash.
             command = "\n".join(lines).replace("\\\n", "").split()
             assert command[:3] == ["python", "-m", "vim_tf.materialize"]
             commands[heading] = flags.parse(configs.MaterializeCommand, command[3:])
@@ -30,7 +30,7 @@ def documented():
 
 
 COMMANDS = documented()
-# What only the runner's own options class defines, and must come out of its view.
+# Options that only the runner's own class defines, and must be in its view.
 EXPECTED = {
     "One machine": (pipeline_options.DirectOptions, {"direct_num_workers": 4}),
     "Dataflow": (pipeline_options.GoogleCloudOptions, {"project": "my-project", "temp_location": "gs://bucket/temp"}),
@@ -76,7 +76,7 @@ def test_a_value_that_beam_does_not_take_is_refused():
 
 
 class TestJobServers:
-    """What stands between this process and a cluster is there before anything is planned."""
+    """What connects this process to a cluster is available before anything is planned."""
 
     @pytest.fixture
     def no_network(self, monkeypatch, tmp_path):
@@ -96,7 +96,7 @@ class TestJobServers:
         assert "\n" not in str(refusal.value) and "Unable to fetch" in str(refusal.value)
 
     @pytest.mark.parametrize("more", [[], ["--flink_submit_uber_jar", "--flink_master=host:8081"]])
-    def test_a_job_server_that_is_not_there_names_the_flag(self, no_network, more):
+    def test_a_missing_job_server_names_the_flag(self, no_network, more):
         arguments = ["--runner=FlinkRunner", "--flink_job_server_jar=/nowhere/server.jar", no_network, *more]
         with pytest.raises(InputError, match="--flink_job_server_jar=<path>.jar .*/nowhere/server.jar"):
             jobs.make_pipeline(jobs.parse_options(arguments))
@@ -123,12 +123,12 @@ def test_without_a_runner_the_work_is_done_in_this_process():
     assert options.runner == "FlinkRunner"
 
 
-def test_a_job_that_ends_without_an_outcome_is_no_success(tmp_path):
+def test_a_job_that_ends_without_an_outcome_fails(tmp_path):
     with pytest.raises(RuntimeError, match="ended without"):
         jobs.check_finished(str(tmp_path), [])
 
 
-def test_what_killed_tries_left_behind_is_removed(tmp_path):
+def test_what_killed_attempts_left_behind_is_removed(tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "tokens-00000-of-00001.tfrecord.gz.tmp-host-1-abc").write_bytes(b"half")
     (tmp_path / "manifest.json").write_text("{}")

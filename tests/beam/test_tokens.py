@@ -97,7 +97,7 @@ def test_too_many_dead_letters_are_refused_and_leave_no_manifest(images, tokeniz
     assert not (tmp_path / "manifest.json").exists()
 
 
-def test_a_second_try_of_a_shard_replaces_the_first(images, tokenizer, tmp_path):
+def test_a_second_attempt_at_a_shard_replaces_the_first(images, tokenizer, tmp_path):
     encode = work(tokenizer, tmp_path)
     shard = train_shards(images)[0]
     (first,) = encode.process(shard)
@@ -107,9 +107,9 @@ def test_a_second_try_of_a_shard_replaces_the_first(images, tokenizer, tmp_path)
     assert files(tmp_path) == before
 
 
-def test_a_try_that_dies_in_the_middle_leaves_nothing(images, tokenizer, tmp_path, monkeypatch):
+def test_an_attempt_that_dies_in_the_middle_leaves_nothing(images, tokenizer, tmp_path, monkeypatch):
     class Killed(BaseException):
-        """Nothing handles it."""
+        """An exception that nothing handles."""
 
     encode_batches = tokens.EncodeShard._batches
 
@@ -136,7 +136,7 @@ def test_a_shard_that_the_runner_hands_over_twice_counts_once(images, tokenizer,
 
 
 def test_what_moves_between_workers_is_a_few_numbers(images, tokenizer, tmp_path):
-    """A decoded picture of 20 x 20 pixels alone has 1,200 bytes."""
+    """A single decoded image of 20 x 20 pixels has 1,200 bytes."""
     shard = train_shards(images)[0]
     (result,) = work(tokenizer, tmp_path).process(shard)
     assert len(pickle.dumps(result)) < 1000
@@ -147,11 +147,11 @@ def test_a_worker_loads_the_tokenizer_once_however_many_shards_it_gets(images, t
     load, loaded = saved.load_tokenizer, []
     monkeypatch.setattr(saved, "load_tokenizer", lambda path: loaded.append(path) or load(path))
     materialized(images, tokenizer, tmp_path, num_shards=4)
-    # The command loads it too, before the job, so that what is wrong with it is told at once.
+    # The command loads it too, before the job, to report problems with it at once.
     assert loaded == [tokenizer, tokenizer]
 
 
-def test_a_file_that_cannot_be_read_at_all_is_told_in_one_line(images, tokenizer, tmp_path):
+def test_a_file_that_cannot_be_read_at_all_is_reported_in_one_line(images, tokenizer, tmp_path):
     (tmp_path / "x.tar").write_bytes(b"no tar" * 200)
     with pytest.raises(InputError, match=r"x\.tar can't be read as a tar file") as caught:
         materialized(images, tokenizer, tmp_path / "out", data=images.config(source=f"webdataset:{tmp_path}/x.tar"))
@@ -185,7 +185,7 @@ def write_records(folder, split, labels):
             writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
 
 
-def test_records_of_which_a_part_has_labels_are_refused_as_in_one_process(images, tokenizer, tmp_path):
+def test_records_that_are_only_partly_labelled_are_refused_as_in_one_process(images, tokenizer, tmp_path):
     write_records(tmp_path, "train", [0, -1, 2])
     write_records(tmp_path, "validation", [0, 1, 2])
     data = configs.DataConfig(source=f"tfrecord:{tmp_path}/{{split}}.tfrecord")

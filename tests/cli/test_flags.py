@@ -66,11 +66,11 @@ class TestValues:
         argv = ["--tokenizer=t", "--output=o", "--images=a.png,b c.jpg"]
         assert flags.parse(configs.ReconstructCommand, argv).images == ("a.png", "b c.jpg")
 
-    def test_a_list_takes_the_place_of_its_default(self):
+    def test_a_list_replaces_its_default(self):
         config = flags.parse(configs.EncodeCommand, ["--tokenizer=t", "--output=o", "--split=validation"])
         assert config.split == ("validation",)
 
-    def test_two_parses_do_not_know_each_other(self):
+    def test_two_parses_are_independent(self):
         train("--training.seed=5")
         assert train().training.seed == 0
 
@@ -109,15 +109,15 @@ class TestMistakes:
         assert refusal(TRAIN, "--workdir=w", "--training.batch_size=0") == "batch_size must be above 0, not 0"
 
     def test_a_missing_value_is_asked_for(self):
-        assert refusal(TRAIN) == "--workdir is needed; --help says what it is"
+        assert refusal(TRAIN) == "--workdir is needed; --help explains it"
 
     def test_a_flag_without_its_value_is_refused(self):
         assert "training.batch_size" in refusal(TRAIN, "--workdir=w", "--training.batch_size")
 
-    def test_a_word_that_is_no_flag_is_refused(self):
+    def test_a_word_that_is_not_a_flag_is_refused(self):
         assert refusal(TRAIN, "--workdir=w", "tokenizer").startswith("unexpected argument 'tokenizer'")
 
-    def test_facts_that_a_command_finds_out_itself_are_no_flags(self):
+    def test_facts_that_a_command_finds_out_itself_are_not_flags(self):
         assert "Unknown command line flag 'model.tokens.codebook_size'" in refusal(
             configs.LanguageModelTrainConfig, "--workdir=w", "--tokens=t", "--model.tokens.codebook_size=4"
         )
@@ -143,7 +143,9 @@ class TestNamedSizes:
     def test_help_shows_the_sizes(self):
         assert "--model.decoder.size= [small | base | large]" in flags.help_text(TRAIN, "Trains.")
         help = flags.help_text(configs.LanguageModelTrainConfig, "Trains.")
-        assert "--model.size= [base | large] num_layers, num_heads, hidden_dim, mlp_dim of" in " ".join(help.split())
+        assert "--model.size= [base | large] sets num_layers, num_heads, hidden_dim, mlp_dim to" in " ".join(
+            help.split()
+        )
 
 
 class TestFlagfiles:
@@ -156,7 +158,7 @@ class TestFlagfiles:
 
         return write
 
-    def test_comments_blank_lines_and_spaces_around_a_flag_are_passed_over(self, write):
+    def test_comments_blank_lines_and_spaces_around_a_flag_are_ignored(self, write):
         config = train(write("a.flags", "# a comment\n\n  --training.seed=3  \n// another\n"))
         assert config.training.seed == 3
 
@@ -192,7 +194,7 @@ class TestFlagfiles:
         outer = write("sub/outer.flags", "--flagfile=seed.flags\n--training.batch_size=8\n--flagfile=seed.flags\n")
         monkeypatch.chdir(tmp_path)
         assert train(outer).training.seed == 3
-        notice = f"{tmp_path}/sub/outer.flags: seed.flags is not in its folder and was found from the working directory"
+        notice = f"{tmp_path}/sub/outer.flags: seed.flags isn't in its folder and was found in the working directory"
         assert capsys.readouterr().err.splitlines() == [notice]
 
     def test_flagfiles_that_a_flagfile_names_as_values_are_found_next_to_it(self, write, tmp_path, monkeypatch):
@@ -207,9 +209,9 @@ class TestFlagfiles:
         given = ["--tokenizer_flagfile=a.flags", "--language_model_flagfile=b.flags"]
         assert flags.parse(configs.PipelineConfig, ["--name=n", "--output=o", *given]).tokenizer_flagfile == "a.flags"
 
-    def test_a_file_that_reads_itself_is_refused(self, write, tmp_path):
+    def test_a_file_that_includes_itself_is_refused(self, write, tmp_path):
         write("b.flags", "--flagfile=a.flags\n")
-        assert "reads itself" in refusal(TRAIN, write("a.flags", "--flagfile=b.flags\n"))
+        assert "includes itself" in refusal(TRAIN, write("a.flags", "--flagfile=b.flags\n"))
 
     def test_a_missing_nested_file_is_named_with_the_file_that_wants_it(self, write, tmp_path):
         message = refusal(TRAIN, write("a.flags", "--flagfile=none.flags\n"))
@@ -220,10 +222,10 @@ class TestFlagfiles:
         message = refusal(TRAIN, f"--flagfile={path}")
         assert str(path) in message and "No such file" in message
 
-    def test_a_file_that_is_no_text_is_refused(self, tmp_path):
+    def test_a_file_that_is_not_text_is_refused(self, tmp_path):
         path = tmp_path / "image.png"
         path.write_bytes(b"\x89PNG\xff\xfe")
-        assert "no text file" in refusal(TRAIN, f"--flagfile={path}")
+        assert "isn't a text file" in refusal(TRAIN, f"--flagfile={path}")
 
     def test_a_mistake_in_the_file_gets_a_suggestion(self, write):
         assert "Did you mean: training.seed" in refusal(TRAIN, "--workdir=w", write("a.flags", "--training.sead=3\n"))
@@ -259,7 +261,7 @@ class TestHelpText:
             assert f" --{name}=" in text
             assert " ".join(field.metadata["help"].split()) in text
         assert "--model.quantizer.codebook_size=8192 number of codes" in text
-        assert text.startswith("Trains. Flags (--flagfile=<path> reads more of them from a file): --task=tokenizer")
+        assert text.startswith("Trains. Flags (--flagfile=<path> reads more flags from a file): --task=tokenizer")
 
     def test_it_shows_the_choices(self):
         assert "--optimizer.schedule=cosine [constant | cosine | exponential]" in flags.help_text(TRAIN, "")
@@ -267,5 +269,5 @@ class TestHelpText:
     def test_it_shows_the_defaults_of_the_command_not_those_of_the_class(self):
         assert "--training.batch_size=1024\n" in flags.help_text(configs.LanguageModelTrainConfig, "")
 
-    def test_it_leaves_out_what_is_no_flag(self):
+    def test_it_leaves_out_what_is_not_a_flag(self):
         assert "tokenizer_checksum" not in flags.help_text(configs.LanguageModelTrainConfig, "")

@@ -1,4 +1,4 @@
-"""Commands as whole processes: help, exit statuses, and that none of it waits for TensorFlow."""
+"""Commands run as processes: help and exit statuses, neither of which waits for TensorFlow."""
 
 import json
 import os
@@ -125,7 +125,7 @@ class TestExitStatus:
         process = command("pass", *SAMPLE, "--seed=7")
         assert (process.returncode, process.stdout, process.stderr) == (0, "seed 7\n", "")
 
-    def test_zero_after_help_even_beside_a_mistake(self):
+    def test_zero_after_help_even_with_a_mistake(self):
         process = command("pass", "--sead=7", "--help")
         assert (process.returncode, process.stderr) == (0, "")
         assert process.stdout.startswith("Samples.\n")
@@ -150,12 +150,12 @@ class TestExitStatus:
         assert (process.returncode, process.stdout, process.stderr) == (143, "seed 0\n", "")
 
     def test_130_and_one_line_after_an_interrupt(self):
-        # A shell that runs the tests in the background lets their processes ignore it.
+        # A shell that runs the tests in the background makes their processes ignore it.
         handle = "signal.signal(signal.SIGINT, signal.default_int_handler)"
         process = command(f"{handle}; os.kill(os.getpid(), signal.SIGINT)", *SAMPLE)
         assert (process.returncode, process.stderr) == (130, "Interrupted.\n")
 
-    def test_a_run_that_leaves_with_a_status_of_its_own_keeps_it(self):
+    def test_a_run_that_exits_with_its_own_status_keeps_it(self):
         assert command("sys.exit(1)", *SAMPLE).returncode == 1
 
     def test_two_from_a_real_command(self):

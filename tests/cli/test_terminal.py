@@ -35,11 +35,11 @@ def test_libraries_are_heard_from_warnings_on_and_this_project_always():
     assert terminal.is_shown(record(logging.INFO, os.path.join(ROOT, "vim_tf", "data", "ingestion.py")))
 
 
-def test_that_each_of_several_models_is_traced_is_no_warning():
+def test_tracing_several_models_is_not_a_warning():
     text = "5 out of the last 5 calls to <function f> triggered tf.function retracing. Tracing is expensive"
     assert not terminal.is_shown(logging.LogRecord("absl", logging.WARNING, "/elsewhere/tf.py", 1, text, (), None))
 
 
-def test_that_a_library_calls_another_by_an_older_name_is_no_warning():
+def test_a_library_that_uses_a_deprecated_name_is_not_a_warning():
     text = "From %s: calling %s (from %s) with %s is deprecated and will be removed %s.\nInstructions for updating:\n%s"
     assert not terminal.is_shown(logging.LogRecord("absl", logging.WARNING, "/elsewhere/tf.py", 1, text, (), None))

@@ -1,4 +1,4 @@
-"""Small pictures, encoded in many ways."""
+"""Small images, encoded in many ways."""
 
 import io
 import struct
@@ -31,7 +31,7 @@ class Pictures:
         return Image.new("RGB", size, (value, value, value))
 
     def noise(self, seed, size=(12, 10)):
-        """RGB noise, of which no two seeds give the same."""
+        """RGB noise, different for every seed."""
         random = np.random.default_rng(seed)
         return Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
 

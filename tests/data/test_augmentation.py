@@ -20,7 +20,7 @@ def views(augment, image, count):
 
 
 def numbered(height, width):
-    """An image whose level 16 * row + 2 * column tells the place, in three channels that differ."""
+    """An image whose level 16 * row + 2 * column shows the position, in three channels that differ."""
     levels = 16 * np.arange(height)[:, None] + 2 * np.arange(width)
     return np.stack([levels, levels + 64, levels + 128], axis=-1).astype(np.uint8)
 

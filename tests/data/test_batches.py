@@ -38,7 +38,7 @@ def test_train_batches_hold_the_shuffled_examples(digits):
     )
 
 
-def test_training_goes_on_bitwise_across_an_epoch(digits):
+def test_training_resumes_bitwise_across_an_epoch(digits):
     steps = 359 // 64 + 3
     whole = take(train_batches(digits, 64, seed=2), steps + 2)
     resumed = take(train_batches(digits, 64, seed=2, start_step=3), steps - 1)

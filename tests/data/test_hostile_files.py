@@ -1,4 +1,4 @@
-"""Files that are made to crash a decoder, to take all memory or to raise what nobody expects."""
+"""Files made to crash a decoder, to fill all memory or to raise unexpected errors."""
 
 import dataclasses
 import io
@@ -64,7 +64,7 @@ for _ in range(200):
 
 @pytest.mark.slow
 def test_an_opaque_animated_webp_is_its_first_frame_time_and_again():
-    # In a process of its own, since it corrupted the heap.
+    # In a separate process, since it corrupted the heap.
     done = subprocess.run([sys.executable, "-c", ANIMATION], capture_output=True, text=True, env=os.environ)
     assert done.returncode == 0, done.stderr[-2000:]
 
@@ -87,7 +87,7 @@ def test_every_beginning_of_a_gif_is_named_or_its_first_frame():
         if problem is None:
             read_lengths.append(length)
             np.testing.assert_array_equal(pixels, expected)
-    # From the end of the first frame on, whatever becomes of the others.
+    # From the end of the first frame on, regardless of the others.
     assert read_lengths == [length for length in lengths if length >= read_lengths[0]]
     assert 0 < len(read_lengths) < len(lengths)
 
@@ -214,10 +214,10 @@ def test_a_bmp_of_negative_height_is_read_from_the_top_and_its_limit_holds():
         struct.pack_into("<i", data, 22, height)
         assert read(bytes(data))[1] == f"8 x {abs(height)} pixels are more than max_pixels = 89478485"
     struct.pack_into("<ii", data, 18, -8, 6)
-    assert "no picture" in read(bytes(data))[1]
+    assert "not an image" in read(bytes(data))[1]
 
 
-def test_a_tiff_with_tiles_larger_than_its_picture_is_refused():
+def test_a_tiff_with_tiles_larger_than_its_image_is_refused():
     directory = [
         *((256, 4, 1, 8), (257, 4, 1, 8), (258, 3, 1, 8), (259, 3, 1, 5), (262, 3, 1, 1), (277, 3, 1, 1)),
         *((322, 4, 1, 60_000), (323, 4, 1, 60_000), (324, 4, 1, 8), (325, 4, 1, 8)),
@@ -238,7 +238,7 @@ def test_a_tiff_whose_jpeg_leaves_rows_out_is_refused_since_they_would_be_what_m
     assert struct.unpack(">HH", data[frame + 5 : frame + 9]) == (48 // strips, 40)
     for size in ((2, 40), (48 // strips, 2)):
         struct.pack_into(">HH", data, frame + 5, *size)
-        assert read(bytes(data)) == (None, "damaged TIFF file: a part of its picture is missing")
+        assert read(bytes(data)) == (None, "damaged TIFF file: a part of its image is missing")
 
 
 def test_a_jpeg_2000_whose_codestream_is_larger_than_its_box_is_refused():
@@ -270,7 +270,7 @@ def test_colours_of_16_bits_and_transparency_are_rounded_exactly():
     np.testing.assert_array_equal(decoding._over_white(tf.constant(rgba))[:, :, 1], expected)
 
 
-def test_a_record_that_is_no_example_is_an_input_error_whatever_its_bytes(tmp_path):
+def test_a_record_that_is_not_an_example_is_an_input_error_for_any_bytes(tmp_path):
     path = str(tmp_path / "x.tfrecord")
     with tf.io.TFRecordWriter(path) as writer:
         writer.write(b"\xff\xfe\xc3\x28" * 9)
@@ -280,7 +280,7 @@ def test_a_record_that_is_no_example_is_an_input_error_whatever_its_bytes(tmp_pa
     assert "{{" not in str(caught.value)
 
 
-def test_a_name_in_a_tar_that_is_no_text_becomes_a_key_all_the_same(tmp_path):
+def test_a_name_in_a_tar_that_is_not_text_still_becomes_a_key(tmp_path):
     image = corpus.controls()["png"].data
     path = str(tmp_path / "x.tar")
     write_tar(path, [("a\udcff.png", image), ("a\udcff.cls", b"1"), ("b.png", image), ("b.cls", b"0")])
@@ -288,7 +288,7 @@ def test_a_name_in_a_tar_that_is_no_text_becomes_a_key_all_the_same(tmp_path):
     assert [(record.key, record.label, record.problem) for record in records] == [(rb"a\xff", 1, ""), (b"b", 0, "")]
 
 
-def test_token_records_that_are_none_are_an_input_error_whatever_their_bytes(tmp_path):
+def test_invalid_token_records_are_an_input_error_for_any_bytes(tmp_path):
     path = tmp_path / "train" / "x.tfrecord.gz"
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path), "GZIP") as writer:

@@ -43,8 +43,8 @@ def test_ten_crop_resizes_the_shorter_side_as_encoding_does():
     np.testing.assert_array_equal(found[4], scaled[1:, 7:])
 
 
-def test_ten_crop_covers_images_that_are_no_squares():
-    # 1.5 times 4 x 8 is 6 x 12: a picture of 6 x 20 stays as it is.
+def test_ten_crop_covers_images_that_are_not_square():
+    # 1.5 times 4 x 8 is 6 x 12: an image of 6 x 20 stays as it is.
     image = picture(6, 20)
     found = views_of("ten_crop", image, 4, 8, 1.5)
     np.testing.assert_array_equal(found[0], image[1:5, 6:14])
@@ -67,5 +67,5 @@ def test_the_first_crop_of_a_square_at_scale_1_is_the_image_that_evaluation_sees
         ((2, 3), (8, 8), (8, 12)),
     ],
 )
-def test_a_picture_is_resized_as_small_as_covers_the_size(size, least, expected):
+def test_an_image_is_resized_to_the_smallest_that_covers_the_size(size, least, expected):
     assert resize_to_cover(picture(*size), *least).shape == (*expected, 3)

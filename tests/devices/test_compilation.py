@@ -1,4 +1,4 @@
-"""Whether XLA compiles: a fixed choice by device and precision, which a training that goes on keeps to."""
+"""Whether XLA compiles: a fixed choice by device and precision, which a resumed training keeps."""
 
 import json
 import pathlib
@@ -35,13 +35,13 @@ def test_auto_goes_by_device_and_precision(kind, precision, choice, monkeypatch)
 
 
 @pytest.mark.parametrize("setting", ["on", "off"])
-def test_a_choice_that_was_made_stays(setting, monkeypatch):
+def test_an_explicit_choice_is_kept(setting, monkeypatch):
     for kind in ("cpu", "cpu_bfloat16", "gpu"):
         on(kind, monkeypatch)
         assert compilation.choose(setting, "mixed_bfloat16") == setting
 
 
-def test_a_tpu_compiles_the_whole_step_and_no_parts_of_it(monkeypatch):
+def test_a_tpu_compiles_the_whole_step_and_not_its_parts(monkeypatch):
     on("gpu", monkeypatch)
     assert (compilation.compiles_parts("on"), compilation.compiles_parts("off")) == (True, False)
     on("tpu", monkeypatch)
@@ -52,7 +52,7 @@ def test_a_tpu_compiles_the_whole_step_and_no_parts_of_it(monkeypatch):
     ("flags_of_cpu", "kind"),
     [("fpu avx512_bf16 sse", "cpu_bfloat16"), ("fpu amx_bf16", "cpu_bfloat16"), ("fpu avx512f", "cpu"), (None, "cpu")],
 )
-def test_a_cpu_is_told_by_its_instructions(flags_of_cpu, kind, monkeypatch):
+def test_a_cpu_is_recognised_by_its_instructions(flags_of_cpu, kind, monkeypatch):
     def read_text(path):
         if flags_of_cpu is None:
             raise FileNotFoundError(path)
@@ -69,7 +69,7 @@ def choice_in(folder):
     return json.loads((folder / "config.json").read_text())["training"]["jit_compile"]
 
 
-def test_a_training_writes_its_choice_down_and_keeps_to_it_on_another_device(tmp_path, monkeypatch, capsys):
+def test_a_training_records_its_choice_and_keeps_it_on_another_device(tmp_path, monkeypatch, capsys):
     on("cpu_bfloat16", monkeypatch)
     settings = {"jit_compile": "auto", "precision": "mixed_bfloat16", "checkpoint_every_steps": 1}
     train.run(tokenizer_config(tmp_path, total_steps=1, **settings))
@@ -103,7 +103,7 @@ def test_a_workdir_from_when_it_was_a_boolean_is_read(value, choice, tmp_path):
         ("--training.jit_compile=false", "off"),
     ],
 )
-def test_the_flag_takes_what_it_took_as_a_boolean(argument, choice, tmp_path):
+def test_the_flag_still_takes_boolean_values(argument, choice, tmp_path):
     flagfile = tmp_path / "old.flags"
     flagfile.write_text(f"{argument}\n")
     for given in (argument, f"--flagfile={flagfile}"):

@@ -1,11 +1,11 @@
-"""`keep_freed_memory`, in a process of its own, since it can't be undone."""
+"""`keep_freed_memory`, in a separate process, since it can't be undone."""
 
 import subprocess
 import sys
 
 import pytest
 
-# Takes and frees 64 MB ten times; prints the page faults of that.
+# Allocates and frees 64 MB ten times; prints how many page faults that takes.
 _SCRIPT = """
 import ctypes, resource, sys
 from vim_tf.devices.memory import keep_freed_memory
@@ -29,5 +29,5 @@ def _page_faults(mode):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc has these options")
-def test_freed_memory_is_taken_again_without_page_faults():
+def test_freed_memory_is_reused_without_page_faults():
     assert _page_faults("kept") < 100 < _page_faults("plain")

@@ -38,7 +38,7 @@ def test_one_and_auto_without_gpu_are_a_single_replica():
     assert build_strategy("auto").num_replicas_in_sync == 1
 
 
-def test_one_device_needs_no_strategy_of_several(monkeypatch):
+def test_one_device_needs_no_strategy_for_several(monkeypatch):
     first, *_ = tf.config.list_logical_devices("CPU")
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: [first] if kind == "CPU" else [])
     assert build_strategy("mirrored") is tf.distribute.get_strategy()
@@ -62,7 +62,7 @@ def cluster(kind="worker", index=0, **jobs):
 @pytest.mark.parametrize(
     "text", [cluster(), cluster(index=1), cluster("chief", chief=["a:1"], worker=["b:1"]), cluster(worker=["a:1"])]
 )
-def test_a_cluster_of_workers_with_this_process_among_them_is_taken(text):
+def test_a_cluster_of_workers_with_this_process_among_them_is_accepted(text):
     check_cluster(text)
 
 
@@ -73,17 +73,17 @@ def test_a_cluster_of_workers_with_this_process_among_them_is_taken(text):
         ("{", "TF_CONFIG is broken"),
         ("[]", "TF_CONFIG is broken"),
         ('{"cluster": {"worker": ["a:1"]}}', "TF_CONFIG is broken .KeyError..task"),
-        ('{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}', "worker is no list of addresses"),
-        (cluster(worker=[1, 2]), "worker is no list of addresses"),
-        (cluster(["worker"]), "none of its cluster"),
-        (cluster(index=2), "'index': 2} is none of its cluster"),
-        (cluster(index="0"), "'index': '0'} is none of its cluster"),
-        (cluster("ps"), "'type': 'ps', 'index': 0} is none of its cluster"),
-        (cluster(ps=["a:1"], worker=["b:1"]), "cluster has tasks ps, where only workers can train"),
+        ('{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}', "worker isn't a list of addresses"),
+        (cluster(worker=[1, 2]), "worker isn't a list of addresses"),
+        (cluster(["worker"]), "isn't in its cluster"),
+        (cluster(index=2), "'index': 2} isn't in its cluster"),
+        (cluster(index="0"), "'index': '0'} isn't in its cluster"),
+        (cluster("ps"), "'type': 'ps', 'index': 0} isn't in its cluster"),
+        (cluster(ps=["a:1"], worker=["b:1"]), "cluster has tasks ps, but only workers can train"),
         (cluster(chief=["a:1", "b:1"], worker=["c:1"]), "cluster has 2 chiefs"),
     ],
 )
-def test_another_cluster_is_refused_in_one_line_that_shows_the_form(text, message):
+def test_any_other_cluster_is_refused_in_one_line_that_shows_the_form(text, message):
     with pytest.raises(InputError, match=message) as refusal:
         check_cluster(text)
     assert '"task": {"type": "worker", "index": 0}}' in str(refusal.value)
@@ -99,7 +99,7 @@ def test_multi_worker_without_tf_config_is_refused(monkeypatch):
 def test_multi_worker_must_come_before_tensorflow_has_done_anything(monkeypatch):
     tf.constant(0)
     monkeypatch.setenv("TF_CONFIG", cluster(worker=["127.0.0.1:1", "127.0.0.1:2"]))
-    with pytest.raises(InputError, match="a process in which TensorFlow has done nothing before"):
+    with pytest.raises(InputError, match="a process in which TensorFlow hasn't run anything yet"):
         build_strategy("multi_worker")
 
 

@@ -1,6 +1,6 @@
-"""Image files of every accepted format, and broken versions of them that depend on a seed only.
+"""Image files of every accepted format, and broken versions of them that depend only on a seed.
 
-It needs no TensorFlow, so that a process that has nothing else can make the same files.
+It doesn't need TensorFlow, so that a process without the library can make the same files.
 """
 
 import functools
@@ -59,7 +59,7 @@ def seen_on_white(data):
 
 @functools.cache
 def controls():
-    """dict from name to Control: every accepted format in its kinds."""
+    """dict from name to Control: every variant of every accepted format."""
     rgb, rgba, opaque = _pictures()
     exif = Image.Exif()
     exif[0x0112] = 6

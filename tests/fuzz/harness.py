@@ -1,4 +1,4 @@
-"""Runs the workers of the fuzz test, each in a process, so that a crash is a failure and not the end of the tests."""
+"""Runs each worker of the fuzz test in its own process, so that a crash fails a test instead of ending all of them."""
 
 import json
 import os

@@ -1,7 +1,7 @@
-"""What a process of the fuzz test does: `python -m tests.fuzz.worker library|signatures OUTPUT FIRST COUNT [MODEL]`.
+"""A worker process of the fuzz test: `python -m tests.fuzz.worker library|signatures OUTPUT FIRST COUNT [MODEL]`.
 
 It reads the files of the corpus with the seeds FIRST to FIRST + COUNT - 1 and writes a line of JSON for each as soon as
-it is done, so that the line that is missing tells the file on which the process died. The first line is written before
+it is done, so that the missing line shows on which file the process died. The first line is written before
 any file is read, the last one has the seed -1; both say how much memory was taken up to then.
 """
 
@@ -11,7 +11,7 @@ import resource
 import sys
 
 HEIGHT, WIDTH = 16, 24
-# What the sound files have is a thousandth of it, so that many a wrong size lies on either side.
+# The sound files have a thousandth of it, so that wrong sizes are often on either side.
 MAX_PIXELS = 1_000_000
 
 
@@ -21,7 +21,7 @@ def main():
     from tests.fuzz import corpus
 
     for control in corpus.controls().values():
-        read(control.data)  # so that nothing is loaded for the first time later on
+        read(control.data)  # so that everything is loaded by now
     with open(output, "w", buffering=1) as file:
         file.write(json.dumps({"seed": None, "peak": _peak()}) + "\n")
         for seed in range(int(first), int(first) + int(count)):
@@ -34,7 +34,7 @@ def main():
 
 
 def outcome_of(pixels, is_converted=False):
-    """What is known of a file that was read: a dict.
+    """Facts about a file that was read: a dict.
 
     Args:
         pixels: uint8 array.
@@ -86,7 +86,7 @@ def _signatures(model):
 
 
 def _soil_memory(value):
-    """Leaves a byte in memory that is free again, so that a decoder which doesn't write all pixels shows it."""
+    """Fills freed memory with a byte, which shows if a decoder doesn't write all pixels."""
     for size in (500, 1440, 1920, 4000, 20_000):
         parts = [bytes([value]) * size for _ in range(8)]
         del parts

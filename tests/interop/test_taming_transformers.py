@@ -63,7 +63,7 @@ def test_reconstructions_are_those_of_pytorch_mapped_to_0_to_1(reference, tokeni
 
 
 def test_the_image_size_must_suit_the_halvings(tensors):
-    with pytest.raises(InputError, match="height 9 is no multiple"):
+    with pytest.raises(InputError, match="height 9 isn't a multiple"):
         taming_transformers.import_tokenizer(tensors, 9, WIDTH)
 
 

@@ -173,7 +173,7 @@ def test_a_warm_start_adds_its_resolver(tmp_path):
 
 @pytest.mark.parametrize("flag", ["--from_node=Pusher", "--to_node=Pusher"])
 def test_what_only_the_local_runner_does_is_refused(tmp_path, flag):
-    with pytest.raises(InputError, match="is the local runner's"):
+    with pytest.raises(InputError, match="is for the local runner only"):
         config(tmp_path, flag)
 
 

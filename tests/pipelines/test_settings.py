@@ -38,7 +38,7 @@ def test_a_mistyped_override_is_named():
 
 
 def test_an_override_without_a_value_is_refused():
-    with pytest.raises(InputError, match="'training.total_steps' is no override"):
+    with pytest.raises(InputError, match="'training.total_steps' isn't an override"):
         stages("--language_model_overrides=training.total_steps")
 
 

@@ -18,9 +18,9 @@ def test_windows_cover_the_side_and_end_with_it(canvas, window, stride, expected
 @pytest.mark.parametrize(
     ("canvas", "window", "stride", "message"),
     [
-        (4, 4, 0, r"stride 0 is out of range: it must lie in \[1, 4\]"),
-        (8, 4, 5, r"stride 5 is out of range: it must lie in \[1, 4\]"),
-        (3, 4, 2, r"window 4 is out of range: it must lie in \[1, 3\]"),
+        (4, 4, 0, r"stride 0 is out of range: it must be in \[1, 4\]"),
+        (8, 4, 5, r"stride 5 is out of range: it must be in \[1, 4\]"),
+        (3, 4, 2, r"window 4 is out of range: it must be in \[1, 3\]"),
     ],
 )
 def test_windows_that_leave_gaps_are_refused(canvas, window, stride, message):

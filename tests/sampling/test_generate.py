@@ -255,12 +255,12 @@ class TestRequests:
 
     @pytest.mark.parametrize("label", [-1, NUM_CLASSES])
     def test_a_label_out_of_range_is_named(self, sampler, label):
-        with pytest.raises(InputError, match=rf"label {label} is out of range: it must lie in \[0, 2\]"):
+        with pytest.raises(InputError, match=rf"label {label} is out of range: it must be in \[0, 2\]"):
             sampler.sample([0, label], [1, 2])
 
     def test_guidance_of_a_model_without_label_dropout_is_refused(self):
         with pytest.raises(
-            InputError, match="guidance_scale 2.0 is out of range: it must lie in .1, 1., since .*label_dropout"
+            InputError, match="guidance_scale 2.0 is out of range: it must be in .1, 1., since .*label_dropout"
         ):
             Sampler(model_with(num_layers=1, label_dropout=0.0), 2).sample([0], [1], guidance_scale=2.0)
 
@@ -288,7 +288,7 @@ class TestRequests:
         ],
     )
     def test_a_setting_out_of_range_is_refused_with_the_range(self, sampler, setting, value, shown):
-        message = rf"{setting} {re.escape(str(value))} is out of range: it must lie in {shown}$"
+        message = rf"{setting} {re.escape(str(value))} is out of range: it must be in {shown}$"
         with pytest.raises(InputError, match=message):
             sampler.sample([0], [1], **{setting: value})
         with pytest.raises(InputError, match=message):
@@ -297,7 +297,7 @@ class TestRequests:
     @pytest.mark.parametrize("seed", [2**31, -(2**31) - 1, 2**63, 2**70])
     def test_a_seed_that_int32_would_wrap_is_refused_with_the_range(self, sampler, seed):
         with pytest.raises(
-            InputError, match=rf"seed {seed} is out of range: it must lie in \[-2147483648, 2147483647\]"
+            InputError, match=rf"seed {seed} is out of range: it must be in \[-2147483648, 2147483647\]"
         ):
             sampler.sample([0, 0], [1, seed])
 
@@ -327,7 +327,7 @@ class TestRequests:
         tokens[0, 2] = token
         sampler.sample([0], [1], known_tokens=tokens, known=known)  # ignored
         known[0, 2] = True
-        with pytest.raises(InputError, match=rf"known_tokens {token} is out of range: it must lie in \[0, 6\]"):
+        with pytest.raises(InputError, match=rf"known_tokens {token} is out of range: it must be in \[0, 6\]"):
             sampler.sample([0], [1], known_tokens=tokens, known=known)
 
     def test_known_tokens_come_with_which_are_known_for_each_label(self, sampler):

@@ -39,10 +39,10 @@ def test_a_request_without_rows_has_no_images(read):
 
 SOUND = corpus.controls()["png"].data
 BAD = {
-    "no image": (b"no image", "it is no JPEG, PNG, GIF, WebP or BMP file"),
-    "empty": (b"", "it is no JPEG, PNG, GIF, WebP or BMP file"),
-    "other bytes": (b"\xff\xfe\xc3", "it is no JPEG, PNG, GIF, WebP or BMP file"),
-    "TIFF": (corpus.controls()["tiff"].data, "it is no JPEG, PNG, GIF, WebP or BMP file"),
+    "no image": (b"no image", "not a JPEG, PNG, GIF, WebP or BMP file"),
+    "empty": (b"", "not a JPEG, PNG, GIF, WebP or BMP file"),
+    "other bytes": (b"\xff\xfe\xc3", "not a JPEG, PNG, GIF, WebP or BMP file"),
+    "TIFF": (corpus.controls()["tiff"].data, "not a JPEG, PNG, GIF, WebP or BMP file"),
     "cut GIF": (b"GIF89a" + b"\xff" * 4, "damaged GIF file: its first frame is missing, empty or cut short"),
     "cut PNG": (SOUND[:-20], "it is damaged or cut short"),
     "JPEG without a header": (b"\xff\xd8\xff", "it is damaged or cut short"),
@@ -67,5 +67,5 @@ def test_a_file_that_cant_be_read_fails_the_request_with_its_row_and_reason(name
 
 
 def test_the_first_of_several_bad_rows_is_named(read):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="row 1 of image_bytes: it is no JPEG"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="row 1 of image_bytes: not a JPEG"):
         read([SOUND, b"", SOUND[:-20], SOUND])

@@ -1,4 +1,4 @@
-"""Digests, whose values files of earlier versions hold."""
+"""Digests, whose values are stored in files of earlier versions."""
 
 import hashlib
 import struct
@@ -45,5 +45,5 @@ def test_a_number_counts_as_an_array_of_one():
     assert list(digests.array_parts(np.float32(1.5))) == [b"<f4 (1,)\n", struct.pack("<f", 1.5)]
 
 
-def test_integers_are_the_digests_parts_of_eight_bytes():
+def test_integers_are_groups_of_eight_bytes_of_the_digest():
     assert digests.integers(b"abc", 2) == [0xBA7816BF8F01CFEA, 0x414140DE5DAE2223]

@@ -1,4 +1,4 @@
-"""What appears whole or not at all, folders with links, and names that stand for several files."""
+"""Files and folders that appear whole or not at all, folders with links, and patterns of file names."""
 
 import errno
 import os
@@ -36,7 +36,7 @@ def test_links_to_folders_are_followed_under_the_links_name(tmp_path):
 def test_a_link_that_leads_back_adds_nothing(target, tmp_path):
     write(tmp_path, "c/1", "d/2")
     (tmp_path / "c" / "up").symlink_to(target)
-    expected = ["c/1", "d/2"] + (["c/up"] if target == "../c/up" else [])  # which is a link to itself, and no folder
+    expected = ["c/1", "d/2"] + (["c/up"] if target == "../c/up" else [])  # a link to itself, which isn't a folder
     assert found(tmp_path) == sorted(expected)
 
 
@@ -47,28 +47,28 @@ def test_two_links_to_one_folder_enter_it_once_and_its_own_path_comes_first(tmp_
     for name in ("b", "c"):
         (tmp_path / "data" / name).symlink_to(tmp_path / "elsewhere")
     assert found(tmp_path / "data") == ["b/2", "z/1"]
-    passed_over = [line for line in caplog.messages if line.startswith("passed over")]
-    assert [line.split()[2] for line in passed_over] == [f"{tmp_path}/data/a:", f"{tmp_path}/data/c:"]
+    skipped = [line for line in caplog.messages if line.startswith("skipped")]
+    assert [line.split()[1] for line in skipped] == [f"{tmp_path}/data/a:", f"{tmp_path}/data/c:"]
 
 
-def test_links_into_a_hidden_folder_are_followed_though_it_is_passed_over(tmp_path):
+def test_links_into_a_hidden_folder_are_followed_though_it_is_skipped(tmp_path):
     write(tmp_path, ".store/cats/1", ".store/dogs/2")
     for name in ("cats", "dogs"):
         (tmp_path / name).symlink_to(f".store/{name}")
     assert found(tmp_path) == ["cats/1", "dogs/2"]
 
 
-def test_a_link_that_leads_nowhere_is_a_file_with_a_problem(tmp_path):
+def test_a_broken_link_is_a_file_with_a_problem(tmp_path):
     write(tmp_path, "1")
     (tmp_path / "broken").symlink_to("gone")
     os.mkfifo(tmp_path / "pipe")
     assert found(tmp_path) == ["1", "broken", "pipe"]
     assert files.link_problem(f"{tmp_path}/1") == ""
-    assert files.link_problem(f"{tmp_path}/broken") == "a link to gone, where there is nothing"
-    assert files.link_problem(f"{tmp_path}/pipe") == "no regular file"
+    assert files.link_problem(f"{tmp_path}/broken") == "a broken link to gone"
+    assert files.link_problem(f"{tmp_path}/pipe") == "not a regular file"
 
 
-def test_a_folder_that_must_not_be_listed_is_named(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
     write(tmp_path, "a/1")
     scandir = os.scandir
 
@@ -102,22 +102,22 @@ def test_braces_are_expanded_as_shells_do(pattern, expected):
     assert files.expand_braces(pattern) == expected
 
 
-def test_of_several_names_in_braces_a_missing_one_is_named(tmp_path):
+def test_a_missing_file_among_several_in_braces_is_named(tmp_path):
     write(tmp_path, "00.tar", "01.tar", "03.tar")
     assert files.glob(f"{tmp_path}/{{00..01}}.tar") == [f"{tmp_path}/00.tar", f"{tmp_path}/01.tar"]
-    with pytest.raises(InputError, match=f"1 of 4 files aren't there, such as {tmp_path}/02.tar"):
+    with pytest.raises(InputError, match=f"1 of 4 files are missing, such as {tmp_path}/02.tar"):
         files.glob(f"{tmp_path}/{{00..03}}.tar")
     assert files.glob(f"{tmp_path}/{{07..09}}.tar") == []
 
 
 class Stop(BaseException):
-    """An end that is no error, as an interrupt is."""
+    """An exception that isn't an error, like an interrupt."""
 
 
 class TestWholeFile:
-    """Also `write_whole`, which is made of it."""
+    """Also covers `write_whole`, which uses it."""
 
-    def test_takes_the_place_of_what_was_there_once_the_block_is_done(self, tmp_path):
+    def test_replaces_what_was_there_once_the_block_is_done(self, tmp_path):
         path = tmp_path / "new" / "file"
         files.write_whole(str(path), "old")
         with files.whole_file(str(path)) as unfinished:
@@ -139,14 +139,14 @@ class TestWholeFile:
         assert (tmp_path / "file").read_bytes() == b"x"
         assert os.listdir(tmp_path) == ["file"]
 
-    def test_a_move_that_fails_leaves_nothing_behind(self, tmp_path):
+    def test_a_failed_move_leaves_nothing_behind(self, tmp_path):
         write(tmp_path, "taken/by a folder")
         with pytest.raises(tf.errors.OpError):
             files.write_whole(str(tmp_path / "taken"), b"new")
         assert os.listdir(tmp_path) == ["taken"]
         assert os.listdir(tmp_path / "taken") == ["by a folder"]
 
-    def test_a_link_is_replaced_and_what_either_leads_to_is_left_as_it_was(self, tmp_path):
+    def test_a_link_is_replaced_and_the_targets_are_left_as_they_were(self, tmp_path):
         write(tmp_path, "a/1", "b/2")
         (tmp_path / "link").symlink_to("a")
         with files.whole_file(str(tmp_path / "link")) as unfinished:
@@ -166,7 +166,7 @@ class TestWholeFile:
 
 
 class TestWholeFolder:
-    """A folder `run`, which holds x as `1` at first."""
+    """Replaces a folder `run`, whose file x holds `1` at first."""
 
     @pytest.fixture
     def run(self, tmp_path):
@@ -178,7 +178,7 @@ class TestWholeFolder:
         assert os.listdir(run.parent) == ["run"]
         return sorted(os.listdir(run))
 
-    def test_takes_the_place_of_what_was_there_once_the_block_is_done(self, run):
+    def test_replaces_what_was_there_once_the_block_is_done(self, run):
         with files.whole_folder(f"{run}/") as unfinished:
             assert unfinished == f"{run}.tmp"
             files.write_whole(f"{unfinished}/2", b"new")
@@ -194,7 +194,7 @@ class TestWholeFolder:
             raise error
         assert self.contents(run) == ["1"]
 
-    def test_a_move_that_fails_brings_back_what_was_there(self, run, monkeypatch):
+    def test_a_failed_move_brings_back_what_was_there(self, run, monkeypatch):
         rename = tf.io.gfile.rename
 
         def refuse(source, target, overwrite=False):
@@ -208,14 +208,14 @@ class TestWholeFolder:
         monkeypatch.undo()
         assert self.contents(run) == ["1"]
 
-    def test_no_file_is_replaced(self, tmp_path):
+    def test_a_file_is_not_replaced(self, tmp_path):
         write(tmp_path, "run")
         with pytest.raises(tf.errors.OpError), files.whole_folder(str(tmp_path / "run")) as unfinished:
             files.write_whole(f"{unfinished}/2", b"new")
         assert (tmp_path / "run").read_bytes() == b"x"
         assert os.listdir(tmp_path) == ["run"]
 
-    def test_of_a_link_to_a_folder_only_the_link_is_replaced(self, run):
+    def test_a_link_to_a_folder_is_replaced_but_not_its_target(self, run):
         os.rename(run, run.parent / "elsewhere")
         run.symlink_to("elsewhere")
         with files.whole_folder(str(run)) as unfinished:
@@ -225,13 +225,13 @@ class TestWholeFolder:
         assert sorted(os.listdir(run.parent)) == ["elsewhere", "run"]
         assert os.listdir(run.parent / "elsewhere") == ["1"]
 
-    def test_what_a_kill_left_is_cleared_away(self, run):
+    def test_what_a_kill_left_is_removed(self, run):
         write(run.parent, "run.tmp/half", "run.tmp-before/0")
         with files.whole_folder(str(run)) as unfinished:
             files.write_whole(f"{unfinished}/2", b"new")
         assert self.contents(run) == ["2"]
 
-    def test_a_folder_that_a_kill_took_away_comes_back(self, run):
+    def test_a_folder_that_was_moved_aside_before_a_kill_comes_back(self, run):
         run.rename(f"{run}.tmp-before")
         files.restore_folder(str(run))
         assert self.contents(run) == ["1"]

@@ -1,4 +1,4 @@
-"""Files of arrays, also damaged and hostile ones."""
+"""Files of arrays, including damaged and hostile ones."""
 
 import io
 import os
@@ -70,9 +70,9 @@ def test_a_missing_file_is_named_with_what_to_do(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "it is no zip archive"),
-        (b"text", "it is no zip archive"),
-        (array_file(np.zeros(3)), "it is no zip archive"),
+        (b"", "it isn't a zip archive"),
+        (b"text", "it isn't a zip archive"),
+        (array_file(np.zeros(3)), "it isn't a zip archive"),
         (b"PK\x03\x04 damaged", "File is not a zip file"),
     ],
 )
@@ -90,9 +90,9 @@ def test_no_object_is_unpickled(tmp_path):
     assert not folder.exists()
 
 
-def test_a_member_that_is_no_array_is_refused(tmp_path):
+def test_a_member_that_is_not_an_array_is_refused(tmp_path):
     path = archive(tmp_path / "file.npz", **{"a.npy": array_file(np.zeros(3)), "readme.txt": b"text"})
-    assert refusal(npz.read, path).endswith("readme.txt in it is no array")
+    assert refusal(npz.read, path).endswith("readme.txt in it isn't an array")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_member_that_is_no_array_is_refused(tmp_path):
         lambda content: content[:20],
         lambda content: content[:-1],
         lambda content: content.replace(b"'shape'", b"'shope'"),
-        lambda content: content.replace(b"(3, 2)", b"(3, 2 "),  # which Python's tokenizer finds no end of
+        lambda content: content.replace(b"(3, 2)", b"(3, 2 "),  # Python's tokenizer finds no end to it
         lambda content: content.replace(b"(3, 2)", b"(3,-2)"),
         lambda content: content.replace(b"(3, 2), }       ", b"(3, 2**70), }   "),
         lambda content: content.replace(b"(3, 2), }" + b" " * 14, b"(" + b"9" * 20 + b",), }"),
@@ -136,7 +136,7 @@ def test_every_cut_and_every_damaged_byte_is_read_or_refused(compressed, tmp_pat
 class TestShapes:
     SHAPES = {"a": (3, 2), "b": ()}
 
-    def test_what_is_wanted_passes(self):
+    def test_the_expected_arrays_pass(self):
         npz.check_shapes({"b": np.float32(1), "a": np.zeros([3, 2])}, self.SHAPES, "the file")
 
     @pytest.mark.parametrize(
@@ -144,21 +144,21 @@ class TestShapes:
         [
             ({"a": np.zeros([3, 2])}, "b is missing"),
             ({"a": np.zeros([3, 2]), "b": np.zeros([]), "c": np.zeros([])}, "c is unknown"),
-            ({"a": np.zeros([2, 3]), "b": np.zeros([1])}, "a is (2, 3) and not (3, 2); b is (1,) and not ()"),
-            ({"a": np.zeros([3, 2]), "b": np.array("x")}, "b is of type <U1 and holds no numbers"),
+            ({"a": np.zeros([2, 3]), "b": np.zeros([1])}, "a is (2, 3), not (3, 2); b is (1,), not ()"),
+            ({"a": np.zeros([3, 2]), "b": np.array("x")}, "b is of type <U1, which isn't numeric"),
         ],
     )
     def test_what_is_wrong_is_listed(self, arrays, wrong):
         message = refusal(npz.check_shapes, arrays, self.SHAPES, "the file")
-        assert message == f"the file doesn't hold the weights wanted: {wrong}"
+        assert message == f"the file doesn't hold the expected weights: {wrong}"
 
-    def test_of_many_five_are_named(self):
+    def test_at_most_five_are_named(self):
         shapes = {f"w{index}": () for index in range(8)}
         assert refusal(npz.check_shapes, {}, shapes, "it").endswith("w4 is missing; and 3 more")
 
 
 class TestRows:
-    """Of [5, 2] int16, the numbers from 0 to 9."""
+    """Blocks of an int16 array [5, 2] that holds the numbers 0 to 9."""
 
     @pytest.fixture
     def path(self, tmp_path):
@@ -188,13 +188,13 @@ class TestRows:
     @pytest.mark.parametrize("values", [np.zeros([5, 2], order="F"), np.zeros([]), np.array([{}], dtype=object)])
     def test_other_arrays_are_refused(self, values, tmp_path):
         np.savez(tmp_path / "file.npz", a=values)
-        assert "can't be read by rows" in refusal(self.read, str(tmp_path / "file.npz"))
+        assert "can't be read row by row" in refusal(self.read, str(tmp_path / "file.npz"))
 
-    def test_an_array_that_is_not_there_is_named(self, tmp_path):
+    def test_a_missing_array_is_named(self, tmp_path):
         np.savez(tmp_path / "file.npz", b=np.zeros(3))
         assert "a.npy" in refusal(self.read, str(tmp_path / "file.npz"))
 
-    def test_an_error_of_what_is_done_with_them_passes(self, path):
+    def test_an_error_in_the_callers_block_is_passed_on(self, path):
         with pytest.raises(KeyError), npz.open_rows(path, "a") as rows:
             for _ in rows.blocks(2):
                 raise KeyError

@@ -1,1 +1,1 @@
-"""Ingestion and encoding as Beam jobs: the only library package that imports Beam, and it knows nothing of TFX."""
+"""Ingestion and encoding as Beam jobs: the only library package that imports Beam; it doesn't depend on TFX."""

@@ -1,4 +1,4 @@
-"""Statistics of real images through a feature network as a Beam job, for sets that outgrow one machine."""
+"""Statistics of real images through a feature network as a Beam job, for sets too large for one machine."""
 
 import functools
 from typing import NamedTuple
@@ -37,16 +37,16 @@ class FeatureSettings(NamedTuple):
 
 
 def measure(pipeline, plan, settings, output, facts, max_unreadable_fraction):
-    """Adds the job to a pipeline; `jobs.check_finished(work_folder(output), ())` is called behind its run.
+    """Adds the job to a pipeline; `jobs.check_finished(work_folder(output), ())` must be called after its run.
 
-    What a shard gives is a file beside the output, since a covariance of many features is too large to be passed on.
+    Each shard writes a file next to the output, since a covariance of many features is too large to be passed on.
 
     Args:
         pipeline: apache_beam.Pipeline.
         plan: sources.shards.Plan of one split.
         settings: FeatureSettings.
         output: str, the .npz file, as `image_sets.write_set` writes it.
-        facts: dict of JSON values that says which images they are.
+        facts: dict of JSON values that identifies the images.
         max_unreadable_fraction: share of the images that may fail to decode; they are left out.
     """
     folder = work_folder(output)
@@ -132,5 +132,5 @@ def _finish(results, settings, folder, output, source, facts, max_unreadable_fra
     for result in results:
         merged.merge(image_sets.MeasuredImages.from_arrays(network, npz.read(result["part"])))
     image_sets.write_set(output, merged, facts | {"num_images": count})
-    # What `jobs.check_finished` takes for the sign that the job came to its end.
+    # By this file, `jobs.check_finished` sees that the job finished.
     files.write_whole(f"{folder}/manifest.json", "{}\n")

@@ -1,4 +1,4 @@
-"""An image source to sharded files of examples, as a Beam job: `records.images` says what they hold."""
+"""Converts an image source to sharded files of examples with a Beam job; `records.images` describes them."""
 
 import collections
 import dataclasses
@@ -23,7 +23,7 @@ def split_folder(folder, split):
 
 
 def ingest(pipeline, plan, folder, max_unreadable_fraction, max_pixels):
-    """Adds the job to a pipeline; `jobs.check_finished` is called behind its run.
+    """Adds the job to a pipeline; `jobs.check_finished` must be called after its run.
 
     Args:
         pipeline: apache_beam.Pipeline.
@@ -81,7 +81,7 @@ class WriteShard(jobs.ShardWork):
 
 
 class SeenClasses:
-    """What the entries of a shard tell of the classes."""
+    """Collects what the entries of a shard say about the classes."""
 
     def __init__(self):
         self._labels, self._texts = set(), set()
@@ -98,7 +98,7 @@ class SeenClasses:
 
 
 def found_classes(plan, results):
-    """Names of the classes: those that the plan knows, else what the shards of all splits tell.
+    """Names of the classes: those that the plan knows, else what the shards of all splits say.
 
     Args:
         plan: sources.shards.Plan.
@@ -119,7 +119,7 @@ def _finish(results, folder, plan, max_unreadable_fraction):
     """Writes the manifest.
 
     Raises:
-        InputError: a split has no image, or too many that can't be read, or the labels are no numbering of classes.
+        InputError: a split has no image, or too many that can't be read, or the labels don't number classes.
     """
     splits, unreadable = {}, {}
     for split in sorted({result["split"] for result in results}):
@@ -151,7 +151,7 @@ def _finish(results, folder, plan, max_unreadable_fraction):
 
 
 def check_splits(plan, counts, unreadable, max_unreadable_fraction):
-    """Refuses splits without images, or with too many that can't be read; divided ones are judged together.
+    """Refuses splits without images or with too many unreadable ones; splits divided from one set are judged together.
 
     Args:
         plan: sources.shards.Plan.
@@ -170,7 +170,7 @@ def check_splits(plan, counts, unreadable, max_unreadable_fraction):
     for split, count in counts.items():
         if not count:
             raise InputError(
-                f"--data.source={plan.source}: the {split} split is empty; where the source has no splits of its own, "
+                f"--data.source={plan.source}: the {split} split is empty; if the source has no splits of its own, "
                 "--data.validation_fraction divides it"
             )
 
@@ -180,7 +180,7 @@ def _duplicates(results, folder):
     hashes, places = {}, {}
     for split in ("train", "validation"):
         shards = [result for result in results if result["split"] == split]
-        # NumPy passes over zeros at the end of such text, which changes nothing among texts of one length.
+        # NumPy ignores trailing zeros of such strings, which makes no difference between strings of equal length.
         hashes[split] = np.frombuffer(b"".join(shard["hashes"] for shard in shards), f"S{image_records.HASH_BYTES}")
         places[split] = (shards, np.cumsum([shard["entry"]["num_examples"] for shard in shards]))
     train, validation = hashes["train"], hashes["validation"]

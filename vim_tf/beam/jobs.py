@@ -1,7 +1,7 @@
-"""What all Beam jobs share: where they run, one element per shard, and how they tell what is wrong with the input.
+"""Common parts of all Beam jobs: runners, one element per shard, and the reporting of unusable input.
 
-The element is a list of files, and what comes out is a few numbers, because runners keep in memory, or send over the
-network, what moves between their stages. Images are read, worked on and written inside one function call.
+An element is a list of files, and its result is a few numbers, because runners keep what moves between their stages in
+memory or send it over the network. Images are read, processed and written inside one function call.
 """
 
 import shutil
@@ -19,7 +19,7 @@ LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRun
 DASK_RUNNER = "apache_beam.runners.dask.dask_runner.DaskRunner"
 _RUNNERS = {"": LOCAL_RUNNER, "DirectRunner": LOCAL_RUNNER, "DaskRunner": DASK_RUNNER}
 
-# What talks to a cluster for a runner; None = a service that somebody else has started.
+# What connects a runner to a cluster; None = a service that has been started by someone else.
 _JOB_SERVERS = {
     "FlinkRunner": flink_runner.FlinkJarJobServer,
     "SparkRunner": spark_runner.SparkJarJobServer,
@@ -30,12 +30,12 @@ _FAILURE_NAME = "FAILED.txt"
 
 
 def parse_options(arguments, num_shards=1):
-    """Beam's flags, every one of them known to Beam.
+    """Parses Beam's flags and refuses those that Beam doesn't know.
 
     Args:
         arguments: list of str, `--name=value`. Without `--runner`, the work is done in this process.
-        num_shards: int; on Dask, as many partitions are made unless the flags say how many. Dask would put up to 128
-            shards into one partition, which is one worker's.
+        num_shards: int; on Dask, the number of partitions unless the flags set it. Dask would put up to 128 shards into
+            one partition, that is, on one worker.
 
     Returns:
         apache_beam.options.pipeline_options.PipelineOptions.
@@ -62,7 +62,7 @@ def make_pipeline(options):
     """The apache_beam.Pipeline of `parse_options`.
 
     Raises:
-        InputError: there is no such runner, or it lacks the job server that it would talk to.
+        InputError: there is no such runner, or its job server is missing.
     """
     _check_job_server(options)
     try:
@@ -72,14 +72,14 @@ def make_pipeline(options):
 
 
 def run_shards(pipeline, shards, work, finish):
-    """Adds to a pipeline: each shard to what `work` yields, and all of that in one list to `finish`.
+    """Adds to a pipeline: `work` on each shard, and `finish` on the list of all results.
 
     Args:
         pipeline: apache_beam.Pipeline.
         shards: list of what can be pickled.
         work: ShardWork.
         finish: function of the list of what `work` yielded, each shard once and in order. It can be pickled, and writes
-            manifest.json; an InputError of it is raised by `check_finished`.
+            manifest.json; an InputError from it is raised by `check_finished`.
     """
     return (
         pipeline
@@ -96,15 +96,14 @@ def run(pipeline):
     result = pipeline.run()
     result.wait_until_finish()
     client = getattr(result, "client", None)
-    if client is not None:  # Dask's, which would go on looking for a cluster that is gone
+    if client is not None:  # Dask's, which would keep looking for a cluster that is gone
         client.close()
 
 
 class ShardWork(beam.DoFn):
-    """One shard to one file; a second try of the same shard replaces the file.
+    """Turns one shard into one file; a second attempt at the same shard replaces the file.
 
-    An input that can't be used is told in the result instead of raised: runners bury what is raised in their own
-    traces, and try again.
+    Unusable input is reported in the result instead of raised: runners bury exceptions in their own traces, and retry.
 
     Args:
         folder: str, where the job writes.
@@ -115,14 +114,14 @@ class ShardWork(beam.DoFn):
 
     def process(self, shard):
         """Yields the dict of `work_on`, or one with `failure`."""
-        place = {"split": shard.split, "index": shard.index}
+        identity = {"split": shard.split, "index": shard.index}
         try:
-            yield {**place, **self.work_on(shard)}
+            yield {**identity, **self.work_on(shard)}
         except InputError as error:
-            yield {**place, "failure": str(error)}
+            yield {**identity, "failure": str(error)}
 
     def work_on(self, shard):
-        """Dict that says what became of a shard; implemented by subclasses.
+        """Dict with the outcome of a shard; implemented by subclasses.
 
         Raises:
             InputError: a file of the shard can't be used.
@@ -131,10 +130,10 @@ class ShardWork(beam.DoFn):
 
 
 def prepare(folder, split_folders, patterns):
-    """Empties an output folder of what an earlier job wrote, so that nothing of it is mistaken for this one's.
+    """Removes what an earlier job wrote to an output folder, so that it isn't mistaken for this job's output.
 
     Args:
-        folder: str, that gets manifest.json.
+        folder: str, where manifest.json goes.
         split_folders: iterable of str.
         patterns: names of the files of a split, as globs.
     """
@@ -150,7 +149,7 @@ def prepare(folder, split_folders, patterns):
 
 
 def check_finished(folder, split_folders):
-    """After the job: raises what was wrong with the input, and removes what killed tries left behind.
+    """After the job: raises what was wrong with the input, and removes what killed attempts left.
 
     Raises:
         InputError: in one line.
@@ -174,9 +173,9 @@ def numbered(name, shard):
 
 
 def _finish(results, folder, finish):
-    # Some runners hand a shard's result over more than once when they try it again.
+    # Some runners deliver a shard's result more than once when they retry it.
     once = {(result["split"], result["index"]): result for result in results}
-    results = [once[place] for place in sorted(once)]
+    results = [once[key] for key in sorted(once)]
     try:
         failures = [result["failure"] for result in results if "failure" in result]
         if failures:
@@ -187,13 +186,13 @@ def _finish(results, folder, finish):
 
 
 def _check_job_server(options):
-    """Has what stands between this process and a cluster of Flink or Spark at hand, before anything is planned."""
+    """Makes sure, before anything is planned, that what connects to a Flink or Spark cluster is available."""
     runner = (options.view_as(pipeline_options.StandardOptions).runner or "").rpartition(".")[2]
     settings = options.view_as(pipeline_options.JobServerOptions)
     if runner not in _JOB_SERVERS or options.view_as(pipeline_options.PortableOptions).job_endpoint:
         return
     if _JOB_SERVERS[runner] is None:
-        raise InputError(f"--beam_args: {runner} needs --job_endpoint=<host>:<port> of a job service that runs already")
+        raise InputError(f"--beam_args: {runner} needs --job_endpoint=<host>:<port> of a running job service")
     name = runner.removesuffix("Runner").lower()
     given = options.get_all_options()
     if given.get(f"{name}_submit_uber_jar"):
@@ -202,15 +201,15 @@ def _check_job_server(options):
     elif shutil.which(settings.job_server_java_launcher) is None:
         raise InputError(
             f"--beam_args: {runner} needs Java, and there is no {settings.job_server_java_launcher}: install it, or "
-            "give --job_endpoint=<host>:<port> of a job service that runs already"
+            "give --job_endpoint=<host>:<port> of a running job service"
         )
     try:
-        # Downloads it where none is named, into the cache in which the runner looks.
+        # Downloads it, unless one is given, into the cache where the runner looks for it.
         server = _JOB_SERVERS[runner](options)
         server.local_jar(server.path_to_jar(), settings.jar_cache_dir)
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
-            f"--beam_args: {runner} needs Beam's job server, and it can't be had: give its file as "
+            f"--beam_args: {runner} needs Beam's job server, which isn't available: give its file as "
             f"--{name}_job_server_jar=<path>.jar ({one_line(error, 200)})"
         ) from error
 
@@ -238,7 +237,7 @@ def _subclasses(options):
 
 
 class _Parser(pipeline_options._BeamArgumentParser):
-    """Raises instead of ending the process; a flag that two sets of options define is taken once."""
+    """Raises instead of exiting; a flag that two sets of options define is added only once."""
 
     def add_argument(self, *names, **settings):
         """As in argparse."""

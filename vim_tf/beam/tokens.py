@@ -1,4 +1,4 @@
-"""Images to token records as a Beam job: `records.tokens` says what they hold."""
+"""Encodes images as token records with a Beam job; `records.tokens` describes them."""
 
 import collections
 import dataclasses
@@ -23,13 +23,13 @@ from vim_tf.storage import files
 
 
 def encode(pipeline, plan, tokenizer, folder, split_folders, settings, max_unreadable_fraction):
-    """Adds the job to a pipeline; `jobs.check_finished` is called behind its run.
+    """Adds the job to a pipeline; `jobs.check_finished` must be called after its run.
 
     Args:
         pipeline: apache_beam.Pipeline.
         plan: sources.shards.Plan.
         tokenizer: folder of the trained tokenizer, a workdir or an exported model.
-        folder: str, that gets the manifest; what an earlier job wrote is removed first.
+        folder: str, where the manifest goes; what an earlier job wrote is removed first.
         split_folders: dict from split to the folder of its token records.
         settings: EncodeSettings.
         max_unreadable_fraction: share of a split's images that may end as dead letters.
@@ -42,11 +42,11 @@ def encode(pipeline, plan, tokenizer, folder, split_folders, settings, max_unrea
 
 
 class EncodeSettings(collections.namedtuple("EncodeSettings", "views view_scale batch_size max_pixels")):
-    """What is encoded of an image.
+    """What is encoded from an image.
 
     Attributes:
         views, view_scale: as `views.make_views` takes them.
-        batch_size: int, images, or views of them, a step.
+        batch_size: int, images, or views of them, per step.
         max_pixels: int, as in `decode_image`.
     """
 
@@ -54,12 +54,12 @@ class EncodeSettings(collections.namedtuple("EncodeSettings", "views view_scale 
 class EncodeShard(jobs.ShardWork):
     """One shard of images to one file of tokens, and one of dead letters if an image can't be encoded.
 
-    A dead letter is a line of JSON: `key`, `place` and `reason`. What a file holds depends on the shard alone.
+    A dead letter is a line of JSON: `key`, `place` and `reason`. What a file holds depends only on the shard.
 
     Args:
         folder: str, the root of the tokens.
         split_folders: dict from split to the folder of its token records.
-        tokenizer: folder of the trained tokenizer, loaded once in a worker's process however many shards it gets.
+        tokenizer: folder of the trained tokenizer, loaded once per worker process, no matter how many shards it gets.
         settings: EncodeSettings.
     """
 
@@ -93,7 +93,7 @@ class EncodeShard(jobs.ShardWork):
         }
 
     def _batches(self, shard, decode, dead, labels, seen):
-        """Yields batches for `encode_dataset.encode_shard`; fills `dead`, `labels` and `seen` on its way."""
+        """Yields batches for `encode_dataset.encode_shard`; also fills `dead`, `labels` and `seen`."""
         size = max(1, self._settings.batch_size // num_views(self._settings))
         entries = ((entry, entry.load) for entry in shard.entries())
         rows = []
@@ -138,7 +138,7 @@ class Encoder:
 
 
 def num_views(settings):
-    """Views that are encoded of an image."""
+    """Number of views that are encoded per image."""
     views = make_views(settings.views, 1, 1, settings.view_scale)
     return views.num_views if views else 1
 

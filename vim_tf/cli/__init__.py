@@ -1,1 +1,1 @@
-"""The frame of every command: flags, help, exit statuses and what is shown on the terminal."""
+"""What all commands share: flags, help, exit statuses and terminal output."""

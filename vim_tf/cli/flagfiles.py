@@ -1,4 +1,4 @@
-"""Flagfiles opened up: the command line that they and what they name amount to."""
+"""Expands flagfiles, including nested ones, into a plain command line."""
 
 import os
 import sys
@@ -7,26 +7,26 @@ from vim_tf.errors import InputError
 
 
 def opened_up(argv, told=None):
-    """A command line with the flags of its flagfiles in their place.
+    """A command line in which each `--flagfile` is replaced by the flags of that file.
 
-    A path that a flagfile gives to `--flagfile`, or to a flag whose name ends in `_flagfile`, is looked for next to
-    that file first, then from the working directory, with a line on stderr that says so.
+    A path that a flagfile gives to `--flagfile`, or to a flag whose name ends in `_flagfile`, is looked up next to
+    that file first, then in the working directory, which prints a notice on stderr.
 
     Args:
         argv: list of str, without the program's name.
-        told: set of the lines that were printed already; None = none was.
+        told: set of the notices printed already; None = none.
 
     Returns:
         list of str without `--flagfile`.
 
     Raises:
-        InputError: a flagfile can't be read, or reads itself.
+        InputError: a flagfile can't be read, or includes itself.
     """
     return list(_flags(argv, "", (), set() if told is None else told))
 
 
 def _flags(arguments, folder, readers, told):
-    """The flags of a command line, or of a file in `folder` that `readers` led to."""
+    """The flags of a command line, or of a file in `folder` that was reached through `readers`."""
     arguments = iter(arguments)
     for argument in arguments:
         name, has_value, value = argument.partition("=")
@@ -45,11 +45,11 @@ def _flags(arguments, folder, readers, told):
 
 
 def _found(path, folder, readers, told):
-    """Where a path that a flagfile names leads to; of the command line it is taken as it is."""
-    beside = os.path.join(folder, path)
-    if not readers or os.path.isabs(path) or os.path.exists(beside) or not os.path.exists(path):
-        return beside
-    line = f"{readers[-1]}: {path} is not in its folder and was found from the working directory"
+    """Resolves a path from a flagfile; one from the command line is left as it is."""
+    next_to_it = os.path.join(folder, path)
+    if not readers or os.path.isabs(path) or os.path.exists(next_to_it) or not os.path.exists(path):
+        return next_to_it
+    line = f"{readers[-1]}: {path} isn't in its folder and was found in the working directory"
     if line not in told:
         told.add(line)
         print(line, file=sys.stderr)
@@ -57,14 +57,14 @@ def _found(path, folder, readers, told):
 
 
 def _lines(path, readers):
-    """The flags that a file holds; comments and blank lines are passed over."""
+    """The flags in a file, without comments and blank lines."""
     if path in readers:
-        raise InputError(f"--flagfile={path} reads itself, by way of {' and '.join(readers)}")
+        raise InputError(f"--flagfile={path} includes itself, through {' and '.join(readers)}")
     try:
         with open(path, encoding="utf-8") as file:
             lines = [line.strip() for line in file]
     except UnicodeDecodeError as error:
-        raise InputError(f"--flagfile={path} is no text file: {error}") from error
+        raise InputError(f"--flagfile={path} isn't a text file: {error}") from error
     except OSError as error:
         named = f" (named in {readers[-1]})" if readers else ""
         raise InputError(f"--flagfile={path}{named} can't be read: {error.strerror}") from error

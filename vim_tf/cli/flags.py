@@ -1,6 +1,6 @@
-"""Dataclass fields as dotted absl flags, and the frame that every command runs in.
+"""Turns dataclass fields into dotted absl flags, and runs commands.
 
-Nothing here knows a hyperparameter or imports TensorFlow, so that `--help` and a mistyped flag answer at once.
+Nothing here knows a hyperparameter or imports TensorFlow, so `--help` and a mistyped flag are answered at once.
 """
 
 import dataclasses
@@ -17,17 +17,17 @@ from vim_tf.errors import InputError, one_line
 
 
 def parse(config_class, argv):
-    """Command line to config.
+    """Parses a command line into a config.
 
     Args:
         config_class: a dataclass of `vim_tf.config`.
-        argv: list of str, without the program's name; `--flagfile=<path>` is read in place.
+        argv: list of str, without the program's name; `--flagfile=<path>` is expanded in place.
 
     Returns:
         config_class instance.
 
     Raises:
-        InputError: an unknown flag, a value of the wrong kind, or one that the config refuses.
+        InputError: a flag is unknown, or a value has the wrong type or is refused by the config.
     """
     values = flags.FlagValues()
     defaults = _default_leaves(config_class)
@@ -57,7 +57,7 @@ def choose(name, choices, default, argv):
         argv: list of str, without the program's name.
 
     Raises:
-        InputError: the value is none of the choices, or a flagfile can't be read.
+        InputError: the value isn't one of the choices, or a flagfile can't be read.
     """
     values = flags.FlagValues()
     flags.DEFINE_enum(name, default, list(choices), "", flag_values=values)
@@ -66,16 +66,16 @@ def choose(name, choices, default, argv):
 
 
 def main(run, select_config_class, description, needs_tensorflow=True):
-    """Runs a command and leaves the process with its status.
+    """Runs a command and exits with its status.
 
-    Status 0: finished, or help was asked for. 1: failed while running. 2: unusable flags or input; one line and no
-    traceback. 143: stopped by SIGTERM.
+    Status 0: finished, or help was requested. 1: failed while running. 2: unusable flags or input; one line and no
+    traceback. 130: interrupted. 143: stopped by SIGTERM.
 
     Args:
         run: function of the config.
         select_config_class: function of argv (without the program's name) that returns the config class.
-        description: str, shown on top of the help.
-        needs_tensorflow: whether `run` uses it; it is then loaded first, without its chatter.
+        description: str, shown at the top of the help.
+        needs_tensorflow: whether `run` uses TensorFlow, which is then loaded first, without its chatter.
     """
     argv = sys.argv[1:]
     try:
@@ -97,16 +97,16 @@ def main(run, select_config_class, description, needs_tensorflow=True):
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)
-    except Exception as error:  # the frame's one place where any failure becomes an exit status
+    except Exception as error:  # the only handler that turns any failure into an exit status
         traceback.print_exc()
         print(f"Failed: {type(error).__name__}: {one_line(error, lines=1)}", file=sys.stderr)
         sys.exit(1)
 
 
 def help_text(config_class, description):
-    """Every flag with its default and meaning, grouped by section."""
+    """Help for every flag, with its default, grouped by section."""
     width = min(shutil.get_terminal_size().columns, 120)
-    lines = [*textwrap.wrap(description, width), "", "Flags (--flagfile=<path> reads more of them from a file):"]
+    lines = [*textwrap.wrap(description, width), "", "Flags (--flagfile=<path> reads more flags from a file):"]
     section = ""
     sizes = _sizes(config_class)
     for name, (field, default) in _default_leaves(config_class).items():
@@ -117,7 +117,7 @@ def help_text(config_class, description):
                 fields = ", ".join(next(iter(choices.values())))
                 lines += [
                     f"  --{head}.size= [{' | '.join(choices)}]",
-                    f"      {fields} of a size of the paper, at once",
+                    f"      sets {fields} to those of a size in the paper",
                 ]
         section = head
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
@@ -129,7 +129,7 @@ def help_text(config_class, description):
 
 
 def _default_leaves(config_class):
-    """{dotted name: (field, default)} of every field that is a flag; sections are opened up."""
+    """{dotted name: (field, default)} of every field that is a flag; sections are flattened."""
     leaves = {}
 
     def visit(section_class, section_defaults, prefix):
@@ -155,7 +155,7 @@ def _default_leaves(config_class):
 def _sizes(config_class, prefix=""):
     """{dotted name of a flag: {size: {field: value}}} of every section that has named sizes.
 
-    A named size is a short way to write its fields' flags, not a field: a config holds the numbers.
+    A named size is shorthand for the flags of its fields, not a field itself: a config holds the numbers.
     """
     found = {f"{prefix}size": config_class.SIZES} if hasattr(config_class, "SIZES") else {}
     for field in dataclasses.fields(config_class):
@@ -165,7 +165,7 @@ def _sizes(config_class, prefix=""):
 
 
 def _spelled_out(argv, sizes):
-    """A command line with each named size as the flags that it stands for, so that later ones win as usual."""
+    """A command line with each named size expanded into its flags, so that later flags win as usual."""
     for argument in argv:
         name, _, value = argument.lstrip("-").partition("=")
         if value in sizes.get(name, ()):
@@ -200,7 +200,7 @@ def _define(values, name, field, default):
 
 
 class _SwitchParser(flags.EnumParser):
-    """Choices with on and off among them; as a boolean's also true and false, --name without a value and --noname."""
+    """Choices that include on and off; like a boolean flag, also takes true and false, --name and --noname."""
 
     _BOOLEANS = {"true": "on", "t": "on", "1": "on", "false": "off", "f": "off", "0": "off"}
 
@@ -212,7 +212,7 @@ class _SwitchParser(flags.EnumParser):
 
 
 class _ListParser(flags.ArgumentParser):
-    """`1,2,3` to a list of one kind."""
+    """Parses `1,2,3` into a list of items of one type."""
 
     def __init__(self, item):
         super().__init__()

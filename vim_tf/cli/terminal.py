@@ -1,4 +1,4 @@
-"""What commands show on the terminal: their own lines, and of the libraries below only what matters."""
+"""Terminal output of commands: their own lines, and only what matters from libraries."""
 
 import contextlib
 import logging
@@ -15,7 +15,7 @@ _OWN_FOLDERS = tuple(
     os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), package, "")
     for package in ("vim_tf", "pipelines")
 )
-# Lines that TensorFlow's native code writes at every start, whatever the log level, on machines that lack a GPU.
+# Lines that TensorFlow's native code writes at every start on machines without a GPU, regardless of the log level.
 _START_UP_CHATTER = (
     "All log messages before absl::InitializeLog()",
     "oneDNN custom operations are on",
@@ -25,19 +25,19 @@ _START_UP_CHATTER = (
     "To enable the following instructions",
 )
 _NO_WARNINGS = (
-    # A trace is kept for each model and data split of a process, where one command works on several of them.
+    # A command that works on several models or data splits keeps a trace for each of them.
     "triggered tf.function retracing",
-    # TF-GAN calls functions of TensorFlow by older names.
+    # TF-GAN calls deprecated functions of TensorFlow.
     "is deprecated and will be removed",
 )
 
 
 def quiet_libraries():
-    """Shows of libraries what is a warning or worse, and of this project everything."""
-    # What native code logs as an error and doesn't raise, such as an optimization that it then leaves out, is no
-    # concern of the user; what matters is raised.
+    """Shows warnings and errors from libraries, and everything from this project."""
+    # What native code logs as an error without raising it, such as an optimization that it skips, doesn't concern the
+    # user; what matters is raised.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Else every record is followed by the remark that absl's own flags were not parsed.
+    # Otherwise a remark that absl's own flags weren't parsed follows every record.
     absl_flags.FLAGS.mark_as_parsed()
     absl_logging.use_absl_handler()
     absl_logging.set_verbosity(absl_logging.INFO)
@@ -47,19 +47,19 @@ def quiet_libraries():
 
 
 def is_shown(record):
-    """Whether a log record is shown: logging.LogRecord to bool."""
+    """Whether a logging.LogRecord is shown: bool."""
     is_warning = record.levelno >= logging.WARNING and not any(text in str(record.msg) for text in _NO_WARNINGS)
     return is_warning or record.pathname.startswith(_OWN_FOLDERS)
 
 
 def on_sigterm(handler):
-    """Lets a function handle SIGTERM, if this is the main thread: Python lets no other one say so.
+    """Sets the handler of SIGTERM, if this is the main thread: Python doesn't allow it in any other.
 
     Args:
         handler: as `signal.signal` takes it.
 
     Returns:
-        What handled it before, or None off the main thread, where all stays as it is.
+        The previous handler, or None outside the main thread, where nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         return None
@@ -68,7 +68,7 @@ def on_sigterm(handler):
 
 
 def load_tensorflow():
-    """Imports TensorFlow and lets it look for devices, without the chatter that it writes while doing so."""
+    """Imports TensorFlow and lets it look for devices, without the chatter that this produces."""
     if "tensorflow" in sys.modules:
         return
     if sys.stderr.isatty():
@@ -83,7 +83,7 @@ def load_tensorflow():
 
 @contextlib.contextmanager
 def _without_chatter():
-    """Holds back what is written to standard error, native code included, and passes on all but the known chatter."""
+    """Captures standard error, including that of native code, and then prints all of it but the known chatter."""
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as held:

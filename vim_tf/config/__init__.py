@@ -1,13 +1,13 @@
 """Every hyperparameter of every command: its default, unit, meaning and check.
 
-The dataclasses here, and the table `vim_tf.ranges.SAMPLING` from which `SamplingConfig` takes its first fields, are the
-only place where defaults live. `cli/flags.py` turns each field into a dotted flag (`model.quantizer.codebook_size`),
-and a trained stage stores its resolved config as `config.json`. The defaults of the two training configs are the
-paper's ImageNet settings (arXiv 2110.04627, section 3.3, 5 and table 2) except where a field's help says otherwise;
-`docs/paper_choices.md` lists what the paper leaves open. The files in `configs/` hold what differs.
+Defaults are defined only in the dataclasses here and in the table `vim_tf.ranges.SAMPLING`, from which `SamplingConfig`
+takes its first fields. `cli/flags.py` turns each field into a dotted flag (`model.quantizer.codebook_size`), and a
+trained stage stores its resolved config as `config.json`. The defaults of the two training configs are the paper's
+ImageNet settings (arXiv 2110.04627, sections 3.3 and 5, table 2) unless a field's help says otherwise;
+`docs/paper_choices.md` lists what the paper leaves open. The files in `configs/` hold only what differs.
 
-What a command takes is called after it, such as `SampleCommand`; the names of sections, and of what a training stores,
-end in `Config`.
+A command's config is named after it, such as `SampleCommand`; the names of sections, and of the configs that trainings
+store, end in `Config`.
 """
 
 from vim_tf.config.commands import (
@@ -47,7 +47,7 @@ from vim_tf.config.training import (
     TrainingConfig,
 )
 
-# What `--task` chooses from.
+# Choices of `--task`.
 TRAIN_CONFIGS = {
     "tokenizer": TokenizerTrainConfig,
     "palette": PaletteTrainConfig,

@@ -1,4 +1,4 @@
-"""What the commands besides training take."""
+"""Settings of the commands other than training and evaluation."""
 
 import dataclasses
 from typing import Literal
@@ -17,7 +17,7 @@ from vim_tf.config.fields import (
     setting,
 )
 
-# The settings of a sample, as `vim_tf.ranges` lists them: the first fields of SamplingConfig.
+# The per-sample settings that `vim_tf.ranges` lists: the first fields of SamplingConfig.
 _SampleSettings = dataclasses.make_dataclass(
     "_SampleSettings",
     [(name, type(row.default), setting(row.default, row.help)) for name, row in ranges.SAMPLING.items()],
@@ -27,22 +27,22 @@ _SampleSettings = dataclasses.make_dataclass(
 
 @dataclasses.dataclass(frozen=True)
 class SamplingConfig(_SampleSettings):
-    """How tokens are drawn; the default is the paper's: the model's own distribution."""
+    """How tokens are drawn; by default, as in the paper, from the model's own distribution."""
 
     guidance_schedule: Literal["constant", "linear", "cosine"] = setting(
-        "constant", "guidance_scale at every token, or grown to from 1 at the first one"
+        "constant", "guidance_scale at every token, or rising to it from 1 at the first token"
     )
-    batch_size: int = setting(64, "samples drawn at once; the same label and seed give the same tokens for one value")
+    batch_size: int = setting(64, "samples drawn at once; a label and seed give the same tokens only at the same value")
     jit_compile: Switch = setting(
         "auto",
-        "compile the token loop with XLA: faster, after some seconds, but it rounds differently; auto goes by the "
-        "device",
+        "compile the token loop with XLA: faster after some seconds of compiling, but rounds differently; auto decides "
+        "by device",
     )
     classifier: str = setting(
-        "", "classifier for rejection: a .keras file or SavedModel of images in [0, 1] to logits or probabilities"
+        "", "classifier for rejection: a .keras file or SavedModel from images in [0, 1] to logits or probabilities"
     )
-    rejection_keep: int = setting(1, "samples of a label that are kept, the best by the classifier, ...")
-    rejection_candidates: int = setting(1, "... of so many that are drawn; both 1 = no rejection")
+    rejection_keep: int = setting(1, "samples to keep of each label, those that the classifier rates best, ...")
+    rejection_candidates: int = setting(1, "... out of this many drawn; both 1 = no rejection")
 
     def __post_init__(self):
         accept_boolean(self, "jit_compile")
@@ -52,7 +52,7 @@ class SamplingConfig(_SampleSettings):
             row.allowed.check(f"sampling.{name}", getattr(self, name))
         check(
             self.rejection_candidates >= self.rejection_keep,
-            f"sampling.rejection_keep {self.rejection_keep} can't be more than sampling.rejection_candidates "
+            f"sampling.rejection_keep {self.rejection_keep} can't be above sampling.rejection_candidates "
             f"{self.rejection_candidates}",
         )
         check(
@@ -71,13 +71,13 @@ class EncodeCommand:
     output: str = setting("", "folder for the token records and their manifest")
     views: Literal["center", "flips", "ten_crop"] = setting(
         "center",
-        "views kept of each image, which training takes turns with: center: the image alone; flips: it and its mirror "
-        "image; ten_crop: centre and corners of the picture at view_scale, and their mirror images",
+        "views kept of each image, which training alternates between: center: only the image; flips: the image and its "
+        "mirror image; ten_crop: centre and corners of the image at view_scale, and their mirror images",
     )
     view_scale: float = setting(
-        1.125, "ten_crop: shorter side of the picture that crops are taken from, as a multiple of the model's size"
+        1.125, "ten_crop: shorter side of the image that crops are taken from, as a multiple of the model's size"
     )
-    batch_size: int = setting(64, "images, or views of them, a step")
+    batch_size: int = setting(64, "images, or views of them, per step")
     num_shards: int = setting(1, "files per split")
 
     def __post_init__(self):
@@ -97,17 +97,17 @@ class MaterializeCommand(EncodeCommand):
     beam_args: tuple[str, ...] = setting(
         (),
         "flags of Beam, separated by commas, as in --runner=DirectRunner,--direct_running_mode=multi_processing,"
-        "--direct_num_workers=4; none = this process; docs/beam_runners.md has those of other runners",
+        "--direct_num_workers=4; empty = run in this process; docs/beam_runners.md has those of other runners",
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class ReconstructCommand:
-    """`vim_tf.reconstruct`: images beside what the tokenizer keeps of them."""
+    """`vim_tf.reconstruct`: images next to their reconstructions by the tokenizer."""
 
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
-    images: tuple[str, ...] = setting((), "image files, and folders of them, separated by commas")
-    max_pixels: int = setting(DataConfig.max_pixels, "most pixels (height x width) of an image, as data.max_pixels")
+    images: tuple[str, ...] = setting((), "image files and folders of images, separated by commas")
+    max_pixels: int = setting(DataConfig.max_pixels, "maximum pixels (height x width) of an image, as data.max_pixels")
     output: str = setting("", "folder for the PNG files")
 
     def __post_init__(self):
@@ -121,16 +121,16 @@ class SampleCommand:
 
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
     language_model: str = setting("", "trained language model: workdir or exported model")
-    labels: tuple[int, ...] = setting((), "labels to draw, separated by commas; none = every label once")
+    labels: tuple[int, ...] = setting((), "labels to draw, separated by commas; empty = every label once")
     num_per_label: int = setting(8, "images per label")
-    seed: int = setting(0, "seed of the first image; each further image takes the next one")
+    seed: int = setting(0, "seed of the first image; each further image takes the next seed")
     sampling: SamplingConfig = setting(SamplingConfig(), "how tokens are drawn")
     output: str = setting("", "folder for the PNG files, grid.png and samples.npz")
     num_shards: int = setting(
-        0, "large request: so many .npz files, of which a second call writes those that are missing; 0 = small request"
+        0, "large request: number of .npz files; a second call writes those that are missing; 0 = small request"
     )
     num_processes: int = setting(1, "large request: processes that share the files, each called with its --process")
-    process: int = setting(0, "large request: number of this process, from 0")
+    process: int = setting(0, "large request: index of this process, from 0")
 
     def __post_init__(self):
         check_given(self, "tokenizer", "language_model", "output")
@@ -139,25 +139,25 @@ class SampleCommand:
         ranges.INT32.check("seed", self.seed)
         check(
             0 <= self.process < self.num_processes,
-            f"--process={self.process} is none of {self.num_processes} processes, which are numbered from 0",
+            f"--process={self.process} must be in [0, {self.num_processes - 1}], below --num_processes",
         )
         check(self.num_shards or self.num_processes == 1, "--num_processes needs --num_shards, the files to share")
 
 
 @dataclasses.dataclass(frozen=True)
 class CompleteCommand:
-    """`vim_tf.complete`: the upper part of images to whole ones, or to larger canvases."""
+    """`vim_tf.complete`: completes images from their upper part, or extends them to larger canvases."""
 
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
     language_model: str = setting("", "trained language model: workdir or exported model")
-    images: tuple[str, ...] = setting((), "image files, and folders of them, separated by commas")
-    max_pixels: int = setting(DataConfig.max_pixels, "most pixels (height x width) of an image, as data.max_pixels")
-    keep_rows: int = setting(-1, "rows of tokens that are kept of each image; -1 = half of them; 0 = none")
-    labels: tuple[int, ...] = setting((), "label of each image, or one for all; an unconditional model takes none")
+    images: tuple[str, ...] = setting((), "image files and folders of images, separated by commas")
+    max_pixels: int = setting(DataConfig.max_pixels, "maximum pixels (height x width) of an image, as data.max_pixels")
+    keep_rows: int = setting(-1, "rows of tokens to keep of each image; -1 = half of them; 0 = none")
+    labels: tuple[int, ...] = setting((), "label of each image, or one for all; leave empty for an unconditional model")
     num_variants: int = setting(4, "completions of each image")
-    height: int = setting(0, "height of the canvas in pixels, at whose top left the image lies; 0 = the model's")
+    height: int = setting(0, "height of the canvas in pixels, with the image at its top left; 0 = the model's")
     width: int = setting(0, "width of the canvas in pixels; 0 = the model's")
-    seed: int = setting(0, "seed of the first completion; each further one takes the next one")
+    seed: int = setting(0, "seed of the first completion; each further one takes the next seed")
     sampling: SamplingConfig = setting(SamplingConfig(), "how tokens are drawn")
     output: str = setting("", "folder for the PNG files and grid.png")
 
@@ -167,7 +167,7 @@ class CompleteCommand:
         check_positive(self, "num_variants")
         check_not_negative(self, "height", "width")
         check(self.keep_rows >= -1, f"--keep_rows must be -1 or more, not {self.keep_rows}")
-        check(not self.sampling.classifier, "--sampling.classifier goes with vim_tf.sample and vim_tf.evaluate alone")
+        check(not self.sampling.classifier, "--sampling.classifier works only with vim_tf.sample and vim_tf.evaluate")
         ranges.INT32.check("seed", self.seed)
 
 
@@ -176,10 +176,10 @@ class ExportCommand:
     """`vim_tf.export`: trained stages to one SavedModel and a TF Hub archive."""
 
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
-    language_model: str = setting("", "trained language model; none = the tokenizer alone")
+    language_model: str = setting("", "trained language model; empty = export only the tokenizer")
     sampling_batch_size: int = setting(16, "samples that the served sampler draws at once")
     max_pixels: int = setting(
-        DataConfig.max_pixels, "most pixels (height x width) of an image that a request may hold, as data.max_pixels"
+        DataConfig.max_pixels, "maximum pixels (height x width) of an image in a request, as data.max_pixels"
     )
     output: str = setting("", "folder that gets <version>/ and hub.tar.gz")
 
@@ -191,20 +191,21 @@ class ExportCommand:
 
 @dataclasses.dataclass(frozen=True)
 class ImportWeightsCommand:
-    """`vim_tf.import_weights`: weights of other projects to ours."""
+    """`vim_tf.import_weights`: converts other projects' weights to ours."""
 
     format: Literal["enhancing_transformers", "taming_transformers", "lpips"] = setting(
-        "enhancing_transformers", "project that wrote the checkpoint; lpips: torchvision's VGG16 with LPIPS' heads"
+        "enhancing_transformers",
+        "project that wrote the checkpoint; lpips: torchvision's VGG16 with the heads of LPIPS",
     )
-    checkpoint: str = setting("", "PyTorch file; it is read without running any code in it")
-    heads: str = setting("", "lpips: PyTorch file of the linear heads for VGG16, version 0.1 (0.0 looks the same)")
+    checkpoint: str = setting("", "PyTorch file; reading it runs no code from it")
+    heads: str = setting("", "lpips: PyTorch file of the linear heads for VGG16, version 0.1 (can't be told from 0.0)")
     height: int = setting(256, "taming_transformers: image height in pixels, which the checkpoint doesn't say")
     width: int = setting(256, "taming_transformers: image width in pixels, which the checkpoint doesn't say")
-    output: str = setting("", "workdir of the tokenizer, or with lpips the .npz file, to write")
+    output: str = setting("", "tokenizer workdir to write, or with lpips the .npz file")
 
     def __post_init__(self):
         check_choices(self)
         check_given(self, "checkpoint", "output")
         check_positive(self, "height", "width")
         check(self.format != "lpips" or self.heads, "--heads is needed: the linear heads of LPIPS for VGG16")
-        check(self.format == "lpips" or not self.heads, "--heads goes with --format=lpips alone")
+        check(self.format == "lpips" or not self.heads, "--heads works only with --format=lpips")

@@ -7,7 +7,7 @@ from vim_tf.config.fields import check, check_choices, check_finite, check_fract
 
 SPLITS = ("train", "validation")
 
-# 512 MiB of decoded RGB: TensorFlow's decoders and Pillow take no more.
+# 512 MiB of decoded RGB, the limit of TensorFlow's decoders and Pillow.
 _MOST_PIXELS = (1 << 29) // 3
 
 
@@ -19,37 +19,38 @@ class DataConfig:
         "digits",
         "image source: digits, photos, avatars or avatars:<number of training drawings>, fonts:<folder>, tfds:<name>, "
         "folder:<path> (a sub-folder is a class), tfrecord:<glob>, parquet:<glob> or webdataset:<glob of tars>; a "
-        "{split} in a path or glob is replaced by train or validation, and {000..099} in a glob stands for a hundred "
+        "{split} in a path or glob is replaced by train or validation, and {000..099} in a glob expands to a hundred "
         "names",
     )
-    name: str = setting("", "what reports and metrics call the images; empty = the source itself")
+    name: str = setting("", "name of the images in reports and metrics; empty = the source itself")
     validation_fraction: float = setting(
-        0.1, "share of a source without splits of its own that becomes the validation split, by a hash of the key"
+        0.1, "share of a source without its own splits that becomes the validation split, by a hash of the key"
     )
     max_unreadable_fraction: float = setting(0.01, "share of files that may fail to decode before the run stops")
     max_pixels: int = setting(
-        # 256 MiB of decoded RGB, from where on Pillow warns of a decompression bomb.
+        # 256 MiB of decoded RGB, above which Pillow warns of a decompression bomb.
         (1 << 28) // 3,
-        "most pixels (height x width) of an image file: one that claims more isn't decoded but left out, as its few "
-        "bytes could take all memory",
+        "maximum pixels (height x width) of an image file: one that claims more is left out without decoding, since a "
+        "few bytes could fill all memory",
     )
     shuffle_buffer: int = setting(10_000, "examples held in memory to shuffle a source that can only be read in order")
     image_feature: str = setting(
         "",
-        "feature, column or extension of a record file that holds the image; empty = as Hugging Face, TF-slim, TFDS "
-        "and WebDataset call it",
+        "feature, column or extension of a record file that holds the image; empty = the names that Hugging Face, "
+        "TF-slim, TFDS and WebDataset use",
     )
     label_feature: str = setting(
-        "", "that of the label, an integer; empty = as for the image, none = the images have no labels"
+        "", "the same for the label, an integer; empty = as for the image, none = the images have no labels"
     )
     key_feature: str = setting(
-        "", "that of the key, unique and always the same; empty = key, else the image's place; none = always its place"
+        "",
+        "the same for the key, unique and stable; empty = key, else the image's position; none = always its position",
     )
     map_labels: bool = setting(
-        False, "number the labels that occur from 0 on, which reads record files once more; off: 0 to the largest label"
+        False, "renumber the labels that occur from 0, which reads record files once more; off: 0 to the largest label"
     )
     split_names: bool = setting(
-        True, "folders and files called train, val, test or the like are splits; off: such folders are classes"
+        True, "treat folders and files named train, val, test or similar as splits; off: such folders are classes"
     )
 
     def __post_init__(self):
@@ -59,14 +60,14 @@ class DataConfig:
 
 
 def check_max_pixels(section):
-    """Checks `max_pixels`, the limit of what may be decoded."""
+    """Checks `max_pixels`, the limit on the size of images that are decoded."""
     limit = section.max_pixels
-    check(1 <= limit <= _MOST_PIXELS, f"max_pixels must lie in [1, {_MOST_PIXELS}], not {limit}")
+    check(1 <= limit <= _MOST_PIXELS, f"max_pixels must be in [1, {_MOST_PIXELS}], not {limit}")
 
 
 @dataclasses.dataclass(frozen=True)
 class AugmentationConfig:
-    """How training images vary from epoch to epoch; the default is Parti's recipe for the tokenizer, after DALL-E."""
+    """How training images vary from epoch to epoch; defaults to Parti's recipe for the tokenizer, after DALL-E."""
 
     crop: Literal["center", "random_square"] = setting(
         "random_square",

@@ -1,4 +1,4 @@
-"""What is measured of trained stages, and of real images."""
+"""Settings for evaluating trained stages and for measuring real images."""
 
 import dataclasses
 from typing import Literal
@@ -24,28 +24,27 @@ class EvaluationConfig:
 
     kind: tuple[str, ...] = setting(
         ("real", "reconstruction", "generation"),
-        "what to measure, separated by commas; real: what the real images themselves score",
+        "what to measure, separated by commas; real: scores of the real images themselves",
     )
-    samples_per_label: int = setting(50, "samples drawn for each label (for an unconditional model: in all x 10)")
-    batch_size: int = setting(64, "images a step")
-    seed: int = setting(0, "seed of the first sample, of the small classifier and of the features that are kept")
+    samples_per_label: int = setting(50, "samples per label (an unconditional model draws 10 times as many in total)")
+    batch_size: int = setting(64, "images per step")
+    seed: int = setting(0, "seed of the first sample, of the small classifier and of the choice of features to keep")
     feature_network: Literal["classifier", "inception", "saved_model", "keras_inception"] = setting(
         "classifier",
-        "network that judges images. classifier: a small one, trained on the real training split; inception: TF-GAN's "
-        "Inception graph, for FID; saved_model: any with its outputs pool_3 and logits; keras_inception: Keras "
-        "Applications' InceptionV3",
+        "network whose features compare images. classifier: a small one, trained on the real training split; "
+        "inception: TF-GAN's Inception graph, for FID; saved_model: any with the same outputs pool_3 and logits; "
+        "keras_inception: Keras Applications' InceptionV3",
     )
     feature_network_path: str = setting(
         "",
-        "classifier: folder feature_network of an earlier evaluation, empty = one is trained; inception, saved_model: "
-        "folder of a SavedModel, or TF Hub handle; keras_inception: file of weights; empty = the published one is "
-        "downloaded",
+        "classifier: folder feature_network of an earlier evaluation, empty = train one; inception, saved_model: "
+        "folder of a SavedModel, or TF Hub handle; keras_inception: weights file; empty = download the published one",
     )
-    feature_steps: int = setting(600, "classifier: steps of its training")
+    feature_steps: int = setting(600, "classifier: training steps")
     kept_features: int = setting(
-        10_000, "images of each set whose features are kept, for kernel distance, precision and recall"
+        10_000, "images of each set whose features are kept for kernel distance, precision and recall"
     )
-    nearest_images: int = setting(10_000, "training images that are searched for the nearest ones of samples; 0 = none")
+    nearest_images: int = setting(10_000, "training images to search for those nearest to the samples; 0 = none")
     lpips_weights_file: str = setting("", "file that vim_tf.import_weights --format=lpips wrote; empty = no LPIPS")
 
     def __post_init__(self):
@@ -68,20 +67,20 @@ class EvaluationConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateCommand:
-    """`vim_tf.evaluate`: trained stages to metrics and a report."""
+    """`vim_tf.evaluate`: measures trained stages and writes metrics and a report."""
 
     evaluation: EvaluationConfig = setting(EvaluationConfig(), "what is measured")
     tokenizer: str = setting("", "trained tokenizer: workdir or exported model")
     language_model: str = setting("", "trained language model, for generation: workdir or exported model")
     data: DataConfig = setting(DataConfig(), "real images")
-    split: Literal["train", "validation"] = setting("validation", "split that is compared with")
+    split: Literal["train", "validation"] = setting("validation", "split to compare with")
     reference: str = setting(
         "",
-        "generation: .npz file to compare samples with instead of the split: one of vim_tf.measure_reference, images "
-        "arr_0, or moments mu and sigma of the same feature network",
+        "generation: .npz file to compare samples with instead of the split: written by vim_tf.measure_reference, or "
+        "with images arr_0, or with moments mu and sigma from the same feature network",
     )
     reference_folder: str = setting(
-        "", "folder that keeps the statistics of real images for later evaluations; empty = <output>/reference"
+        "", "folder where the statistics of real images are kept for later evaluations; empty = <output>/reference"
     )
     sampling: SamplingConfig = setting(SamplingConfig(), "how tokens are drawn")
     strategy: Literal["auto", "one", "mirrored"] = setting(
@@ -108,7 +107,7 @@ class EvaluateCommand:
         )
         check(
             not self.reference or "generation" in self.evaluation.kind,
-            "--reference is what samples are compared with: it goes with --evaluation.kind=generation",
+            "--reference is what samples are compared with: it needs --evaluation.kind=generation",
         )
         check(
             self.split == "validation" or "linear_probe" not in self.evaluation.kind,
@@ -118,17 +117,17 @@ class EvaluateCommand:
 
 @dataclasses.dataclass(frozen=True)
 class MeasureReferenceCommand:
-    """`vim_tf.measure_reference`: real images to the statistics that samples are compared with, with Beam."""
+    """`vim_tf.measure_reference`: measures with Beam the statistics of real images that samples are compared with."""
 
     evaluation: EvaluationConfig = setting(
-        EvaluationConfig(), "the feature network and what is kept; the classifier needs feature_network_path"
+        EvaluationConfig(), "feature network and what to keep; the classifier needs feature_network_path"
     )
     data: DataConfig = setting(DataConfig(), "images")
-    split: Literal["train", "validation"] = setting("validation", "split that is measured")
-    height: int = setting(256, "height in pixels that images are fitted to, as a tokenizer would")
+    split: Literal["train", "validation"] = setting("validation", "split to measure")
+    height: int = setting(256, "height in pixels that images are fitted to, as for a tokenizer")
     width: int = setting(256, "width in pixels")
     num_shards: int = setting(1, "parts that workers measure independently of each other")
-    beam_args: tuple[str, ...] = setting((), "flags of Beam, as in vim_tf.materialize; none = this process")
+    beam_args: tuple[str, ...] = setting((), "flags of Beam, as in vim_tf.materialize; empty = run in this process")
     output: str = setting("", ".npz file to write, for --reference of vim_tf.evaluate")
 
     def __post_init__(self):

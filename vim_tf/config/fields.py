@@ -1,4 +1,4 @@
-"""What config sections are made of: fields with their help, checks, and the way to JSON and back."""
+"""Building blocks of config sections: fields with help, checks, and conversion to JSON and back."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ from typing import Literal
 from vim_tf import ranges
 from vim_tf.errors import InputError
 
-# A choice that is made by a table, unless somebody makes it.
+# A choice that a table makes unless the user does.
 Switch = Literal["auto", "on", "off"]
 
 
@@ -20,7 +20,7 @@ def setting(default, help, *, resumable=False, flag=True):
         default: the value, or a dataclass type for a section.
         help: one sentence, with the unit where there is one.
         resumable: whether a resumed run may change it.
-        flag: whether it is a flag; False for facts that a command finds out itself.
+        flag: whether it is a flag; False for facts that the command determines itself.
     """
     metadata = {"help": help, "resumable": resumable, "flag": flag}
     if dataclasses.is_dataclass(default):
@@ -52,11 +52,11 @@ def check_not_negative(section, *names):
 
 def check_fraction(section, *names):
     for name in names:
-        check(0 <= getattr(section, name) <= 1, f"{name} must lie in [0, 1], not {getattr(section, name)}")
+        check(0 <= getattr(section, name) <= 1, f"{name} must be in [0, 1], not {getattr(section, name)}")
 
 
 def check_choices(section):
-    """Checks the fields that have a set of values; flags are checked anyway, but not what comes from Python or JSON."""
+    """Checks fields with a fixed set of values: flags already are, but values from Python or JSON aren't."""
     for field in dataclasses.fields(section):
         choices = typing.get_args(field.type) if typing.get_origin(field.type) is Literal else ()
         value = getattr(section, field.name)
@@ -64,7 +64,7 @@ def check_choices(section):
 
 
 def accept_boolean(section, name):
-    """Takes true and false of a `Switch` as on and off: what it was before there was auto."""
+    """Accepts true and false for a `Switch` as on and off: it was a boolean before auto existed."""
     value = getattr(section, name)
     if isinstance(value, bool):
         object.__setattr__(section, name, "on" if value else "off")
@@ -76,7 +76,7 @@ def check_seed(section):
 
 def check_given(section, *names):
     for name in names:
-        check(getattr(section, name), f"--{name} is needed; --help says what it is")
+        check(getattr(section, name), f"--{name} is needed; --help explains it")
 
 
 def to_dict(config):
@@ -105,7 +105,7 @@ def from_dict(config_class, values):
 
 
 def leaves(config_class, prefix=""):
-    """Yields (dotted name, dataclasses.Field) of every field that holds a value, sections opened up."""
+    """Yields (dotted name, dataclasses.Field) of every field that holds a value, with sections flattened."""
     for field in dataclasses.fields(config_class):
         if dataclasses.is_dataclass(field.type):
             yield from leaves(field.type, f"{prefix}{field.name}.")
@@ -114,7 +114,7 @@ def leaves(config_class, prefix=""):
 
 
 def get(config, dotted_name):
-    """Value at a dotted name."""
+    """Value of the field with a dotted name."""
     for name in dotted_name.split("."):
         config = getattr(config, name)
     return config

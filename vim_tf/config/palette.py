@@ -1,4 +1,4 @@
-"""The palette tokenizer: colours of a small image as tokens, the baseline of image GPT."""
+"""The palette tokenizer, whose tokens are the colours of a small image: image GPT's baseline."""
 
 import dataclasses
 from typing import Literal
@@ -9,7 +9,7 @@ from vim_tf.config.fields import check, check_choices, check_given, check_positi
 
 @dataclasses.dataclass(frozen=True)
 class PaletteModelConfig:
-    """Size of images and tokens; the default is image GPT's palette on 32 x 32 tokens."""
+    """Size of images and tokens; defaults to image GPT's palette on 32 x 32 tokens."""
 
     height: int = setting(256, "image height in pixels")
     width: int = setting(256, "image width in pixels")
@@ -22,18 +22,18 @@ class PaletteModelConfig:
         check(self.codebook_size >= 2, f"codebook_size must be at least 2, not {self.codebook_size}")
         for side in ("height", "width"):
             size, grid = getattr(self, side), getattr(self, f"grid_{side}")
-            check(size % grid == 0, f"model.{side} {size} is no multiple of model.grid_{side} {grid}")
+            check(size % grid == 0, f"model.{side} {size} isn't a multiple of model.grid_{side} {grid}")
 
 
 @dataclasses.dataclass(frozen=True)
 class ClusteringConfig:
-    """k-means that finds the palette; image GPT says no more of it than that it clusters RGB values."""
+    """k-means that finds the palette; image GPT only says that it clusters RGB values."""
 
     num_pixels: int = setting(
-        200_000, "pixels of small training images that are clustered: all of so many whole images, drawn by the seed"
+        200_000, "pixels to cluster, from as many whole small training images as needed, drawn by the seed"
     )
-    max_iterations: int = setting(100, "rounds of k-means at most")
-    seed: int = setting(0, "of the images and the first centres")
+    max_iterations: int = setting(100, "maximum rounds of k-means")
+    seed: int = setting(0, "seed of the choice of images and of the initial centres")
 
     def __post_init__(self):
         check_positive(self, "num_pixels", "max_iterations")
@@ -45,7 +45,7 @@ class PaletteTrainConfig:
     """`vim_tf.train --task=palette`: images in, a palette tokenizer out, which every command takes as a tokenizer."""
 
     task: Literal["palette"] = setting("palette", "stage to train")
-    workdir: str = setting("", "folder of the trained stage; it appears whole, or not at all", resumable=True)
+    workdir: str = setting("", "folder of the trained stage; it appears whole or not at all", resumable=True)
     data: DataConfig = setting(DataConfig(), "images")
     model: PaletteModelConfig = setting(PaletteModelConfig(), "palette tokenizer")
     clustering: ClusteringConfig = setting(ClusteringConfig(), "k-means")

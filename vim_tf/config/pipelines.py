@@ -1,4 +1,4 @@
-"""What the pipeline takes, and the commands around it."""
+"""Settings of the pipeline and of the commands around it."""
 
 import dataclasses
 from typing import Literal
@@ -19,7 +19,7 @@ from vim_tf.config.fields import (
 
 @dataclasses.dataclass(frozen=True)
 class GateConfig:
-    """What a model must reach to be pushed, and how much worse than the last blessed one it may be; 0 = off."""
+    """What a model must reach to be pushed, and how much worse than the last blessed model it may be; 0 = off."""
 
     min_reconstruction_psnr: float = setting(0.0, "reconstruction/psnr, dB")
     min_codebook_usage: float = setting(0.0, "codebook/usage, in [0, 1]")
@@ -42,7 +42,7 @@ class GateConfig:
 class PipelineConfig:
     """`pipelines.local_runner`: the whole chain as one TFX pipeline."""
 
-    name: str = setting("digits", "pipeline name, under which the metadata store keeps its runs")
+    name: str = setting("digits", "pipeline name, under which the metadata store records its runs")
     output: str = setting("", "folder for the artifacts, the metadata store and what the last run pushed")
     data: DataConfig = setting(DataConfig(), "images")
     tokenizer_flagfile: str = setting("", "flags of vim_tf.train --task=tokenizer")
@@ -62,31 +62,33 @@ class PipelineConfig:
     gates: GateConfig = setting(GateConfig(), "what a model must reach to be pushed")
     export_sampling_batch_size: int = setting(16, "samples that the served sampler draws at once")
     num_shards: int = setting(2, "files per split of examples and tokens")
-    span: int = setting(-1, "span that is read where the source's place has {SPAN}; -1 = the latest")
-    version: int = setting(-1, "version of the span that is read where the source's place has {VERSION}; -1 = latest")
-    min_image_side: int = setting(8, "smallest height and width in pixels of an image that may be trained on")
-    max_duplicates: int = setting(0, "validation images that may be in the training split too before the run stops")
+    span: int = setting(-1, "span to read if the source's path has {SPAN}; -1 = the latest")
+    version: int = setting(-1, "version of the span to read if the source's path has {VERSION}; -1 = the latest")
+    min_image_side: int = setting(8, "minimum height and width in pixels of an image to train on")
+    max_duplicates: int = setting(0, "validation images that may also be in the training split before the run stops")
     views: Literal["center", "flips", "ten_crop"] = setting(
         "center", "views kept of each image for the language model, as in vim_tf.encode_dataset"
     )
     view_scale: float = setting(1.125, "ten_crop: as in vim_tf.encode_dataset")
     tokenizer_overrides: tuple[str, ...] = setting(
-        (), "flags for the tokenizer's training over its flagfile, as name=value, separated by commas"
+        (), "flags of the tokenizer's training that override its flagfile, as name=value, separated by commas"
     )
     language_model_overrides: tuple[str, ...] = setting(
-        (), "flags for the language model's training over its flagfile, as name=value, separated by commas"
+        (), "flags of the language model's training that override its flagfile, as name=value, separated by commas"
     )
     strategy: Literal["auto", "one", "mirrored", "multi_worker", "tpu"] = setting(
-        "auto", "devices of both trainings, as in vim_tf.train; auto = what their flagfiles say"
+        "auto", "devices of both trainings, as in vim_tf.train; auto = as in their flagfiles"
     )
-    tpu: str = setting("", "name or address of the TPU for strategy tpu; empty = what the flagfiles say")
+    tpu: str = setting("", "name or address of the TPU for strategy tpu; empty = as in the flagfiles")
     warm_start: bool = setting(
-        False, "start the tokenizer's training from the last blessed tokenizer, where another training made it"
+        False, "start the tokenizer's training from the last blessed tokenizer, if that comes from another training"
     )
     licence: str = setting("", "licence of the pushed model, for its model card")
-    from_node: str = setting("", "run again from this component on, with the earlier ones' outputs; empty = the first")
-    to_node: str = setting("", "end after this component; empty = the last")
-    keep_runs: int = setting(0, "runs whose artifacts are kept, besides what the last pushed model is made of; 0 = all")
+    from_node: str = setting("", "start at this component, with the earlier ones' existing outputs; empty = the first")
+    to_node: str = setting("", "stop after this component; empty = the last")
+    keep_runs: int = setting(
+        0, "runs whose artifacts are kept, besides those that the last pushed model was made from; 0 = all"
+    )
 
     def __post_init__(self):
         check_choices(self)
@@ -99,12 +101,12 @@ class PipelineConfig:
         check(self.version >= -1, f"--version must be -1 or more, not {self.version}")
         check_not_negative(self, "keep_runs")
         for override in (*self.tokenizer_overrides, *self.language_model_overrides):
-            check("=" in override, f"{override!r} is no override: it must look like training.total_steps=1000")
+            check("=" in override, f"{override!r} isn't an override: it must look like training.total_steps=1000")
 
 
 @dataclasses.dataclass(frozen=True)
 class StatusCommand:
-    """`pipelines.status`: what a pipeline did, and what a pushed model was made of."""
+    """`pipelines.status`: what a pipeline did, and what a pushed model was made from."""
 
     output: str = setting("", "output folder of a pipeline")
     model: str = setting("", "pushed model to explain: its version, or last; empty = show the runs")
@@ -120,7 +122,9 @@ class KubeflowConfig(PipelineConfig):
     """`pipelines.kubeflow_runner`: the same pipeline as a specification for Kubeflow Pipelines v2 and Vertex AI."""
 
     image: str = setting("vim_tf:0.1.0", "container image of every component, built from pipelines/Dockerfile")
-    pipeline_root: str = setting("", "folder that every machine sees, such as gs://bucket/digits; it replaces --output")
+    pipeline_root: str = setting(
+        "", "folder that every machine can access, such as gs://bucket/digits; it replaces --output"
+    )
     spec: str = setting("pipeline.json", "file to write: .json for Vertex AI, .yaml for Kubeflow Pipelines")
     beam_pipeline_args: tuple[str, ...] = setting(
         ("--runner=DirectRunner",), "flags of Beam, separated by commas, such as --runner=DataflowRunner,--project=p"
@@ -138,6 +142,9 @@ class KubeflowConfig(PipelineConfig):
         check_positive(self, "accelerator_count")
         check_not_negative(self, "cpu_limit", "memory_limit")
         check(self.spec.endswith((".json", ".yaml")), f"--spec={self.spec} must end in .json or .yaml")
-        # --keep_runs stands in flagfiles that serve both; the platforms keep what their own rules say.
+        # --keep_runs is allowed, since a flagfile can serve both runners; the platforms have their own retention rules.
         for name in ("from_node", "to_node"):
-            check(not getattr(self, name), f"--{name} is the local runner's; Kubeflow and Vertex AI have their own")
+            check(
+                not getattr(self, name),
+                f"--{name} is for the local runner only; Kubeflow and Vertex AI have their own way",
+            )

@@ -1,4 +1,4 @@
-"""What training a stage takes: losses, optimizer, loop, alarms."""
+"""Settings for training a stage: losses, optimizer, loop, alarms."""
 
 import dataclasses
 from typing import Literal
@@ -23,17 +23,19 @@ from vim_tf.config.models import LanguageModelConfig, TokenizerModelConfig
 class TokenizerLossConfig:
     """Weights of the tokenizer's loss terms; each term is a mean over its elements."""
 
-    codebook_weight: float = setting(1.0, "weight of the codebook loss, which moves codes to latents")
-    commitment_weight: float = setting(0.25, "weight of the commitment loss, which moves latents to codes")
+    codebook_weight: float = setting(1.0, "weight of the codebook loss, which moves codes towards latents")
+    commitment_weight: float = setting(0.25, "weight of the commitment loss, which moves latents towards codes")
     entropy_weight: float = setting(0.1, "quantizer lfq: weight of the entropy loss")
-    prior_weight: float = setting(5e-4, "quantizer gumbel: weight of the divergence from equally likely codes")
+    prior_weight: float = setting(
+        5e-4, "quantizer gumbel: weight of the divergence from a uniform distribution of codes"
+    )
     l1_weight: float = setting(0.0, "weight of the absolute pixel error")
     l2_weight: float = setting(1.0, "weight of the squared pixel error")
     logit_laplace_weight: float = setting(0.1, "weight of the logit-Laplace likelihood")
     logit_laplace_min_log_scale: float = setting(
-        -2.0, "floor of the predicted log scale; without one, flat regions make the likelihood unbounded"
+        -2.0, "lower limit of the predicted log scale; without one, flat regions make the likelihood unbounded"
     )
-    logit_laplace_margin: float = setting(1e-4, "pixels are kept in [margin, 1 - margin] before the logit")
+    logit_laplace_margin: float = setting(1e-4, "pixels are clipped to [margin, 1 - margin] before the logit")
     perceptual: Literal["lpips", "vgg16_features"] = setting(
         "lpips", "perceptual distance: LPIPS, or plain feature distance with Keras Applications' VGG16"
     )
@@ -41,22 +43,24 @@ class TokenizerLossConfig:
     perceptual_weights_file: str = setting(
         "",
         "lpips: the file that vim_tf.import_weights --format=lpips wrote; vgg16_features: Keras Applications' VGG16 "
-        "weights without top (.h5), empty = Keras downloads them",
+        "weights without the top (.h5), empty = Keras downloads them",
     )
     adversarial_loss: Literal["non_saturating", "hinge", "least_squares"] = setting(
-        "non_saturating", "game between tokenizer and discriminator"
+        "non_saturating", "form of the adversarial loss of tokenizer and discriminator"
     )
     adversarial_weight: float = setting(0.1, "weight of the generator's adversarial loss")
     adversarial_start_step: int = setting(
-        0, "step at which the generator begins to see the discriminator, which learns from the first step on"
+        0, "step from which the tokenizer trains against the discriminator, which itself learns from the first step"
     )
-    adversarial_warmup_steps: int = setting(0, "steps over which the adversarial weight then rises from 0")
+    adversarial_warmup_steps: int = setting(0, "steps over which the adversarial weight rises from 0 after that")
     adaptive_weight: bool = setting(
-        False, "multiply the adversarial weight by the ratio of the two gradients at the last layer (VQGAN)"
+        False,
+        "multiply the adversarial weight by the ratio of reconstruction to adversarial gradient at the last layer "
+        "(VQGAN)",
     )
     adaptive_weight_max: float = setting(1e4, "upper limit of that ratio")
     r1_gamma: float = setting(10.0, "weight of the R1 penalty gamma/2 E|grad D|^2 on real images; 0 = off")
-    r1_interval_steps: int = setting(16, "steps between two R1 penalties, each scaled by this number")
+    r1_interval_steps: int = setting(16, "steps between R1 penalties, each scaled by this number")
     lecam_weight: float = setting(0.0, "weight of the LeCAM penalty on the discriminator; 0 = off")
     lecam_decay: float = setting(0.999, "decay of the logits' moving averages in the LeCAM penalty")
 
@@ -66,10 +70,10 @@ class TokenizerLossConfig:
         check_not_negative(self, "adversarial_start_step", "adversarial_warmup_steps", "r1_gamma")
         check_positive(self, "r1_interval_steps", "adaptive_weight_max")
         check_finite(self, "logit_laplace_min_log_scale")
-        check(0 <= self.lecam_decay < 1, f"losses.lecam_decay must lie in [0, 1), not {self.lecam_decay}")
+        check(0 <= self.lecam_decay < 1, f"losses.lecam_decay must be in [0, 1), not {self.lecam_decay}")
         check(
             0 < self.logit_laplace_margin < 0.5,
-            f"losses.logit_laplace_margin must lie in (0, 0.5), not {self.logit_laplace_margin}",
+            f"losses.logit_laplace_margin must be in (0, 0.5), not {self.logit_laplace_margin}",
         )
 
 
@@ -79,11 +83,12 @@ class OptimizerConfig:
 
     name: Literal["adamw", "factored_adam"] = setting(
         "adamw",
-        "adamw, or Adam that keeps about 1 byte a weight instead of 8: a factored second and an 8-bit first moment",
+        "adamw, or factored_adam, which keeps about 1 byte per weight instead of 8: a factored second and an 8-bit "
+        "first moment",
     )
     learning_rate: float = setting(1e-4, "learning rate after the warm-up")
     warmup_steps: int = setting(50_000, "steps of the linear rise from 0")
-    schedule: Literal["constant", "cosine", "exponential"] = setting("cosine", "form of the decay")
+    schedule: Literal["constant", "cosine", "exponential"] = setting("cosine", "shape of the decay")
     decay_start_step: int = setting(0, "step at which the decay begins; never before the warm-up ends")
     final_learning_rate: float = setting(5e-5, "learning rate at training.total_steps")
     beta1: float = setting(0.9, "decay of the first moment")
@@ -92,14 +97,14 @@ class OptimizerConfig:
         1e-8, "adamw: added to the root of the second moment; factored_adam: its square is added to squared gradients"
     )
     weight_decay: float = setting(1e-4, "decoupled weight decay")
-    clip_norm: float = setting(0.0, "largest norm of the gradient of all weights together; 0 = no limit")
+    clip_norm: float = setting(0.0, "maximum norm of the gradient of all weights together; 0 = no limit")
 
     def __post_init__(self):
         check_choices(self)
         check_positive(self, "learning_rate", "final_learning_rate", "epsilon")
         check_not_negative(self, "warmup_steps", "decay_start_step", "weight_decay", "clip_norm")
         for name in ("beta1", "beta2"):
-            check(0 <= getattr(self, name) < 1, f"optimizer.{name} must lie in [0, 1), not {getattr(self, name)}")
+            check(0 <= getattr(self, name) < 1, f"optimizer.{name} must be in [0, 1), not {getattr(self, name)}")
         check(
             self.name != "factored_adam" or self.epsilon >= 1e-18,
             f"optimizer.epsilon must be at least 1e-18 for factored_adam, which squares it, not {self.epsilon}",
@@ -111,37 +116,37 @@ class TrainingConfig:
     """The training loop."""
 
     total_steps: int = setting(500_000, "training steps", resumable=True)
-    batch_size: int = setting(256, "examples a step, over all replicas and microbatches")
-    gradient_accumulation_steps: int = setting(1, "microbatches that a replica's share of the batch is cut into")
-    seed: int = setting(0, "origin of all randomness and of the data order")
-    deterministic: bool = setting(True, "run TensorFlow's deterministic kernels, for bitwise repeatable training")
+    batch_size: int = setting(256, "examples per step, over all replicas and microbatches")
+    gradient_accumulation_steps: int = setting(1, "microbatches that a replica's share of the batch is split into")
+    seed: int = setting(0, "seed of all randomness and of the data order")
+    deterministic: bool = setting(True, "use TensorFlow's deterministic kernels, for bitwise reproducible training")
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = setting(
-        "float32", "type of the activations; weights, distances, softmax and losses are float32 in any case"
+        "float32", "dtype of the activations; weights, distances, softmax and losses are always float32"
     )
-    rematerialize: bool = setting(False, "compute the blocks' activations anew in the backward pass, to save memory")
+    rematerialize: bool = setting(False, "recompute the blocks' activations in the backward pass, to save memory")
     jit_compile: Switch = setting(
         "auto",
         "compile the Transformers' forward and backward pass, and the update, with XLA, which rounds differently; auto "
-        "goes by the device and training.precision at the first step, and a resume keeps to it",
+        "decides by the device and training.precision at the first step, and a resume keeps that choice",
     )
     steps_per_execution: int = setting(
         1,
-        "steps in one call of the compiled training function, which spares fast accelerators the way to Python and "
-        "back; total_steps and the steps between two logs, validations and checkpoints must be multiples of it",
+        "steps per call of the compiled training function, which saves fast accelerators the round trip to Python; "
+        "total_steps and the steps between logs, validations and checkpoints must be multiples of it",
         resumable=True,
     )
     keep_freed_memory: bool = setting(
         True, "keep the memory that a step frees for the next one, which is faster on CPUs", resumable=True
     )
     ema_decay: float = setting(
-        0.0, "decay of the weights' moving average, which evaluation and export take; 0 = the weights themselves"
+        0.0, "decay of the weights' moving average, which evaluation and export use; 0 = use the weights themselves"
     )
-    log_every_steps: int = setting(100, "steps between two lines of metrics.jsonl", resumable=True)
-    validate_every_steps: int = setting(5000, "steps between two validations; 0 = never", resumable=True)
-    checkpoint_every_steps: int = setting(5000, "steps between two checkpoints", resumable=True)
-    keep_checkpoints: int = setting(3, "checkpoints kept", resumable=True)
+    log_every_steps: int = setting(100, "steps between lines of metrics.jsonl", resumable=True)
+    validate_every_steps: int = setting(5000, "steps between validations; 0 = never", resumable=True)
+    checkpoint_every_steps: int = setting(5000, "steps between checkpoints", resumable=True)
+    keep_checkpoints: int = setting(3, "number of recent checkpoints to keep", resumable=True)
     keep_best_metric: str = setting(
-        "", "validation metric, such as reconstruction/psnr, by which the best checkpoint is kept too", resumable=True
+        "", "validation metric, such as reconstruction/psnr, by which the best checkpoint is also kept", resumable=True
     )
 
     def __post_init__(self):
@@ -161,46 +166,52 @@ class TrainingConfig:
         for name in ("total_steps", "log_every_steps", "validate_every_steps", "checkpoint_every_steps"):
             check(
                 getattr(self, name) % self.steps_per_execution == 0,
-                f"training.{name} {getattr(self, name)} is no multiple of training.steps_per_execution "
+                f"training.{name} {getattr(self, name)} isn't a multiple of training.steps_per_execution "
                 f"{self.steps_per_execution}: nothing can happen between the steps of an execution",
             )
-        check(0 <= self.ema_decay < 1, f"training.ema_decay must lie in [0, 1), not {self.ema_decay}")
+        check(0 <= self.ema_decay < 1, f"training.ema_decay must be in [0, 1), not {self.ema_decay}")
         check(
             not self.keep_best_metric or self.validate_every_steps,
             "training.keep_best_metric needs training.validate_every_steps above 0; --training.keep_best_metric= keeps "
-            "the last model alone",
+            "only the last model",
         )
         check_seed(self)
 
 
 @dataclasses.dataclass(frozen=True)
 class AlarmConfig:
-    """When a training that goes on is reported to go wrong; a limit of 0 is off."""
+    """When a running training is reported as going wrong; a limit of 0 is off."""
 
     codebook_window_steps: int = setting(
-        100, "steps over which codebook usage and perplexity are watched", resumable=True
+        100, "steps over which codebook usage and perplexity are measured", resumable=True
     )
-    min_codebook_usage: float = setting(0.05, "share of the codes used in that window, in [0, 1]", resumable=True)
+    min_codebook_usage: float = setting(
+        0.05, "minimum share of the codes that are used in that window, in [0, 1]", resumable=True
+    )
     min_discriminator_loss: float = setting(
-        0.05, "discriminator loss under which it has won, and the tokenizer learns nothing from it", resumable=True
+        0.05, "discriminator loss below which it has won, so that the tokenizer learns nothing from it", resumable=True
     )
-    discriminator_steps: int = setting(1000, "steps in a row that the discriminator loss is so low", resumable=True)
+    discriminator_steps: int = setting(
+        1000, "steps in a row that the discriminator loss must be that low", resumable=True
+    )
 
     def __post_init__(self):
         check_positive(self, "codebook_window_steps", "discriminator_steps")
         check_not_negative(self, "min_discriminator_loss")
         check(
             0 <= self.min_codebook_usage <= 1,
-            f"alarms.min_codebook_usage must lie in [0, 1], not {self.min_codebook_usage}",
+            f"alarms.min_codebook_usage must be in [0, 1], not {self.min_codebook_usage}",
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class LanguageModelAlarmConfig:
-    """When a language model that trains on is reported to go wrong; a limit of 0 is off."""
+    """When the running training of a language model is reported as going wrong; a limit of 0 is off."""
 
     max_generalization_gap: float = setting(
-        0.5, "bits per token by which validation may be worse than training before the model overfits", resumable=True
+        0.5,
+        "bits per token by which validation may be worse than training before it counts as overfitting",
+        resumable=True,
     )
 
     def __post_init__(self):
@@ -212,7 +223,9 @@ class LanguageModelValidationConfig:
     """What a validation of the language model shows besides its metrics."""
 
     samples_per_label: int = setting(
-        2, "samples in TensorBoard of each label, of ten labels at most; needs --tokenizer; 0 = none", resumable=True
+        2,
+        "samples of each label, at most ten labels, shown in TensorBoard; needs --tokenizer; 0 = none",
+        resumable=True,
     )
 
     def __post_init__(self):
@@ -221,7 +234,7 @@ class LanguageModelValidationConfig:
 
 STRATEGIES = Literal["auto", "one", "mirrored", "multi_worker", "tpu"]
 STRATEGY_HELP = (
-    "devices: auto takes every GPU that TensorFlow sees, else the CPU; multi_worker reads the cluster from TF_CONFIG"
+    "devices: auto uses every GPU that TensorFlow sees, else the CPU; multi_worker reads the cluster from TF_CONFIG"
 )
 
 
@@ -230,7 +243,7 @@ class TokenizerTrainConfig:
     """`vim_tf.train --task=tokenizer`: images in, a trained tokenizer out."""
 
     task: Literal["tokenizer"] = setting("tokenizer", "stage to train")
-    workdir: str = setting("", "folder of the trained stage; training goes on from it", resumable=True)
+    workdir: str = setting("", "folder of the trained stage; training resumes from it", resumable=True)
     initialize_from: str = setting(
         "", "trained tokenizer, workdir or exported model, whose weights a new training starts from", resumable=True
     )
@@ -240,16 +253,18 @@ class TokenizerTrainConfig:
     augmentation: AugmentationConfig = setting(AugmentationConfig(), "how training images vary")
     model: TokenizerModelConfig = setting(TokenizerModelConfig(), "ViT-VQGAN")
     losses: TokenizerLossConfig = setting(TokenizerLossConfig(), "loss terms")
-    optimizer: OptimizerConfig = setting(OptimizerConfig(), "of the tokenizer and, likewise, the discriminator")
+    optimizer: OptimizerConfig = setting(
+        OptimizerConfig(), "optimizer of the tokenizer and, with the same settings, of the discriminator"
+    )
     training: TrainingConfig = setting(TrainingConfig(), "training loop")
-    alarms: AlarmConfig = setting(AlarmConfig(), "reports of a training that goes wrong")
+    alarms: AlarmConfig = setting(AlarmConfig(), "when a training is reported as going wrong")
 
     def __post_init__(self):
         check_choices(self)
         check_given(self, "workdir")
         check(
             self.model.pixels == "logit_laplace" or not self.losses.logit_laplace_weight,
-            "losses.logit_laplace_weight must be 0 where model.pixels=rgb: there is no distribution of pixels",
+            "losses.logit_laplace_weight must be 0 with model.pixels=rgb, which has no distribution of pixels",
         )
         check_microbatches(self)
         group = self.model.discriminator.minibatch_stddev_group
@@ -257,7 +272,7 @@ class TokenizerTrainConfig:
         size, parts = self.training.batch_size, self.training.gradient_accumulation_steps
         check(
             not is_grouped or size // parts % group == 0,
-            f"training.batch_size {size}{f' in {parts} microbatches' if parts > 1 else ''} is no multiple of "
+            f"training.batch_size {size}{f' in {parts} microbatches' if parts > 1 else ''} isn't a multiple of "
             f"model.discriminator.minibatch_stddev_group {group}, whose groups would mix real and generated images",
         )
 
@@ -267,7 +282,7 @@ class LanguageModelTrainConfig:
     """`vim_tf.train --task=language_model`: tokens in, a trained language model out."""
 
     task: Literal["language_model"] = setting("language_model", "stage to train")
-    workdir: str = setting("", "folder of the trained stage; training goes on from it", resumable=True)
+    workdir: str = setting("", "folder of the trained stage; training resumes from it", resumable=True)
     initialize_from: str = setting(
         "",
         "trained language model, workdir or exported model, whose weights a new training starts from",
@@ -282,8 +297,8 @@ class LanguageModelTrainConfig:
     )
     strategy: STRATEGIES = setting("auto", STRATEGY_HELP, resumable=True)
     tpu: str = setting("", "name or address of the TPU for strategy tpu", resumable=True)
-    data: DataConfig = setting(DataConfig(source=""), "images that are encoded in the training step; no --tokens then")
-    augmentation: AugmentationConfig = setting(AugmentationConfig(), "how these images vary; no --tokens then")
+    data: DataConfig = setting(DataConfig(source=""), "images to encode in the training step, instead of --tokens")
+    augmentation: AugmentationConfig = setting(AugmentationConfig(), "how these images vary")
     model: LanguageModelConfig = setting(LanguageModelConfig(), "VIM")
     optimizer: OptimizerConfig = setting(
         OptimizerConfig(
@@ -295,7 +310,7 @@ class LanguageModelTrainConfig:
             final_learning_rate=1e-5,
             beta2=0.96,
         ),
-        "of the language model",
+        "optimizer of the language model",
     )
     training: TrainingConfig = setting(
         TrainingConfig(
@@ -304,7 +319,7 @@ class LanguageModelTrainConfig:
         "training loop",
     )
     validation: LanguageModelValidationConfig = setting(LanguageModelValidationConfig(), "what validations show")
-    alarms: LanguageModelAlarmConfig = setting(LanguageModelAlarmConfig(), "reports of a training that goes wrong")
+    alarms: LanguageModelAlarmConfig = setting(LanguageModelAlarmConfig(), "when a training is reported as going wrong")
 
     def __post_init__(self):
         check_choices(self)
@@ -312,11 +327,11 @@ class LanguageModelTrainConfig:
         check(
             self.tokens or self.tokenizer,
             "--tokens is needed, the folder that vim_tf.encode_dataset wrote; or --tokenizer and --data.source, to "
-            "encode images while training",
+            "encode images during training",
         )
         check(
             not (self.tokens and self.data.source),
-            f"--tokens={self.tokens} and --data.source={self.data.source} are two inputs; leave one of them out",
+            f"--tokens={self.tokens} and --data.source={self.data.source} are both inputs; leave one of them out",
         )
         check(
             self.tokens or self.data.source,
@@ -326,7 +341,7 @@ class LanguageModelTrainConfig:
 
 
 def check_microbatches(config):
-    """Refuses a batch that can't be cut into the microbatches of a train config."""
+    """Refuses a batch that can't be split into the microbatches of a train config."""
     training = config.training
     check(
         training.batch_size % training.gradient_accumulation_steps == 0,

@@ -1,1 +1,1 @@
-"""Images and tokens on their way to a model."""
+"""Reads, prepares and stores the images and tokens that models are trained on."""

@@ -1,4 +1,4 @@
-"""How training images vary: functions of (image, seed), so that a run can be repeated and resumed exactly."""
+"""Augmentation of training images by functions of (image, seed), so that a run can be repeated and resumed exactly."""
 
 import tensorflow as tf
 
@@ -9,7 +9,7 @@ _ALGORITHM = "philox"
 
 
 def make_augment(crop, height, width, min_scale, max_scale, flip):
-    """The augmentation of a name, as `ImageSource.shuffled` takes it.
+    """The augmentation with a given name, as `ImageSource.shuffled` takes it.
 
     Args:
         crop: "center" or "random_square".
@@ -41,7 +41,7 @@ class Flip:
         uint8 [height, width, 3].
 
     Attributes:
-        takes_original: whether it wants the decoded picture, or the one fitted to the model's size.
+        takes_original: whether it takes the decoded image, or the one fitted to the model's size.
     """
 
     takes_original = False
@@ -51,14 +51,14 @@ class Flip:
 
 
 class RandomSquare:
-    """DALL-E's input processing of the discrete autoencoder, which Parti took for its ViT-VQGAN.
+    """DALL-E's preprocessing for the discrete autoencoder, which Parti adopted for its ViT-VQGAN.
 
-    1. The largest crop of the model's aspect ratio (of a square model: min(h, w) squared), at a random place.
+    1. The largest crop of the model's aspect ratio (of a square model: min(h, w) squared), at a random position.
     2. Resized by area, which averages what falls into each pixel, to a random scale of the model's size: its height is
-       uniform over the whole numbers from min_scale to max_scale times the model's height. Both limits are lowered to
-       the height of the crop, which therefore isn't enlarged; but not below the model's height: a crop smaller than
-       that is enlarged to the model's size by bicubic interpolation, as in `fit_image`.
-    3. A crop of the model's size at a random place, rounded to uint8.
+       uniform over the integers from min_scale to max_scale times the model's height. Both limits are lowered to the
+       height of the crop, so that it isn't enlarged, but not below the model's height: a crop smaller than that is
+       enlarged to the model's size by bicubic interpolation, as in `fit_image`.
+    3. A crop of the model's size at a random position, rounded to uint8.
     4. Mirrored with probability 1/2 if `flip`.
 
     Args:
@@ -74,7 +74,7 @@ class RandomSquare:
         uint8 [height, width, 3].
 
     Attributes:
-        takes_original: whether it wants the decoded picture, or the one fitted to the model's size.
+        takes_original: whether it takes the decoded image, or the one fitted to the model's size.
 
     References:
         Ramesh et al., 2021, https://arxiv.org/abs/2102.12092, appendix A.2, listing 1; Yu et al., 2022,

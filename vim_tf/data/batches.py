@@ -12,10 +12,10 @@ def train_batches(source, batch_size, seed, start_step=0, augment=None, rows=Non
     Args:
         source: ImageSource.
         batch_size: int.
-        seed: int, on which alone the order and what is random about the images depend.
-        start_step: int, batches to leave out at the beginning.
+        seed: int, the only thing on which the order and what is random about the images depend.
+        start_step: int, number of batches to skip at the beginning.
         augment: what varies the images, as `augmentation.make_augment` returns it; None = nothing.
-        rows: (first row, number of rows) of each batch that are wanted, as one of several workers does; None = all.
+        rows: (first row, number of rows) to return of each batch, for one of several workers; None = all.
 
     Returns:
         tf.data.Dataset of {"image": float32 [rows, height, width, 3] in [0, 1], "label": int64 [rows]}.
@@ -31,7 +31,7 @@ def eval_batches(source, batch_size, views=None):
 
     Args:
         source: ImageSource.
-        batch_size: int, examples; the last batch holds what is left.
+        batch_size: int, examples; the last batch holds the rest.
         views: what makes several views of an image, as `views.make_views` returns it; None = the image itself.
 
     Returns:
@@ -50,9 +50,9 @@ def token_batches(tokens, labels, batch_size, seed, start_step=0, rows=None):
         tokens: int32 [examples, views, tokens].
         labels: int32 [examples].
         batch_size: int.
-        seed: int, on which alone the order depends.
-        start_step: int, batches to leave out at the beginning.
-        rows: (first row, number of rows) of each batch that are wanted, as one of several workers does; None = all.
+        seed: int, the only thing on which the order depends.
+        start_step: int, number of batches to skip at the beginning.
+        rows: (first row, number of rows) to return of each batch, for one of several workers; None = all.
 
     Returns:
         tf.data.Dataset of {"tokens": int32 [rows, tokens], "label": int32 [rows]}.

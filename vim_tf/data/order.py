@@ -1,4 +1,4 @@
-"""The order in which examples are seen: functions of (seed, epoch, index) without state, so a resume starts at once."""
+"""The order of examples, by stateless functions of (seed, epoch, index), so that a resume starts at once."""
 
 import numpy as np
 import tensorflow as tf
@@ -7,7 +7,7 @@ from vim_tf.errors import InputError
 from vim_tf.storage.digests import integers
 
 _ENDLESS = np.iinfo(np.int64).max
-# Named, so that a machine's default can't change an order.
+# Explicit, so that a machine's default can't change the order.
 _ALGORITHM = "philox"
 
 
@@ -48,18 +48,18 @@ def random_integers(size, seed, epoch, limit):
 
 
 def example_seed(seed, epoch, index):
-    """int64 [2]: seed of what is random about one example in one epoch.
+    """int64 [2]: seed for the augmentation of one example in one epoch.
 
     Args:
         seed: int, of the training.
         epoch, index: int64 [], index below 2**32.
     """
-    # Below -1, so that no order of an epoch is drawn from it, nor what belongs to epoch -1.
+    # Below -1, so that it differs from the seeds of every epoch's order and of epoch -1.
     return _pair(seed, -2 - (epoch * 2**32 + index))
 
 
 def select_rows(examples, share):
-    """Of every batch of an endless dataset, the rows that are wanted, in their order.
+    """Selects the wanted rows of every batch of an endless dataset, keeping their order.
 
     Args:
         examples: tf.data.Dataset of single examples.
@@ -79,7 +79,7 @@ def select_rows(examples, share):
 
 
 def is_validation(keys, fraction):
-    """Which examples form the validation split, by a hash of their keys: it doesn't change as others come and go.
+    """Which examples form the validation split, by a hash of their keys: adding or removing others doesn't change it.
 
     Args:
         keys: list of bytes.
@@ -93,7 +93,7 @@ def is_validation(keys, fraction):
 
 
 def choose_split(name, keys, split, fraction, limit=None):
-    """Bool array: which examples belong to a split of a source that is divided by the hashes of keys.
+    """Bool array: which examples belong to a split of a source that is divided by hashes of the keys.
 
     Args:
         name: str, of the source, for messages.
@@ -103,7 +103,7 @@ def choose_split(name, keys, split, fraction, limit=None):
         limit: float, as `validation_limit` returns it, if it is known already.
 
     Raises:
-        InputError: none does.
+        InputError: no example does.
     """
     hashes = np.array([hash_of(key) for key in keys], np.float64)
     chosen = (hashes < (validation_limit(hashes, fraction) if limit is None else limit)) == (split == "validation")
@@ -116,13 +116,13 @@ def choose_split(name, keys, split, fraction, limit=None):
 
 
 def validation_limit(hashes, fraction):
-    """Float: examples whose hash lies below it form the validation split.
+    """Float: examples whose hash is below it form the validation split.
 
-    It is the fraction. If that leaves one of the splits empty, the nearest example moves over, as long as there are two
-    and the fraction is neither 0 nor 1.
+    It is the fraction itself. If that leaves a split empty, the nearest example moves over, provided that there are two
+    examples and the fraction is neither 0 nor 1.
 
     Args:
-        hashes: float array, `hash_of` the keys of all examples, or of so many that both splits have one.
+        hashes: float array, `hash_of` the keys of all examples, or of enough of them that both splits have one.
         fraction: float, wanted share.
     """
     if len(hashes) < 2 or not 0 < fraction < 1:

@@ -1,4 +1,4 @@
-"""The fixed views of an image that tokens are kept of: what random augmentation would show, but encoded only once."""
+"""Fixed views of an image whose tokens are stored: a replacement for random augmentation that is encoded only once."""
 
 import tensorflow as tf
 
@@ -6,7 +6,7 @@ from vim_tf.data.images.fit import resize_to_cover
 
 
 def make_views(kind, height, width, scale):
-    """The views of a name, as `ImageSource.ordered` takes them.
+    """The views with a given name, as `ImageSource.ordered` takes them.
 
     Args:
         kind: "center", "flips" or "ten_crop".
@@ -30,7 +30,7 @@ class Flips:
 
     Attributes:
         num_views: int.
-        takes_original: whether it wants the decoded picture, or the one fitted to the model's size.
+        takes_original: whether it takes the decoded image, or the one fitted to the model's size.
     """
 
     num_views = 2
@@ -41,9 +41,9 @@ class Flips:
 
 
 class TenCrop:
-    """Five crops of the model's size out of a slightly larger picture, and their mirror images.
+    """Five crops of the model's size out of a slightly larger image, and their mirror images.
 
-    1. The whole picture is resized, antialiased bicubic, as small as it can be while it covers `scale` times the
+    1. The whole image is resized, antialiased bicubic, as small as it can be while it covers `scale` times the
        model's size: for a square model its shorter side becomes that. Rounded to uint8.
     2. Crops of the model's size, in this order: centre, top left, top right, bottom left, bottom right.
     3. Their mirror images in the same order.
@@ -60,7 +60,7 @@ class TenCrop:
 
     Attributes:
         num_views: int.
-        takes_original: whether it wants the decoded picture, or the one fitted to the model's size.
+        takes_original: whether it takes the decoded image, or the one fitted to the model's size.
     """
 
     num_views = 10
@@ -74,8 +74,8 @@ class TenCrop:
         scaled = resize_to_cover(image, *self.covered)
         shape = tf.shape(scaled)
         bottom, right = shape[0] - self.height, shape[1] - self.width
-        places = [(bottom // 2, right // 2), (0, 0), (0, right), (bottom, 0), (bottom, right)]
-        crops = [scaled[top : top + self.height, left : left + self.width] for top, left in places]
+        corners = [(bottom // 2, right // 2), (0, 0), (0, right), (bottom, 0), (bottom, right)]
+        crops = [scaled[top : top + self.height, left : left + self.width] for top, left in corners]
         return _with_mirrors(tf.ensure_shape(tf.stack(crops), [5, self.height, self.width, 3]))
 
 

@@ -1,7 +1,7 @@
-"""Whether XLA compiles a computation.
+"""Whether a computation is compiled with XLA.
 
-XLA's kernels and TensorFlow's own round differently, so this decides the bits of a result. It is a fixed choice, never
-one by a timing, and whoever makes it writes down what it was.
+XLA's kernels and TensorFlow's own round differently, so the choice determines the bits of a result. It is fixed, never
+based on a timing, and callers record it.
 """
 
 import functools
@@ -9,12 +9,12 @@ import pathlib
 
 import tensorflow as tf
 
-# Whether XLA is the faster one, by device and precision.
+# Whether XLA is faster, by device and precision.
 _XLA_IS_FASTER = {
     ("cpu", "float32"): True,
     ("cpu", "mixed_bfloat16"): True,
     ("cpu", "mixed_float16"): True,
-    # XLA widens its products there, while TensorFlow has instructions for them.
+    # Here XLA widens the operands of products, while TensorFlow uses instructions for bfloat16.
     ("cpu_bfloat16", "float32"): True,
     ("cpu_bfloat16", "mixed_bfloat16"): False,
     ("cpu_bfloat16", "mixed_float16"): True,
@@ -29,7 +29,7 @@ def choose(setting, precision):
         precision: float32, mixed_bfloat16 or mixed_float16.
 
     Returns:
-        on or off; on accelerators auto is always on.
+        on or off; on accelerators, auto is always on.
     """
     if setting != "auto":
         return setting
@@ -37,7 +37,7 @@ def choose(setting, precision):
 
 
 def compiles_parts(choice):
-    """Whether parts of a step are to be compiled by themselves: TPUStrategy, if it is the current one, compiles all."""
+    """Whether parts of a step should be compiled on their own: under TPUStrategy, the whole step is compiled."""
     return choice == "on" and device_kind() != "tpu"
 
 
@@ -54,6 +54,6 @@ def device_kind():
 def _has_bfloat16_products():
     try:
         described = pathlib.Path("/proc/cpuinfo").read_text().split()
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return False
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(described)

@@ -1,21 +1,21 @@
-"""How the process gives freed memory back."""
+"""How the process returns freed memory to the system."""
 
 import ctypes
 import sys
 
-# glibc's numbers of malloc's options (malloc.h): bytes free at the top of the heap before they are returned, bytes by
-# which the heap grows beyond what is asked for, and how many allocations may be mappings of their own.
+# glibc's numbers for malloc's options (malloc.h): free bytes at the top of the heap before they are returned, bytes by
+# which the heap grows beyond what is requested, and how many allocations may be separate mappings.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 
 
 def keep_freed_memory():
-    """Lets the C library keep freed memory for the next step instead of giving it back to the system.
+    """Makes the C library keep freed memory for the next step instead of returning it to the system.
 
-    A training step frees and takes large activations again and again; each time that they come from the system, every
-    page of them is cleared and mapped anew. The process stays as large as it was at its largest.
+    Every training step allocates and frees large activations; whenever that memory comes from the system, each of its
+    pages is cleared and mapped again. The process never shrinks from its largest size.
 
     Returns:
-        Whether the C library took it; only glibc can.
+        Whether the C library accepted the options; only glibc has them.
     """
     if not sys.platform.startswith("linux"):
         return False

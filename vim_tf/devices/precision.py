@@ -1,4 +1,4 @@
-"""In which type activations are computed."""
+"""The dtype in which activations are computed."""
 
 import contextlib
 
@@ -7,7 +7,7 @@ import keras
 
 @contextlib.contextmanager
 def precision(name):
-    """Within it, layers are made with a dtype policy.
+    """Context manager in which layers are created with a dtype policy.
 
     Args:
         name: float32, mixed_bfloat16 or mixed_float16.

@@ -1,4 +1,4 @@
-"""Where a training step runs, and what several workers that train together must agree on."""
+"""Distribution strategies, and what workers that train together must agree on."""
 
 import contextlib
 import functools
@@ -16,8 +16,8 @@ def build_strategy(name, tpu=""):
 
     Args:
         name: auto (every GPU that TensorFlow sees, else the CPU), one (a single device), mirrored (every GPU, or every
-            logical CPU where there is no GPU), multi_worker (the processes that the variable TF_CONFIG names, each with
-            its GPUs or its CPU; a process that is named alone is as under auto) or tpu.
+            logical CPU if there is no GPU), multi_worker (the processes listed in the environment variable TF_CONFIG,
+            each with its GPUs or its CPU; a process that is the only one works as with auto) or tpu.
         tpu: name or address of the TPU; empty = the local one.
 
     Raises:
@@ -35,7 +35,7 @@ def build_strategy(name, tpu=""):
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(tpu)
         except (ValueError, tf.errors.OpError) as error:
             raise InputError(
-                f"no TPU at {tpu or 'this machine'}; --tpu=<name> says which one: {one_line(error)}"
+                f"no TPU found at {tpu or 'this machine'}; select one with --tpu=<name>: {one_line(error)}"
             ) from error
         return tf.distribute.TPUStrategy(resolver)
     return tf.distribute.get_strategy()
@@ -45,15 +45,15 @@ def build_strategy(name, tpu=""):
 def _mirrored(devices):
     """The process's one MirroredStrategy on these devices.
 
-    Each one counts its collectives from the same number, and TensorFlow would take those of a second strategy for
-    further members of the first one's: a pipeline that trains two stages in one process fails or hangs.
+    Each strategy numbers its collectives from the same start, and TensorFlow would take those of a second strategy for
+    more members of the first one's: a pipeline that trains two stages in one process would fail or hang.
     """
     return tf.distribute.MirroredStrategy(list(devices))
 
 
 @functools.cache
 def _multi_worker():
-    """The process's one MultiWorkerMirroredStrategy; it must come before TensorFlow's first operation."""
+    """The process's one MultiWorkerMirroredStrategy; it must be created before TensorFlow's first operation."""
     text = os.environ.get("TF_CONFIG", "")
     check_cluster(text)
     if sum(len(addresses) for addresses in json.loads(text)["cluster"].values()) == 1:
@@ -67,21 +67,21 @@ def _multi_worker():
         strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     except RuntimeError as error:
         raise InputError(
-            f"strategy multi_worker needs a process in which TensorFlow has done nothing before: {error}"
+            f"strategy multi_worker needs a process in which TensorFlow hasn't run anything yet: {error}"
         ) from error
     except (ValueError, tf.errors.OpError) as error:
         raise InputError(
-            f"the cluster of TF_CONFIG can't be joined: {one_line(error, lines=1)}; each worker needs an address of "
-            "its own that is free and that the others reach"
+            f"the cluster of TF_CONFIG can't be joined: {one_line(error, lines=1)}; each worker needs its own "
+            "free address that the others can reach"
         ) from error
     _broadcast_as_int32(strategy.extended, tf.int8)
     return strategy
 
 
 def _broadcast_as_int32(extended, dtype):
-    """Makes the initial values of variables of an integer type travel from the chief to the other workers as int32.
+    """Broadcasts the initial values of variables of an integer dtype from the chief to the other workers as int32.
 
-    TensorFlow's broadcast takes neither int8 nor any other small type, so that a variable of one could not be made.
+    TensorFlow's broadcast supports neither int8 nor any other small dtype, so such variables couldn't be created.
     """
     as_they_are = extended._get_variable_creator_initial_value
 
@@ -100,13 +100,13 @@ def _broadcast_as_int32(extended, dtype):
 
 
 def check_cluster(text):
-    """Refuses a TF_CONFIG that describes no cluster of workers with this process among them.
+    """Refuses a TF_CONFIG that doesn't describe a cluster of workers with this process among them.
 
     Args:
-        text: str, content of the variable.
+        text: str, value of the variable.
 
     Raises:
-        InputError: says what is wrong and shows the form.
+        InputError: says what is wrong and shows the expected form.
     """
     form = (
         'it must look like {"cluster": {"worker": ["host0:port", "host1:port"]}, '
@@ -127,23 +127,23 @@ def check_cluster(text):
         if not isinstance(addresses, list) or not all(isinstance(each, str) for each in addresses)
     ]
     if broken:
-        raise InputError(f"TF_CONFIG is broken: {broken[0]} is no list of addresses; {form}")
+        raise InputError(f"TF_CONFIG is broken: {broken[0]} isn't a list of addresses; {form}")
     if not isinstance(kind, str) or not isinstance(index, int) or not 0 <= index < jobs.get(kind, 0):
-        raise InputError(f"TF_CONFIG's task {task} is none of its cluster {cluster}; {form}")
+        raise InputError(f"TF_CONFIG's task {task} isn't in its cluster {cluster}; {form}")
     strange = sorted({*jobs} - {"chief", "worker"})
     if strange:
-        raise InputError(f"TF_CONFIG's cluster has tasks {', '.join(strange)}, where only workers can train; {form}")
+        raise InputError(f"TF_CONFIG's cluster has tasks {', '.join(strange)}, but only workers can train; {form}")
     if jobs.get("chief", 0) > 1:
-        raise InputError(f"TF_CONFIG's cluster has {jobs['chief']} chiefs, where one at most is possible; {form}")
+        raise InputError(f"TF_CONFIG's cluster has {jobs['chief']} chiefs, but there can be only one; {form}")
 
 
 def is_chief(strategy):
-    """Whether this process is the one that writes the workdir and speaks to the user."""
+    """Whether this process is the one that writes the workdir and reports to the user."""
     return not _is_multi_worker(strategy) or strategy.extended.should_checkpoint
 
 
 def is_chief_of_cluster(name):
-    """`is_chief` for what is done after a training, by the name of its strategy.
+    """`is_chief` after a training has ended, by the name of its strategy.
 
     Args:
         name: str, `strategy` of the train config.
@@ -157,9 +157,9 @@ def _is_multi_worker(strategy):
 
 @contextlib.contextmanager
 def output_folder(strategy, folder):
-    """Folder for what every worker must write: the given one for the chief, else one that is gone afterwards.
+    """Context manager for the folder that a worker writes to: the given one for the chief, else a temporary one.
 
-    Workers save, validate and record alike, so that none waits for another; only the chief's files are wanted.
+    All workers save, validate and record, so that none waits for another, but only the chief's files are kept.
     """
     if is_chief(strategy):
         yield folder
@@ -169,13 +169,13 @@ def output_folder(strategy, folder):
 
 
 def distribute(strategy, make_batches, batch_size):
-    """Training data for `fit`: each replica gets its rows of the batch that one device would get whole.
+    """Training data for `fit`: each replica gets its share of the rows that a single device would get.
 
     Args:
         strategy: tf.distribute.Strategy.
-        make_batches: function that returns a tf.data.Dataset of batches; given a pair (first row, number of rows), of
-            only those rows of each batch, so that a worker reads no images of the others.
-        batch_size: int, rows of a whole batch; the number of replicas divides it.
+        make_batches: function that returns a tf.data.Dataset of batches; given a pair (first row, number of rows), only
+            those rows of each batch, so that a worker doesn't read the images of the others.
+        batch_size: int, rows of a whole batch, divisible by the number of replicas.
 
     Returns:
         tf.data.Dataset or tf.distribute.DistributedDataset.
@@ -192,7 +192,7 @@ def distribute(strategy, make_batches, batch_size):
 
 
 def split_batches(batches, parts):
-    """Cuts each batch into neighbouring parts that follow one another.
+    """Splits each batch into consecutive parts of neighbouring rows.
 
     Args:
         batches: tf.data.Dataset of nests of tensors with a static batch axis that `parts` divides.
@@ -208,17 +208,17 @@ def split_batches(batches, parts):
 
 
 def replicated(strategy, function):
-    """A function of a batch that gives each replica of this process its share of the rows.
+    """Distributes the rows of a function's batch over the replicas of this process.
 
     Args:
-        strategy: tf.distribute.Strategy in whose scope the function's weights were made.
-        function: tf.function from models, if it takes any, and last a nest of tensors [rows, ...] to a nest of tensors
-            [rows, ...].
+        strategy: tf.distribute.Strategy in whose scope the function's weights were created.
+        function: tf.function of any number of models, followed by a nest of tensors [rows, ...], that returns a nest
+            of tensors [rows, ...].
 
     Returns:
-        function of the same, with at least one row in arrays or tensors, that returns the nest of tensors of all rows.
-        The last row is repeated where the replicas would not get equally many, and what that gives is left out again.
-        Workers that call it don't wait for one another: each works on all rows that it is given.
+        function of the same arguments, with at least one row in arrays or tensors, that returns the nest of tensors of
+        all rows. If the rows can't be divided evenly, the last one is repeated, and the extra results are dropped.
+        Workers that call it don't wait for one another: each processes all the rows that it is given.
     """
     count = num_local_replicas(strategy)
     if count == 1:
@@ -233,8 +233,8 @@ def replicated(strategy, function):
         padded = tf.nest.map_structure(lambda values: tf.gather(values, index), batch)
 
         def replica():
-            place = tf.distribute.get_replica_context().replica_id_in_sync_group % count
-            rows = slice(place * share, (place + 1) * share)
+            number = tf.distribute.get_replica_context().replica_id_in_sync_group % count
+            rows = slice(number * share, (number + 1) * share)
             return function(*models, tf.nest.map_structure(lambda values: values[rows], padded))
 
         return tf.nest.map_structure(
@@ -253,20 +253,20 @@ def num_local_replicas(strategy):
 
 
 def rows_at_once(batch_size, num_microbatches):
-    """Rows that take no more memory than a training step when all replicas of this process work on them.
+    """Number of rows that the replicas of this process can handle at once in the memory of a training step.
 
-    To be called in the training's strategy's scope.
+    Must be called in the scope of the training's strategy.
 
     Args:
-        batch_size: int, rows of a whole batch of the training.
-        num_microbatches: int, parts that a replica's share of it is cut into.
+        batch_size: int, rows of a whole training batch.
+        num_microbatches: int, parts that a replica's share of it is split into.
     """
     strategy = tf.distribute.get_strategy()
     return batch_size // (strategy.num_replicas_in_sync * num_microbatches) * num_local_replicas(strategy)
 
 
 def any_worker(strategy):
-    """A function of a bool that says whether it is true in any worker's call; with one process, that bool.
+    """A function of a bool that returns whether it is true on any worker; with one process, the bool itself.
 
     All workers must call it at the same steps. A call sums one number over the workers.
     """
@@ -277,7 +277,7 @@ def any_worker(strategy):
 
 
 def of_chief(strategy):
-    """A function of a number that gives every worker the chief's, as float; None with one process.
+    """A function of a number that returns the chief's number on every worker, as float; None with one process.
 
     All workers must call it at the same steps. A call sums one number over the workers.
     """
@@ -298,14 +298,14 @@ def _over_workers(strategy):
 
 
 def check_same_step(strategy, step):
-    """Refuses workers that go on from different steps.
+    """Refuses workers that resume from different steps.
 
     Args:
         strategy: tf.distribute.Strategy.
         step: int, the step that this process has restored.
 
     Raises:
-        InputError: another worker has another step, in every worker alike.
+        InputError: the workers have different steps; every worker raises it.
     """
     if not _is_multi_worker(strategy):
         return
@@ -317,6 +317,6 @@ def check_same_step(strategy, step):
     found = sorted({int(value) for value in steps(tf.constant(step))})
     if len(found) > 1:
         raise InputError(
-            f"the workers go on from different steps ({', '.join(map(str, found))}); --workdir must be one folder that "
-            "all of them see"
+            f"the workers resume from different steps ({', '.join(map(str, found))}); --workdir must be one folder "
+            "that all of them can access"
         )

@@ -1,6 +1,6 @@
-"""Digests of values, arrays and files, and numbers that depend on a key.
+"""Digests of values, arrays and files, and pseudo-random integers derived from a key.
 
-Files keep them and compare them with those of other versions: what goes into one must not change.
+They are stored in files and compared across versions, so what goes into a digest must not change.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ def digest_of_file(path):
 
 
 def digest_of_parts(parts):
-    """sha256 of bytes that come in pieces, one behind the other: str, hexadecimal."""
+    """sha256 of the concatenation of several pieces of bytes: str, hexadecimal."""
     found = hashlib.sha256()
     for part in parts:
         found.update(part)
@@ -30,10 +30,10 @@ def digest_of_parts(parts):
 
 
 def short_digest(parts, num_bytes):
-    """blake2b of bytes that come in pieces, for where many digests are kept: bytes [num_bytes].
+    """blake2b of the concatenation of several pieces, short for storing many digests: bytes [num_bytes].
 
     Args:
-        parts: iterable of bytes, or of arrays whose values count as they are in memory.
+        parts: iterable of bytes, or of arrays, which are hashed as they are laid out in memory.
         num_bytes: int in [1, 64].
     """
     found = hashlib.blake2b(digest_size=num_bytes)
@@ -44,7 +44,7 @@ def short_digest(parts, num_bytes):
 
 def file_parts(path):
     """Yields the bytes of a file in blocks."""
-    import tensorflow as tf  # takes seconds to load, which processes that only draw images do without
+    import tensorflow as tf  # takes seconds to load; processes that only draw images don't need it
 
     with tf.io.gfile.GFile(path, "rb") as file:
         while block := file.read(_BLOCK_BYTES):
@@ -52,11 +52,11 @@ def file_parts(path):
 
 
 def array_parts(values, name=""):
-    """Yields the bytes that stand for an array in a digest: a line of its name, dtype and shape, then its values.
+    """Yields the bytes that represent an array in a digest: a line with its name, dtype and shape, then its values.
 
     Args:
         values: array, or a number.
-        name: str; empty: the line has none.
+        name: str; empty leaves the name out.
     """
     values = np.ascontiguousarray(values)
     yield f"{f'{name} ' if name else ''}{values.dtype.str} {values.shape}\n".encode()
@@ -64,7 +64,7 @@ def array_parts(values, name=""):
 
 
 def integers(key, count):
-    """Integers in [0, 2**64), uniform over keys; always the same for a key: list of int.
+    """Integers in [0, 2**64), uniform over keys and always the same for one key: list of int.
 
     Args:
         key: bytes.

@@ -11,30 +11,30 @@ from absl import logging
 
 from vim_tf.errors import InputError, one_line
 
-# What TensorFlow raises; the latter where its message quotes bytes of a file that are no text.
+# What TensorFlow raises; UnicodeDecodeError if its message quotes bytes of a file that aren't text.
 FAILURES = (tf.errors.OpError, UnicodeDecodeError)
-# Endings of what is not finished yet, and of a folder that is about to be replaced.
+# Suffixes of unfinished files and folders, and of a folder that is about to be replaced.
 _UNFINISHED = ".tmp"
 _BEFORE = ".tmp-before"
 
 
 def message_of(error):
-    """str: what one of `FAILURES` says."""
+    """str: the message of one of `FAILURES`."""
     return error.object.decode("utf-8", "backslashreplace") if isinstance(error, UnicodeDecodeError) else error.message
 
 
 @contextlib.contextmanager
 def whole_file(path):
-    """Context manager for a file that is there whole or not at all.
+    """Context manager for writing a file that appears whole or not at all.
 
-    The block writes to the path that it is given. That file moves to `path`, where it replaces what was there, once the
-    block is done; after an error it is removed, and `path` is left as it was.
+    The block writes to the temporary path that it is given. When the block is done, that file is renamed to `path` and
+    replaces what was there; after an error it is removed, and `path` is left as it was.
 
     Args:
-        path: str; its folder is made if need be.
+        path: str; its folder is created if needed.
 
     Yields:
-        str, a path next to it that no other process, on any machine, writes to at the same time.
+        str, a path next to `path` that no other process, on any machine, writes to at the same time.
     """
     tf.io.gfile.makedirs(os.path.dirname(path) or ".")
     unfinished = _unfinished_path(path)
@@ -42,17 +42,17 @@ def whole_file(path):
         yield unfinished
         tf.io.gfile.rename(unfinished, path, overwrite=True)
     except BaseException:
-        # The error that is on its way says more than one of the removal, such as that there is no such file yet.
+        # The original error says more than one from the removal, such as that the file doesn't exist yet.
         with contextlib.suppress(tf.errors.OpError):
             tf.io.gfile.remove(unfinished)
         raise
 
 
 def write_whole(path, content):
-    """Writes a file that is there whole or not at all.
+    """Writes a file that appears whole or not at all.
 
     Args:
-        path: str; its folder is made if need be.
+        path: str; its folder is created if needed.
         content: str or bytes.
     """
     with whole_file(path) as unfinished, tf.io.gfile.GFile(unfinished, "wb") as file:
@@ -60,24 +60,24 @@ def write_whole(path, content):
 
 
 def remove_unfinished(folder):
-    """Removes what killed processes left of files in a folder; no process may be writing there."""
+    """Removes the unfinished files that killed processes left in a folder; no process may be writing there."""
     for path in tf.io.gfile.glob(f"{folder}/*{_UNFINISHED}-*"):
         tf.io.gfile.remove(path)
 
 
 @contextlib.contextmanager
 def whole_folder(folder):
-    """Context manager for a folder that is there whole or not at all; only one process may write it.
+    """Context manager for writing a folder that appears whole or not at all; only one process may write it.
 
-    The block makes the folder that it is given, which moves to `folder` once the block is done; what was there is
-    removed only then. After an error the new folder is removed, and `folder` is left as it was. What a killed process
-    left of either is cleared away by the next one.
+    The block creates a folder at the temporary path that it is given. When the block is done, that folder is renamed to
+    `folder`, and only then is what was there removed. After an error the new folder is removed, and `folder` is left as
+    it was. The next process cleans up what a killed one left.
 
     Args:
-        folder: str; a slash at its end is passed over.
+        folder: str; a trailing slash is ignored.
 
     Yields:
-        str, a path next to it where there is nothing yet.
+        str, a path next to `folder` that doesn't exist yet.
     """
     folder = folder.rstrip("/")
     unfinished = f"{folder}{_UNFINISHED}"
@@ -99,7 +99,7 @@ def whole_folder(folder):
 
 
 def restore_folder(folder):
-    """Brings back the folder that a kill took away in `whole_folder`, just before a new one could replace it."""
+    """Restores the folder if `whole_folder` was killed after moving it aside and before replacing it."""
     before = f"{folder}{_BEFORE}"
     if not tf.io.gfile.exists(before):
         return
@@ -110,7 +110,7 @@ def restore_folder(folder):
 
 
 def _remove_folder(folder):
-    # Of a link to a folder only the link: what it leads to may have other users.
+    # Of a link to a folder, remove only the link: its target may have other users.
     if os.path.islink(folder):
         tf.io.gfile.remove(folder)
     else:
@@ -128,33 +128,33 @@ def read_file(path):
 
 
 def check_place(folder, flag="output", names=()):
-    """Refuses an output folder that can't be made, and makes nothing: for the very start, when all else is unchecked.
+    """Refuses an output folder that can't be created, without creating it: for the start, before other checks.
 
     Args:
         folder, flag, names: as in `check_writable`.
 
     Raises:
-        InputError: it can't be made or written to, or one of the names is a folder's.
+        InputError: it can't be created or written to, or one of the names is a folder.
     """
-    place = folder
-    # Buckets have no folders that could be looked at.
-    while "://" not in place and not tf.io.gfile.exists(place):
-        place = os.path.dirname(place.rstrip("/")) or "."
-    if "://" not in place:
-        _try_to_write(place, folder, flag)
+    existing = folder
+    # Buckets have no folders to check.
+    while "://" not in existing and not tf.io.gfile.exists(existing):
+        existing = os.path.dirname(existing.rstrip("/")) or "."
+    if "://" not in existing:
+        _try_to_write(existing, folder, flag)
     _check_names(folder, flag, names)
 
 
 def check_writable(folder, flag="output", names=()):
-    """Makes a command's output folder, before the work, whose results would else have no place to go.
+    """Creates a command's output folder before the work starts, so that its results are sure to have somewhere to go.
 
     Args:
         folder: str.
-        flag: str, the flag that gives it.
-        names: of the files that will be written there.
+        flag: str, the flag that sets it.
+        names: names of the files that will be written there.
 
     Raises:
-        InputError: it can't be made or written to, or one of the names is a folder's.
+        InputError: it can't be created or written to, or one of the names is a folder.
     """
     try:
         tf.io.gfile.makedirs(folder)
@@ -164,9 +164,9 @@ def check_writable(folder, flag="output", names=()):
     _check_names(folder, flag, names)
 
 
-def _try_to_write(place, folder, flag):
+def _try_to_write(existing, folder, flag):
     # Other processes may do the same in the same folder.
-    path = _unfinished_path(f"{place}/.writable")
+    path = _unfinished_path(f"{existing}/.writable")
     try:
         with tf.io.gfile.GFile(path, "wb") as file:
             file.write(b"")
@@ -182,15 +182,15 @@ def _check_names(folder, flag, names):
 
 
 def remove_files(folder, pattern, keep):
-    """Removes files in a folder that an earlier call of the same command wrote.
+    """Removes files that an earlier call of the same command wrote to a folder.
 
     Args:
         folder: str.
-        pattern: str, regular expression of whole names.
-        keep: set of names that stay.
+        pattern: str, regular expression that matches whole names.
+        keep: set of names to keep.
 
     Returns:
-        int, number of those removed.
+        int, number of files removed.
     """
     found = [name for name in tf.io.gfile.listdir(folder) if re.fullmatch(pattern, name) and name not in keep]
     for name in found:
@@ -199,22 +199,22 @@ def remove_files(folder, pattern, keep):
 
 
 def walk(folder):
-    """Yields (path, names of sub-folders, names of files) of a folder and of all below it that isn't hidden.
+    """Yields (path, names of sub-folders, names of files) of a folder and of every folder below it that isn't hidden.
 
-    Links to folders are followed, and each real folder is entered once: by its own path where that lies below the
-    folder, so that a link that leads back adds nothing. A link that leads nowhere counts as a file.
+    Links to folders are followed, and each real folder is entered once: by its own path if that is below the folder, so
+    a link that leads back adds nothing. A broken link counts as a file.
 
     Args:
-        folder: str; a remote one has no links. Of one that isn't there nothing is yielded.
+        folder: str; a remote one has no links. If it doesn't exist, nothing is yielded.
 
     Raises:
-        InputError: a name below the folder is not UTF-8, or a folder can't be listed.
+        InputError: a name below the folder isn't UTF-8, or a folder can't be listed.
     """
     try:
         yield from _walk_remote(folder) if "://" in folder else _walk_local(folder)
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{folder} holds a file or folder whose name is not UTF-8 ({error.object!r}): rename it"
+            f"{folder} holds a file or folder whose name isn't UTF-8 ({error.object!r}): rename it"
         ) from error
     except OSError as error:
         raise InputError(f"{error.filename} can't be listed: {error.strerror}") from error
@@ -228,11 +228,11 @@ def _walk_remote(folder):
 
 def _walk_local(folder):
     entered, links = set(), [folder] if os.path.isdir(folder) else []
-    # Links come last: of the folders that they lead to, those are left that no other way leads to.
+    # Links come last, and then only lead to folders that weren't reached in any other way.
     while links:
         link = links.pop(0)
         if os.path.realpath(link) in entered:
-            logging.warning("passed over %s: it leads to %s, which was read already", link, os.path.realpath(link))
+            logging.warning("skipped %s: it links to %s, which has been read already", link, os.path.realpath(link))
             continue
         waiting = [link]
         while waiting:
@@ -260,32 +260,32 @@ def _list_local(folder):
 
 
 def link_problem(path):
-    """Why there is no file at a path that a folder lists: str; empty = there is, or it is remote."""
+    """Why a path that a folder lists isn't a file: str; empty if it is one, or is remote."""
     if "://" in path or os.path.isfile(path):
         return ""
     if os.path.islink(path):
-        return f"a link to {os.readlink(path)}, where there is nothing"
-    return "no regular file"
+        return f"a broken link to {os.readlink(path)}"
+    return "not a regular file"
 
 
 def glob(pattern):
-    """Sorted paths of the files that a pattern matches, in which {000..099} and {a,b} stand for several patterns.
+    """Sorted paths of the files that a pattern matches, after expanding {000..099} and {a,b} into several patterns.
 
     Raises:
-        InputError: one of several has no match.
+        InputError: one of several patterns has no match.
     """
     patterns = expand_braces(pattern)
     found = [[path for path in tf.io.gfile.glob(each) if not tf.io.gfile.isdir(path)] for each in patterns]
     missing = [each for each, paths in zip(patterns, found, strict=True) if not paths]
     if missing and len(missing) < len(patterns):
-        raise InputError(f"{pattern}: {len(missing)} of {len(patterns)} files aren't there, such as {missing[0]}")
+        raise InputError(f"{pattern}: {len(missing)} of {len(patterns)} files are missing, such as {missing[0]}")
     return sorted({path for paths in found for path in paths})
 
 
 def expand_braces(pattern):
-    """The patterns that one with braces stands for, as shells and WebDataset write them: list of str.
+    """Expands the braces of a pattern, as shells and WebDataset do: list of str.
 
-    {8..11} and {a,b} are expanded, {008..011} with the zeros; {split} and the like stay.
+    {8..11} and {a,b} are expanded, {008..011} with its zeros; {split} and the like are left as they are.
     """
     match = re.search(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}", pattern)
     if not match:

@@ -1,4 +1,4 @@
-"""Arrays in .npz files, which are read without running any code in them."""
+"""Reading and writing arrays in .npz files; reading runs no code from them."""
 
 import contextlib
 import io
@@ -10,13 +10,13 @@ import tensorflow as tf
 from vim_tf.errors import InputError, one_line
 from vim_tf.storage.files import read_file, write_whole
 
-# Characters that are shown of what NumPy says of a damaged file, and arrays that are named of those that are wrong.
+# How many characters of NumPy's message about a damaged file are shown, and how many wrong arrays are named.
 _REASON_LENGTH = 200
 _ARRAYS_SHOWN = 5
 
 
 def write(path, arrays, compressed=False):
-    """Writes a file that is there whole or not at all.
+    """Writes a file that appears whole or not at all.
 
     Args:
         path: str.
@@ -33,35 +33,35 @@ def read(path, name="", advice=""):
 
     Args:
         path: str.
-        name: str, what messages call the file, such as its flag with the value; empty = its path.
+        name: str, what messages call the file, such as its flag and value; empty = its path.
         advice: str, what to do about a file that can't be read, for messages; may be empty.
 
     Raises:
-        InputError: it isn't there, is damaged, or holds objects of Python or something else than arrays.
+        InputError: it is missing or damaged, or holds Python objects or something other than arrays.
     """
     with _refusals(name or path, advice):
         content = read_file(path)
-        # NumPy takes any other file for a pickle, and advises to load it as one.
+        # NumPy takes any other file for a pickle, and its message advises loading it as one.
         if not content.startswith(b"PK"):
-            raise ValueError("it is no zip archive")
+            raise ValueError("it isn't a zip archive")
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = dict(archive)
         for member, values in arrays.items():
             if not isinstance(values, np.ndarray):
-                raise ValueError(f"{member} in it is no array")
+                raise ValueError(f"{member} in it isn't an array")
     return arrays
 
 
 def check_shapes(arrays, shapes, what):
-    """Refuses arrays that aren't exactly those wanted.
+    """Refuses arrays that aren't exactly the expected ones.
 
     Args:
         arrays: dict from name to array.
         shapes: dict from name to tuple of int.
-        what: str, the arrays' origin, which begins the message.
+        what: str, where the arrays come from; the message starts with it.
 
     Raises:
-        InputError: an array is missing, unknown, of another shape, or holds no numbers.
+        InputError: an array is missing or unknown, has another shape, or isn't numeric.
     """
     wrong = [f"{name} is missing" for name in shapes if name not in arrays]
     wrong += [f"{name} is unknown" for name in arrays if name not in shapes]
@@ -69,22 +69,22 @@ def check_shapes(arrays, shapes, what):
         if name not in arrays:
             continue
         if tuple(arrays[name].shape) != shape:
-            wrong.append(f"{name} is {tuple(arrays[name].shape)} and not {shape}")
+            wrong.append(f"{name} is {tuple(arrays[name].shape)}, not {shape}")
         elif not np.issubdtype(arrays[name].dtype, np.number):
-            wrong.append(f"{name} is of type {arrays[name].dtype} and holds no numbers")
+            wrong.append(f"{name} is of type {arrays[name].dtype}, which isn't numeric")
     if wrong:
         more = f"; and {len(wrong) - _ARRAYS_SHOWN} more" if len(wrong) > _ARRAYS_SHOWN else ""
-        raise InputError(f"{what} doesn't hold the weights wanted: {'; '.join(wrong[:_ARRAYS_SHOWN])}{more}")
+        raise InputError(f"{what} doesn't hold the expected weights: {'; '.join(wrong[:_ARRAYS_SHOWN])}{more}")
 
 
 def names(path, name=""):
-    """Names of the arrays of a file, which are not read: set of str. Arguments and errors as in `read`."""
+    """Names of the arrays in a file, without reading them: set of str. Arguments and errors as in `read`."""
     with _refusals(name or path), tf.io.gfile.GFile(path, "rb") as file, zipfile.ZipFile(file) as archive:
         return {member.removesuffix(".npy") for member in archive.namelist() if member.endswith(".npy")}
 
 
 class Rows:
-    """One array of a file, open to be read in blocks of its first axis.
+    """One array of a file, opened for reading in blocks along its first axis.
 
     Attributes:
         shape: tuple of int.
@@ -98,7 +98,7 @@ class Rows:
         self._name = name
 
     def blocks(self, size):
-        """Yields arrays of the next rows, `size` at a time, the last of what is left.
+        """Yields arrays of the next `size` rows; the last one has the rest.
 
         Raises:
             InputError: the file is damaged.
@@ -124,10 +124,10 @@ def open_rows(path, array, name=""):
         Rows.
 
     Raises:
-        InputError: as in `read`; or the array is stored by columns, or cut off.
+        InputError: as in `read`; or the array is stored in column order, or is cut off.
     """
     name = name or path
-    # What is done with the rows may raise any error, for reasons of its own.
+    # The caller's block may raise any error for its own reasons, which must not be taken for a damaged file.
     with contextlib.ExitStack() as stack:
         with _refusals(name):
             file = stack.enter_context(tf.io.gfile.GFile(path, "rb"))
@@ -136,7 +136,7 @@ def open_rows(path, array, name=""):
             shape, by_columns, dtype = _read_header(member)
             available = archive.getinfo(f"{array}.npy").file_size - member.tell()
             if by_columns or not shape or dtype.hasobject:
-                raise ValueError(f"{array} is {dtype} {shape}, which can't be read by rows")
+                raise ValueError(f"{array} is {dtype} {shape}, which can't be read row by row")
         if available < shape[0] * _row_bytes(shape, dtype):
             whole = available // _row_bytes(shape, dtype)
             raise InputError(f"{name}: {array} is cut off after {whole} of {shape[0]} rows")
@@ -148,19 +148,19 @@ def _row_bytes(shape, dtype):
 
 
 def _read_header(member):
-    """(shape, whether it is in Fortran's order, dtype) of an array file."""
+    """(shape, whether it is in Fortran order, dtype) of an array file."""
     version = np.lib.format.read_magic(member)
     known = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in known:
-        raise ValueError(f"it holds an array of format {version}, which is not known")
+        raise ValueError(f"it holds an array of the unknown format {version}")
     return known[version](member)
 
 
 @contextlib.contextmanager
 def _refusals(name, advice=""):
-    """Makes InputErrors of what a file that is missing or damaged raises."""
+    """Turns what a missing or damaged file raises into an InputError."""
     advice = f"; {advice}" if advice else ""
     try:
         yield
-    except Exception as error:  # NumPy, zipfile and the unpackers share no class for what damaged bytes make them raise
+    except Exception as error:  # damaged bytes make NumPy, zipfile and the decompressors raise unrelated classes
         raise InputError(f"{name} can't be read as an .npz file: {one_line(error, _REASON_LENGTH)}{advice}") from error

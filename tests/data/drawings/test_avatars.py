@@ -59,7 +59,7 @@ def test_choices_are_parts_of_the_definition_and_colours_that_are_in_the_drawing
         assert all(f'"{colour}"' in svg for colour in colours.values())
 
 
-def test_a_part_that_is_left_out_is_no_choice():
+def test_a_part_that_is_left_out_is_not_a_choice():
     drawn = [avatars.compose("train", "adventurer", index) for index in range(40)]
     with_glasses = [each for each in drawn if "glasses" in each.choices]
     assert 0 < len(with_glasses) < len(drawn)
@@ -105,7 +105,7 @@ def test_a_drawing_fills_an_image_that_is_not_square():
     np.testing.assert_array_equal(avatars.render(RECTANGLES, 8, 4), square[:, 2:6])
 
 
-def test_drawings_of_another_size_are_the_same_pictures():
+def test_drawings_of_another_size_look_the_same():
     small, choices = avatars.draw("validation", 0, 10, 16, 16)
     large, choices_large = avatars.draw("validation", 0, 10, 64, 64)
     assert choices == choices_large

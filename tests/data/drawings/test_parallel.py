@@ -36,7 +36,7 @@ def test_a_process_that_dies_is_named():
         list(parallel.call_all(os._exit, [(7,)]))
 
 
-def test_what_a_call_prints_is_no_answer(capfd):
+def test_what_a_call_prints_is_not_its_answer(capfd):
     assert list(parallel.call_all(print, [("hello",), ("there",)])) == [None, None]
     printed = capfd.readouterr()
     assert (printed.out, sorted(printed.err.split())) == ("", ["hello", "there"])

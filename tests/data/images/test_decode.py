@@ -108,7 +108,7 @@ def gif_blocks(image_bytes):
     """Positions of the colour table, its end, and the image descriptor of a GIF that Pillow wrote."""
     table_end = 13 + 3 * 2 ** (image_bytes[10] % 8 + 1)
     descriptor = table_end
-    while image_bytes[descriptor] == 0x21:  # the control extension and the like: sub-blocks behind two bytes
+    while image_bytes[descriptor] == 0x21:  # the control extension and the like: sub-blocks after two bytes
         descriptor += 2
         while image_bytes[descriptor]:
             descriptor += 1 + image_bytes[descriptor]
@@ -219,7 +219,7 @@ def test_the_orientation_is_applied(form, orientation, pictures, decode):
 
 
 def with_segments(jpeg, *segments):
-    """The JPEG with raw bytes behind its first marker."""
+    """The JPEG with raw bytes after its first marker."""
     return jpeg[:2] + b"".join(segments) + jpeg[2:]
 
 
@@ -261,7 +261,7 @@ def test_both_byte_orders_and_integer_kinds_of_exif_are_read(order, kind, orient
     ],
     ids=["0", "9", "cut", "directory far away", "no TIFF", "no integer", "empty"],
 )
-def test_a_broken_orientation_is_passed_over(exif, pictures, decode):
+def test_a_broken_orientation_is_ignored(exif, pictures, decode):
     plain = pictures.encode(pictures.rgb, "JPEG")
     image_bytes = with_segments(plain, app1(b"Exif\0\0" + exif(pictures)))
     np.testing.assert_array_equal(decode(image_bytes), decode(plain))
@@ -289,13 +289,13 @@ def test_an_animated_gif_cut_inside_its_first_frame_is_refused(pictures, decode)
 @pytest.mark.parametrize(
     "image_bytes", [b"", b"\xff", b"BM", b"GIF8", b"no image at all", b"RIFF....WEBP", b"II*\0", b"\xff\xd8\xff" * 9]
 )
-def test_bytes_that_are_no_image_are_an_invalid_argument(image_bytes, decode):
+def test_bytes_that_are_not_an_image_are_an_invalid_argument(image_bytes, decode):
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode(image_bytes)
 
 
 def test_the_error_names_the_formats_that_can_be_read(decode):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="no JPEG, PNG, GIF, WebP or BMP file"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not a JPEG, PNG, GIF, WebP or BMP file"):
         decode(b"no image at all")
 
 

@@ -171,6 +171,6 @@ def test_the_limit_itself_is_allowed():
     examination.check_unreadable("folder:/x", ["a", "b"], 100, 0.02)
 
 
-def test_nothing_left_is_refused_whatever_the_limit():
+def test_nothing_left_is_refused_regardless_of_the_limit():
     with pytest.raises(InputError, match="nothing is left"):
         examination.check_unreadable("folder:/x", ["a", "b"], 2, 1.0)

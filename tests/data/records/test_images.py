@@ -1,4 +1,4 @@
-"""Facts of a picture, and what a manifest shows of the splits."""
+"""Facts of an image, and problems that a manifest shows."""
 
 import functools
 
@@ -24,13 +24,13 @@ def manifest(train, validation, count=0, pairs=(), class_names=("a", "b", "c")):
     }
 
 
-def test_the_facts_are_those_of_the_upright_picture(pictures):
+def test_the_facts_are_those_of_the_upright_image(pictures):
     exif = b"Exif\0\0" + pictures.exif(6)
     height, width, _ = facts_of(pictures.encode(pictures.rgb, "JPEG", exif=exif))
     assert (height, width) == pictures.rgb.size  # which is width and height of the picture as it lies
 
 
-def test_the_hash_is_of_the_pixels_whatever_the_format(pictures):
+def test_the_hash_is_of_the_pixels_in_any_format(pictures):
     noise = pictures.noise(0)
     hashes = [facts_of(pictures.encode(noise, form))[2] for form in ("PNG", "BMP")]
     hashes.append(facts_of(pictures.encode(noise, "WEBP", lossless=True))[2])
@@ -76,7 +76,7 @@ def test_missing_labels_are_counted():
     assert problems == ["train split: 2 of 5 images have no label"]
 
 
-def test_classes_of_the_validation_split_alone_are_named_a_gap_in_training_too():
+def test_classes_only_in_the_validation_split_are_named_and_so_is_a_gap_in_training():
     problems = image_records.split_problems(manifest({"0": 3, "2": 1}, {"1": 1, "7": 1}), 0)
     assert problems == ["validation split: no training image has the label 1 (b), 7"]
     many = image_records.split_problems(manifest({"0": 3}, {str(label): 1 for label in range(1, 9)}), 0)

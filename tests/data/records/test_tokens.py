@@ -55,7 +55,7 @@ def refusal(root, split="train"):
     return str(caught.value)
 
 
-def test_a_manifest_says_that_xla_took_no_part_and_so_does_one_from_before_it_said_so():
+def test_a_manifest_records_encoding_without_xla_which_is_the_default_for_older_ones():
     values = json.loads(MANIFEST.to_json())
     assert values.pop("jit_compile") == "off"
     assert token_records.Manifest.from_json(json.dumps(values)) == MANIFEST
@@ -122,7 +122,7 @@ def test_what_was_written_is_loaded(folder, tmp_path):
     assert data.keys == [f"key{i}".encode() for i in (0, 1, 2, 0, 1)]
 
 
-def test_depth_is_laid_out_behind_the_grid(tmp_path):
+def test_depth_is_laid_out_after_the_grid(tmp_path):
     write_split(tmp_path, grid_height=1, grid_width=3, depth=2)
     assert token_records.load_tokens(str(tmp_path), "train").tokens.shape == (5, 2, 6)
 

@@ -62,7 +62,7 @@ def test_attributes_are_what_each_drawing_was_composed_of(in_process):
     assert {values.shape for values in found.values()} == {(40,)}
 
 
-def test_the_source_says_to_whom_its_drawings_are_owed(in_process):
+def test_the_source_attributes_its_drawings(in_process):
     lines = sources.open_source("avatars:10", "train", 8, 8).attributions
     assert len(lines) == 10
     assert sources.plan_shards(DataConfig("avatars:10"), ("train",), 8, 8, 1).attributions == lines
@@ -80,7 +80,7 @@ def test_no_image_of_validation_is_among_those_of_training():
     assert not set(train["key"]) & set(validation["key"])
 
 
-def test_more_training_drawings_begin_with_the_same(in_process):
+def test_a_larger_training_set_begins_with_the_same_drawings(in_process):
     few, many = (pixels(open_avatars("train", 16, 16, count)) for count in (15, 30))
     np.testing.assert_array_equal(many["image"][:15], few["image"])
     np.testing.assert_array_equal(many["key"][:15], few["key"])
@@ -135,7 +135,7 @@ def test_a_package_that_the_others_need_is_named_too(monkeypatch):
 def test_the_number_of_training_drawings_is_part_of_the_name():
     assert [parse_count(place) for place in ("", "100000", "1")] == [20000, 100000, 1]
     for wrong in ("0", "-5", "many", "1e5", "²", "5 "):
-        with pytest.raises(InputError, match="no number of training drawings"):
+        with pytest.raises(InputError, match="isn't a number of training drawings"):
             parse_count(wrong)
 
 

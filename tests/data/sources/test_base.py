@@ -1,4 +1,4 @@
-"""What all sources have in common: augmented images, and the rows of a batch that one of several workers wants."""
+"""What all sources have in common: augmented images, and the rows of a batch for one of several workers."""
 
 import itertools
 
@@ -38,7 +38,7 @@ def assert_same(left, right):
 
 @pytest.fixture(scope="module")
 def files(pictures):
-    """Key to file: pictures of several sizes."""
+    """Key to file: images of several sizes."""
     images = {f"{i:02d}.jpg": pictures.noise(i, (12 + i % 5, 10 + i % 3)) for i in range(COUNT)}
     return {key: pictures.encode(image, "JPEG") for key, image in images.items()}
 
@@ -91,7 +91,7 @@ def test_every_epoch_shows_another_view(augmented):
     assert sum(views[0][key] != views[1][key] for key in views[0]) > 0.8 * COUNT
 
 
-def test_augmented_examples_go_on_from_start_whatever_the_batch_size(source, augmented):
+def test_augmented_examples_resume_from_start_with_any_batch_size(source, augmented):
     batches = take(source.shuffled_batches(7, 3, start=17, augment=AUGMENT), 5)
     assert_same(rows_of(batches), augmented[17 : 17 + 35])
 
@@ -171,7 +171,7 @@ def test_views_of_photos_are_squares_of_the_region():
     assert any(np.array_equal(windows[row, column], element["image"]) for row, column in places)
 
 
-def test_an_original_is_the_image_itself_where_there_is_no_other():
+def test_an_original_is_the_image_itself_if_there_is_no_other():
     image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     source = IndexedSource("one", "train", [], [0], [b"key"], lambda index: tf.constant(image))
     augment = augmentation.RandomSquare(4, 4, 1.0, 1.0, flip=False)

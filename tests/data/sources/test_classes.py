@@ -7,13 +7,13 @@ from vim_tf.data.sources.classes import Classes, find_classes
 from vim_tf.errors import InputError
 
 
-def test_classes_reach_from_0_to_the_largest_label_and_are_called_by_numbers_or_by_what_the_records_tell():
+def test_classes_reach_from_0_to_the_largest_label_and_are_named_by_numbers_or_by_the_records():
     assert find_classes("s", [2, 0, 2]) == Classes(["0", "1", "2"])
     assert find_classes("s", [2, 0], [(2, "cat"), (0, "")]) == Classes(["0", "1", "cat"])
     assert find_classes("s", [-1]) == find_classes("s", []) == Classes([])
 
 
-def test_known_names_say_how_many_classes_there_are():
+def test_known_names_determine_how_many_classes_there_are():
     assert find_classes("s", [1], known=("a", "b", "c")) == Classes(["a", "b", "c"])
     with pytest.raises(InputError, match="there is the label 3, but only 3 class names"):
         find_classes("s", [3], known=("a", "b", "c"))
@@ -28,12 +28,12 @@ def test_mapped_labels_are_those_that_occur_in_order_and_their_values_are_kept()
     assert find_classes("s", [9], [(9, "cat")], map_labels=True) == Classes(["cat"], [9])
 
 
-def test_labels_that_are_no_numbering_are_refused_with_the_remedy():
+def test_labels_that_do_not_number_classes_are_refused_with_the_remedy():
     with pytest.raises(InputError) as caught:
         find_classes("parquet:x", [2006656, 3])
     assert str(caught.value) == (
         "--data.source=parquet:x: the largest label is 2006656, which makes 2006657 classes, of which only 2 occur; "
-        "number those from 0 on by --data.map_labels"
+        "renumber those from 0 with --data.map_labels"
     )
     assert len(find_classes("s", [999]).names) == 1000  # a part of ImageNet
 
@@ -44,9 +44,9 @@ def test_partly_labelled_sets_are_refused(labels):
         find_classes("s", labels)
 
 
-def test_records_that_disagree_on_a_name_leave_numbers_and_a_line(caplog):
+def test_records_that_disagree_on_a_name_leave_numbers_and_a_warning(caplog):
     assert find_classes("s", [0], [(0, "cat"), (0, "dog")]) == Classes(["0"])
-    assert "since 0 is called 'cat' and 'dog'" in caplog.text
+    assert "since 0 is called both 'cat' and 'dog'" in caplog.text
 
 
 def test_empty_classes_are_named():

@@ -1,4 +1,4 @@
-"""Parquet files and WebDataset tars, as images and as what is wrong with them."""
+"""Parquet files and WebDataset tars, as images and with what can be wrong with them."""
 
 import gzip
 import itertools
@@ -21,7 +21,7 @@ KINDS = ("parquet", "webdataset")
 
 @pytest.fixture
 def encoded(pictures):
-    """12 PNG files, of which file i is grey of level i."""
+    """12 PNG files; file i is grey of level i."""
     return [pictures.encode(pictures.flat(i), "PNG") for i in range(12)]
 
 
@@ -58,7 +58,7 @@ def test_images_are_read_in_order_with_label_and_key(kind, memory, encoded, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_streamed_epoch_holds_every_image_once_and_goes_on_bitwise(kind, encoded, tmp_path, monkeypatch):
+def test_a_streamed_epoch_holds_every_image_once_and_resumes_bitwise(kind, encoded, tmp_path, monkeypatch):
     monkeypatch.setattr(examination, "MEMORY_LIMIT_BYTES", 0)
     source = open_source(write_shards(kind, tmp_path, encoded, [0] * 12), validation_fraction=0.0)
     whole = [int(e["image"][0, 0, 0]) for e in elements(source.shuffled(3), 24)]
@@ -82,7 +82,7 @@ def test_an_empty_parquet_cell_is_a_problem_and_an_empty_label_is_none(encoded, 
 def test_parquet_columns_of_the_wrong_kind_are_refused(tmp_path):
     parquet.write_table(pa.table({"picture": [b"x"]}), f"{tmp_path}/a.parquet")
     message = refusal(f"parquet:{tmp_path}/a.parquet")
-    assert "a.parquet: none of picture is known to be the image; name it by --data.image_feature" in message
+    assert "a.parquet: none of picture is known to be the image; set it with --data.image_feature" in message
     parquet.write_table(pa.table({"image": ["a.png"]}), f"{tmp_path}/b.parquet")
     assert "column image is string; it must hold encoded images" in refusal(f"parquet:{tmp_path}/b.parquet")
     parquet.write_table(pa.table({"image": [b"x"], "label": ["cat"]}), f"{tmp_path}/c.parquet")
@@ -91,7 +91,7 @@ def test_parquet_columns_of_the_wrong_kind_are_refused(tmp_path):
     assert "d.parquet can't be read as a Parquet file" in refusal(f"parquet:{tmp_path}/d.parquet")
 
 
-def test_labels_of_a_tar_come_from_cls_or_json_and_other_members_are_passed_over(encoded, tmp_path):
+def test_labels_of_a_tar_come_from_cls_or_json_and_other_members_are_skipped(encoded, tmp_path):
     members = [
         ("a/1.png", encoded[0]),
         ("a/1.json", b'{"label": 7, "width": 8}'),
@@ -129,7 +129,7 @@ def test_samples_that_cannot_be_used_are_counted_with_their_reason(encoded, tmp_
     assert [int(e["image"][0, 0, 0]) for e in elements(source.ordered())] == [1]
     reasons = [line.partition("x.tar:")[2] for line in source.unreadable]
     assert reasons[0] == "1: sample 2 has no image, only cls"
-    assert reasons[1] == "2: sample 3: label 'cat' is no integer"
+    assert reasons[1] == "2: sample 3: label 'cat' isn't an integer"
     assert reasons[2].startswith("3: not an image")
     assert reasons[3].startswith("4: sample 5: its .json can't be read")
     assert "4 of 5 images can't be read" in refusal(name)
@@ -140,14 +140,14 @@ def test_a_tar_that_is_cut_short_is_refused_with_its_last_member(pictures, tmp_p
     write_tar(tmp_path / "whole.tar", [("1.png", noise[0]), ("2.png", noise[1])])
     (tmp_path / "cut.tar").write_bytes((tmp_path / "whole.tar").read_bytes()[: len(noise[0]) + 3000])
     message = refusal(f"webdataset:{tmp_path}/cut.tar")
-    assert "cut.tar can't be read as a tar file behind member 1.png" in message
+    assert "cut.tar can't be read as a tar file after member 1.png" in message
     (tmp_path / "other.tar").write_bytes(b"no tar" * 200)
-    assert "behind the beginning" in refusal(f"webdataset:{tmp_path}/other.tar")
+    assert "after the beginning" in refusal(f"webdataset:{tmp_path}/other.tar")
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 def test_a_tar_with_a_damaged_or_cut_header_is_refused_and_does_not_end_there(mode, encoded, tmp_path):
-    """tarfile by itself takes the good members before it for all there are."""
+    """tarfile itself takes the good members before it for all of them."""
     path = tmp_path / "whole.tar"
     write_tar(path, [(f"{number}.png", encoded[0]) for number in range(3)])
     content = bytearray(path.read_bytes())
@@ -160,7 +160,7 @@ def test_a_tar_with_a_damaged_or_cut_header_is_refused_and_does_not_end_there(mo
         if mode == "w:gz":
             packed = tmp_path / f"{name}.tar.gz"
             packed.write_bytes(gzip.compress((tmp_path / f"{name}.tar").read_bytes()))
-        with pytest.raises(InputError, match="can't be read as a tar file behind member 1.png: damaged header"):
+        with pytest.raises(InputError, match="can't be read as a tar file after member 1.png: damaged header"):
             list(tar_files.WebDataset().records(str(packed)))
 
 

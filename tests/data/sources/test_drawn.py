@@ -71,7 +71,7 @@ def test_a_damaged_file_is_made_again(folder, damage, warnings_logged):
     np.testing.assert_array_equal(cached(make).images, IMAGES)
     assert make.calls == 2
     (line,) = warnings_logged
-    assert str(path) in line and "drawn again" in line and "\n" not in line
+    assert str(path) in line and "drawing the images again" in line and "\n" not in line
     assert path.read_bytes() == whole
     assert list(folder.iterdir()) == [path]
 
@@ -85,7 +85,7 @@ def test_a_file_of_other_images_is_made_again(folder, warnings_logged):
     assert "(1, 2, 2, 3)" in warnings_logged[0]
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch, warnings_logged):
+def test_a_cache_that_cannot_be_written_is_not_needed(tmp_path, monkeypatch, warnings_logged):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     np.testing.assert_array_equal(cached(Maker()).images, IMAGES)

@@ -43,23 +43,24 @@ def test_given_names_come_first_and_none_is_nothing():
         (
             ["image", "fine_label", "coarse_label"],
             FeatureNames(),
-            "each of fine_label, coarse_label may be the label; choose by --data.label_feature "
+            "each of fine_label, coarse_label may be the label; choose one with --data.label_feature "
             "(there are image, fine_label, coarse_label)",
         ),
         (["picture", "kind"], FeatureNames(), "none of picture, kind is known to be the image"),
         (["image", "kind"], FeatureNames(label="sort"), "has no --data.label_feature=sort, only image, kind"),
     ],
 )
-def test_what_cannot_be_told_is_refused_with_the_columns(available, given, said):
+def test_ambiguous_or_missing_features_are_refused_with_the_columns(available, given, said):
     with pytest.raises(InputError) as caught:
         find(available, given)
     assert said in str(caught.value)
 
 
-def test_a_set_taken_as_unlabelled_is_said_to_be_with_the_columns_that_may_be_meant(caplog):
+def test_a_set_treated_as_unlabelled_gives_a_warning_with_the_possible_columns(caplog):
     find(["image", "kind"])
     assert caplog.messages == [
-        "x.parquet: taken as unlabelled, as none of kind is known to be the label; --data.label_feature names it"
+        "x.parquet: treated as unlabelled, since none of kind is known to be the label; "
+        "set it with --data.label_feature"
     ]
     find(["image", "kind"], FeatureNames(label="none"))
     find(["image"])

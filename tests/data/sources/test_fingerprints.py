@@ -1,4 +1,4 @@
-"""What tells that files have changed."""
+"""Fingerprints that show whether files have changed."""
 
 import os
 
@@ -32,7 +32,7 @@ def test_it_changes_with_the_content_the_time_and_the_names_of_files(tmp_path):
     assert now()
 
 
-def test_a_name_without_files_stands_for_itself_and_an_empty_one_for_none():
+def test_a_name_without_files_is_used_as_it_is_and_an_empty_one_is_ignored():
     handle = files_fingerprint(["https://example.com/inception/1"])
     assert handle == files_fingerprint(["", "https://example.com/inception/1"])
     assert handle != files_fingerprint(["https://example.com/inception/2"])

@@ -43,7 +43,7 @@ def assert_same(left, right):
 
 @pytest.fixture
 def numbered(pictures, tmp_path):
-    """A flat folder of 40 images, of which image i is grey of level i."""
+    """A flat folder of 40 images; image i is grey of level i."""
     write(tmp_path, {f"{i:02d}.png": pictures.encode(pictures.flat(i), "PNG") for i in range(40)})
     return tmp_path
 
@@ -65,7 +65,7 @@ def test_a_flat_folder_is_unlabelled(numbered):
     assert {int(e["label"]) for e in elements(source.ordered())} == {-1}
 
 
-def test_hidden_and_side_files_are_passed_over(pictures, numbered):
+def test_hidden_and_side_files_are_skipped(pictures, numbered):
     junk = {".hidden.png": b"x", ".cache/a.png": b"x", "labels.csv": b"x", "README.md": b"x"}
     write(numbered, junk)
     source = open_folder(numbered, validation_fraction=0.0, max_unreadable_fraction=0.0)
@@ -108,7 +108,7 @@ def test_a_name_that_is_not_utf_8_is_named(name, pictures, tmp_path):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "wb"):
         pass
-    with pytest.raises(InputError, match=r"whose name is not UTF-8 \(b'caf\\xe9.*: rename it"):
+    with pytest.raises(InputError, match=r"whose name isn't UTF-8 \(b'caf\\xe9.*: rename it"):
         open_folder(tmp_path)
 
 
@@ -135,7 +135,7 @@ def test_train_without_validation_is_not_taken_for_a_class(pictures, tmp_path):
 
 
 @pytest.mark.parametrize("names", [("Train", "Val"), ("training", "dev"), ("TRAIN", "VALIDATION")])
-def test_splits_are_recognised_in_any_case_and_beside_other_folders(names, pictures, tmp_path):
+def test_splits_are_recognised_in_any_case_and_next_to_other_folders(names, pictures, tmp_path):
     image = pictures.encode(pictures.flat(5), "PNG")
     write(tmp_path, {f"{names[0]}/a/1.png": image, f"{names[1]}/b/2.png": image, "annotations/3.png": image})
     found = [elements(open_folder(tmp_path, split).ordered()) for split in ("train", "validation")]
@@ -159,21 +159,21 @@ def test_a_link_to_a_folder_above_adds_no_copies(pictures, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["c/broken.png", "e"])
-def test_a_link_that_leads_nowhere_is_named_and_left_out(place, pictures, tmp_path):
+def test_a_broken_link_is_named_and_left_out(place, pictures, tmp_path):
     write(tmp_path, {f"{name}/{i}.png": pictures.encode(pictures.noise(i), "PNG") for i in range(2) for name in "cd"})
     (tmp_path / place).symlink_to("gone")
     assert "1 of 5 images can't be read" in refusal(tmp_path)
     source = open_folder(tmp_path, validation_fraction=0.0, max_unreadable_fraction=0.2)
-    assert source.unreadable == [f"{tmp_path}/{place}: a link to gone, where there is nothing"]
+    assert source.unreadable == [f"{tmp_path}/{place}: a broken link to gone"]
     assert (source.num_examples, source.class_names) == (4, ["c", "d"])
 
 
-def test_licences_and_what_windows_keeps_of_downloads_are_no_images(pictures, numbered):
+def test_licences_and_metadata_of_windows_downloads_are_not_images(pictures, numbered):
     write(numbered, dict.fromkeys(("LICENSE", "readme", "00.png:Zone.Identifier", "NOTICE", "x.sha256"), b"x"))
     assert open_folder(numbered, validation_fraction=0.0, max_unreadable_fraction=0.0).num_examples == 40
 
 
-def test_images_beside_classes_are_refused(pictures, tmp_path):
+def test_images_next_to_classes_are_refused(pictures, tmp_path):
     image = pictures.encode(pictures.flat(5), "PNG")
     write(tmp_path, {"a/1.png": image, "stray.png": image})
     assert "stray.png" in refusal(tmp_path)
@@ -225,7 +225,7 @@ def test_unreadable_files_are_left_out_below_the_limit(mixed, warnings_logged):
     assert len(warnings_logged) == 2  # once, though both splits were opened
 
 
-def test_one_examination_serves_both_splits_while_it_lives(numbered, monkeypatch):
+def test_one_examination_serves_both_splits_while_it_is_alive(numbered, monkeypatch):
     calls = []
     examine = examination.examine
     monkeypatch.setattr(examination, "examine", lambda *arguments: calls.append(1) or examine(*arguments))
@@ -253,7 +253,7 @@ def test_images_in_memory_and_images_decoded_each_time_are_the_same(mixed, monke
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [0, 1 << 30])
-def test_shuffled_goes_on_from_start_bitwise(limit, numbered, monkeypatch):
+def test_shuffled_resumes_from_start_bitwise(limit, numbered, monkeypatch):
     monkeypatch.setattr(examination, "MEMORY_LIMIT_BYTES", limit)
     source = open_folder(numbered)
     count = source.num_examples

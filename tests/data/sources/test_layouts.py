@@ -29,7 +29,7 @@ def write(path, examples):
 
 @pytest.fixture
 def encoded(pictures):
-    """8 PNG files, of which file i is grey of level i."""
+    """8 PNG files; file i is grey of level i."""
     return [pictures.encode(pictures.flat(i), "PNG") for i in range(8)]
 
 
@@ -59,7 +59,7 @@ def test_the_records_of_tf_slim_are_read_with_labels_and_the_names_of_their_clas
     found = list(source.ordered().as_numpy_iterator())
     assert [(int(e["image"][0, 0, 0]), int(e["label"])) for e in found] == [(n, 1 + n % 2) for n in range(8)]
     assert source.class_names == ["0", "tench", "goldfish, carp"]
-    assert warnings_logged[-1].endswith("no training image is of the class 0")
+    assert warnings_logged[-1].endswith("no training image has the class 0")
     mapped = open_source(f"tfrecord:{tmp_path}/x.tfrecord", map_labels=True)
     assert (mapped.class_names, mapped.label_values) == (["tench", "goldfish, carp"], [1, 2])
     assert [int(e["label"]) for e in mapped.ordered().as_numpy_iterator()] == [0, 1] * 4
@@ -76,7 +76,7 @@ def test_features_can_be_named(encoded, tmp_path):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"picture": b"x", "kind": 1}, "none of kind, picture is known to be the image; name it by --data.image_fea"),
+        ({"picture": b"x", "kind": 1}, "none of kind, picture is known to be the image; set it with --data.image_fea"),
         ({"image": b"x", "label": b"cat"}, "feature label is bytes; labels are integers"),
         ({"image": b"x", "key": 0.5}, "feature key is float; keys are bytes or integers"),
         ({"image": 5}, "feature image is int64; the image must be an encoded file, bytes"),
@@ -125,7 +125,7 @@ def test_sparse_labels_are_refused_or_mapped(encoded, tmp_path):
 
 
 def test_what_names_features_of_a_source_without_records_is_refused(tmp_path):
-    with pytest.raises(InputError, match="--data.label_feature does nothing to --data.source=digits: it has no"):
+    with pytest.raises(InputError, match="--data.label_feature has no effect on --data.source=digits: it has no"):
         open_source("digits", features=FeatureNames(label="kind"))
-    with pytest.raises(InputError, match="--data.map_labels does nothing to --data.source=folder:"):
+    with pytest.raises(InputError, match="--data.map_labels has no effect on --data.source=folder:"):
         open_source(f"folder:{tmp_path}", map_labels=True)

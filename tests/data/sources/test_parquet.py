@@ -15,7 +15,7 @@ from vim_tf.errors import InputError
 
 @pytest.fixture
 def encoded(pictures):
-    """6 PNG files, of which file i is grey of level i."""
+    """6 PNG files; file i is grey of level i."""
     return [pictures.encode(pictures.flat(i), "PNG") for i in range(6)]
 
 
@@ -32,7 +32,7 @@ def elements(config):
     return list(sources.build_source(config, "train", 8, 8).ordered().as_numpy_iterator())
 
 
-def test_a_hugging_face_set_has_the_names_of_its_classes_whatever_its_columns_are_called(encoded, tmp_path):
+def test_a_hugging_face_set_has_the_names_of_its_classes_with_any_column_names(encoded, tmp_path):
     features = {
         "photo": {"_type": "Image"},
         "species": {"_type": "ClassLabel", "names": ["cat", "dog", "emu"]},
@@ -52,7 +52,7 @@ def test_cifar_100_has_two_labels_of_which_one_must_be_chosen(encoded, tmp_path)
     with pytest.raises(InputError) as caught:
         elements(DataConfig(f"parquet:{path}"))
     assert str(caught.value) == (
-        f"--data.source=parquet:{path}: {path}: each of fine_label, coarse_label may be the label; choose by "
+        f"--data.source=parquet:{path}: {path}: each of fine_label, coarse_label may be the label; choose one with "
         "--data.label_feature (there are img, fine_label, coarse_label)"
     )
     config = DataConfig(f"parquet:{path}", label_feature="coarse_label", validation_fraction=0.0)
@@ -87,16 +87,16 @@ def test_a_label_of_more_than_64_bits_is_named(encoded, tmp_path):
     assert records[1].problem == "label 9223372036854775808 has more than 64 bits"
 
 
-def test_files_that_name_their_classes_otherwise_are_refused(encoded, tmp_path):
+def test_files_with_other_class_names_are_refused(encoded, tmp_path):
     for number, names in enumerate((["cat", "dog"], ["dog", "cat"])):
         features = {"label": {"_type": "ClassLabel", "names": names}}
         write(tmp_path / f"{number}.parquet", features, image=encoded[:2], label=[0, 1])
-    with pytest.raises(InputError, match="1.parquet has other names of classes than the files before it"):
+    with pytest.raises(InputError, match="1.parquet has other class names than the files before it"):
         elements(DataConfig(f"parquet:{tmp_path}/*.parquet"))
 
 
 @pytest.mark.parametrize("metadata", [b"no JSON", b"[]", b'{"info": 1}', b'{"info": {"features": {"label": "x"}}}'])
-def test_metadata_that_say_nothing_are_passed_over(metadata, encoded, tmp_path):
+def test_metadata_without_information_are_ignored(metadata, encoded, tmp_path):
     table = pa.table({"image": encoded, "label": [0] * 6}).replace_schema_metadata({b"huggingface": metadata})
     parquet.write_table(table, f"{tmp_path}/x.parquet")
     found = parquet_files.find_parquet([f"{tmp_path}/x.parquet"], FeatureNames())

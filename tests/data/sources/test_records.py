@@ -37,13 +37,13 @@ def assert_same(left, right):
 
 @pytest.fixture
 def encoded(pictures):
-    """60 files, of which file i is grey of level i; one is a TIFF."""
+    """60 files; file i is grey of level i, and one is a TIFF."""
     return [pictures.encode(pictures.flat(i), "TIFF" if i == 9 else "PNG") for i in range(60)]
 
 
 @pytest.fixture
 def shards(pictures, encoded, tmp_path):
-    """Glob of three shards of 20 examples, one of them packed; labels are i % 3."""
+    """Glob of three shards of 20 examples, one of them compressed; labels are i % 3."""
     for shard in range(3):
         numbers = range(20 * shard, 20 * shard + 20)
         path = f"{tmp_path}/part-{shard}.tfrecord" + (".gz" if shard == 1 else "")
@@ -85,7 +85,7 @@ def test_streamed_and_remembered_examples_are_the_same_and_in_file_order(shards,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shuffle_buffer", [7, 1000])
-def test_shuffled_goes_on_from_start_bitwise(shards, storage, shuffle_buffer):
+def test_shuffled_resumes_from_start_bitwise(shards, storage, shuffle_buffer):
     source = open_source(shards, shuffle_buffer=shuffle_buffer)
     count = source.num_examples
     whole = elements(source.shuffled(3), 3 * count)
@@ -99,7 +99,7 @@ def test_shuffled_goes_on_from_start_bitwise(shards, storage, shuffle_buffer):
 
 @pytest.fixture
 def global_seed():
-    """Function that sets TensorFlow's; there is none before and after."""
+    """Function that sets TensorFlow's global seed, which is unset before and after."""
     yield tf.random.set_seed
     tf.random.set_seed(None)
 
@@ -230,7 +230,7 @@ class TinyTestOnly(TinyShapes):
 
 @pytest.fixture
 def data_dir(tmp_path, monkeypatch):
-    """Where tfds looks, as its users name it: by the environment."""
+    """The folder where tfds looks, set like users do, by the environment variable."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     return str(tmp_path)
 
@@ -297,4 +297,4 @@ class TinySpeech(TinyShapes):
 
 def test_a_tfds_data_set_without_images_is_refused(data_dir):
     prepare(TinySpeech, data_dir, num_shards=1)
-    assert "has no feature of encoded images: text" in refusal("tfds:tiny_speech")
+    assert "has no feature with encoded images, only text" in refusal("tfds:tiny_speech")

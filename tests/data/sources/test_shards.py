@@ -1,4 +1,4 @@
-"""Sources as shards: the same images in the same order as the source, whatever its kind."""
+"""Sources as shards: for every kind, the same images in the same order as the source."""
 
 import numpy as np
 import pytest
@@ -156,7 +156,7 @@ def test_labels_are_mapped_as_the_source_maps_them(kind, pictures, tmp_path):
 
 @pytest.mark.parametrize("kind", ["folder", "tfrecord", "parquet", "webdataset"])
 def test_what_the_source_refuses_the_plan_refuses_in_the_same_words(kind, pictures, tmp_path):
-    """Names of splits that may be classes, and features that aren't there."""
+    """Names of splits that may be classes, and missing features."""
     (tmp_path / "train" / "a").mkdir(parents=True)
     image = pictures.encode(pictures.flat(1), "PNG")
     if kind == "folder":

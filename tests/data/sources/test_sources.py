@@ -39,10 +39,10 @@ def test_an_unknown_source_is_refused_with_a_guess():
     assert "digits, photos, avatars, fonts, folder, tfrecord, parquet, webdataset, tfds" in refusal("zzz")
 
 
-def test_a_source_without_its_place_or_with_one_too_many_is_refused():
+def test_a_source_without_its_path_or_with_a_needless_one_is_refused():
     assert "folder:<path>" in refusal("folder:")
     assert "folder:<path>" in refusal("folder")
-    assert "nothing behind" in refusal("digits:5")
+    assert "nothing after" in refusal("digits:5")
 
 
 def test_an_unknown_split_is_refused():
@@ -66,7 +66,7 @@ def test_digits_are_scikit_learns_scans_with_every_fifth_for_validation():
             np.testing.assert_array_equal(images[..., channel], grey[indices])
 
 
-def test_digits_come_in_the_size_asked_for():
+def test_digits_come_in_the_requested_size():
     image = elements(sources.open_source("digits", "validation", 16, 24).ordered(), 1)[0]["image"]
     assert image.shape == (16, 24, 3)
 
@@ -123,7 +123,7 @@ def test_batches_hold_the_same_elements(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits", "photos"])
-def test_shuffled_goes_on_from_start_bitwise(name):
+def test_shuffled_resumes_from_start_bitwise(name):
     source = sources.open_source(name, "validation", 8, 8)
     count = source.num_examples
     whole = elements(source.shuffled(3), count + 20)
@@ -134,7 +134,7 @@ def test_shuffled_goes_on_from_start_bitwise(name):
     assert [each["key"] for each in other] != [each["key"] for each in whole[:20]]
 
 
-def test_build_source_hands_over_every_field_of_the_config(monkeypatch):
+def test_build_source_passes_on_every_field_of_the_config(monkeypatch):
     seen = []
     opened = types.SimpleNamespace()
     monkeypatch.setattr(

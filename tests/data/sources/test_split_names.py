@@ -1,4 +1,4 @@
-"""Which folders and files are splits, and what may be read in two ways."""
+"""Which folders and files are splits, and which names are ambiguous."""
 
 import pytest
 
@@ -24,13 +24,13 @@ def refusal(function, *arguments):
         (["annotations", "train", "valid", "test", "testing"], "train", "valid"),
     ],
 )
-def test_the_usual_names_are_splits_in_any_case_and_beside_others(inside, train, validation):
+def test_the_usual_names_are_splits_in_any_case_and_next_to_others(inside, train, validation):
     assert split_names.split_folders("/x", inside) == {"train": f"/x/{train}", "validation": f"/x/{validation}"}
 
 
-def test_what_is_passed_over_is_named(caplog):
+def test_skipped_folders_are_named(caplog):
     split_names.split_folders("/x", ["annotations", "train", "val", "test"])
-    assert caplog.messages == ["folder:/x: train and val are the splits; passed over annotations, test"]
+    assert caplog.messages == ["folder:/x: train and val are the splits; skipped annotations, test"]
 
 
 @pytest.mark.parametrize("inside", [[], ["cat", "dog"], ["trains", "value", "devices"]])
@@ -49,7 +49,7 @@ def test_other_names_are_classes(inside):
 )
 def test_a_split_without_its_counterpart_may_be_a_class_and_is_refused(inside, said):
     message = refusal(split_names.split_folders, "/x", inside)
-    assert f"folder:/x holds {said}: if these are splits, add one, or take folder:/x/" in message
+    assert f"folder:/x holds {said}: if these are splits, add one, or use folder:/x/" in message
 
 
 @pytest.mark.parametrize("inside", [["train", "Train", "val"], ["train", "training", "val"], ["train", "val", "dev"]])
@@ -60,7 +60,7 @@ def test_two_names_of_one_split_are_refused(inside):
 def test_a_class_that_holds_splits_is_refused():
     keys = ["images/train/1.png", "images/val/2.png", "masks/train/1.png"]
     message = refusal(split_names.check_inside_classes, "/x", keys)
-    assert "holds images/train and images/val: if these are splits, take folder:/x/images" in message
+    assert "holds images/train and images/val: if these are splits, use folder:/x/images" in message
     split_names.check_inside_classes("/x", ["cat/train/1.png", "cat/old/2.png", "val/3.png"])
 
 

@@ -1,4 +1,4 @@
-"""WebDataset tars: nothing is dropped without a word."""
+"""WebDataset tars: nothing is dropped silently."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from vim_tf.errors import InputError
 
 @pytest.fixture
 def encoded(pictures):
-    """6 PNG files, of which file i is grey of level i."""
+    """6 PNG files; file i is grey of level i."""
     return [pictures.encode(pictures.flat(i), "PNG") for i in range(6)]
 
 
@@ -59,16 +59,16 @@ def test_a_tar_that_is_cut_between_two_members_is_named_as_cut(encoded, tmp_path
     write_tar(tmp_path / "whole.tar", [(f"{number}.png", encoded[0]) for number in range(3)])
     content = (tmp_path / "whole.tar").read_bytes()
     (tmp_path / "cut.tar").write_bytes(content[: content.rindex(b"2.png")])
-    with pytest.raises(InputError, match="cut.tar can't be read as a tar file behind member 1.png: the archive is cut"):
+    with pytest.raises(InputError, match="cut.tar can't be read as a tar file after member 1.png: the archive is cut"):
         records(tmp_path / "cut.tar")
-    # One block of zeros instead of two is an end, if an unusual one.
+    # One block of zeros instead of two is a valid, if unusual, end.
     end = content.rindex(b"2.png") + 1024
     assert not any(content[end : end + 512])
     (tmp_path / "short.tar").write_bytes(content[: end + 512])
     assert len(records(tmp_path / "short.tar")) == 3
 
 
-def test_braces_in_a_path_stand_for_the_tars_of_a_set(encoded, tmp_path):
+def test_braces_in_a_path_expand_to_the_tars_of_a_set(encoded, tmp_path):
     for number in range(3):
         write_tar(tmp_path / f"part-{number:03d}.tar", [("1.png", encoded[number])])
     source = sources.open_source(f"webdataset:{tmp_path}/part-{{000..002}}.tar", "train", 8, 8, validation_fraction=0.0)
@@ -79,5 +79,5 @@ def test_braces_in_a_path_stand_for_the_tars_of_a_set(encoded, tmp_path):
 
 def test_a_key_feature_is_refused(encoded, tmp_path):
     write_tar(tmp_path / "x.tar", [("1.png", encoded[0])])
-    with pytest.raises(InputError, match="--data.key_feature does nothing to --data.source=webdataset"):
+    with pytest.raises(InputError, match="--data.key_feature has no effect on --data.source=webdataset"):
         sources.open_source(f"webdataset:{tmp_path}/x.tar", "train", 8, 8, features=FeatureNames(key="id"))

@@ -1,10 +1,10 @@
-"""Who made what the drawings are made of."""
+"""Attribution of the works that drawings are made from."""
 
 from typing import NamedTuple
 
 
 class Attribution(NamedTuple):
-    """What a licence asks to be told wherever the images are shown.
+    """What a licence requires to be stated wherever the images are shown.
 
     Attributes:
         title, creator, licence, licence_url, source: str.

@@ -1,7 +1,7 @@
-"""Draws avatars: pictures of people that DiceBear composes out of the parts of a style.
+"""Draws avatars: images of people that DiceBear composes from the parts of a style.
 
 A drawing is a function of (split, style, index) at any size. DiceBear's generator is a hash of the seed and the
-name of the choice, so that seeds may follow each other without the drawings being alike.
+name of the choice, so that consecutive seeds give unrelated drawings.
 """
 
 import functools
@@ -102,7 +102,7 @@ def versions():
 
 
 def facts():
-    """JSON value that changes when the drawings do, apart from the packages' versions."""
+    """JSON value that changes when the drawings do, other than by the packages' versions."""
     return [VALIDATION_SHARE, _BACKGROUNDS, {name: style.scale for name, style in STYLES.items()}]
 
 
@@ -150,12 +150,12 @@ def render(svg, height, width):
 
 
 def label_of(number):
-    """Label of the drawing of a number in a split: styles take turns."""
+    """Label of the drawing with a given number in a split: styles take turns."""
     return number % len(STYLES)
 
 
 def key_of(split, number):
-    """Name of the drawing of a number in a split: str."""
+    """Key of the drawing with a given number in a split: str."""
     label = label_of(number)
     return f"avatars-{split}-{list(STYLES)[label]}-{number // len(STYLES):06d}"
 
@@ -165,7 +165,7 @@ def draw(split, start, stop, height, width):
 
     Args:
         split: train or validation.
-        start, stop: int, numbers of the first drawing and of that after the last.
+        start, stop: int, number of the first drawing, and one more than that of the last.
         height, width: int, pixels.
 
     Returns:

@@ -10,7 +10,7 @@ CHARACTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 
 # Part of the image that the largest glyph of a face fills.
 _FILLED = 0.88
-# Glyphs are drawn this much larger and reduced, so that no hints of the font for small sizes change its shapes.
+# Glyphs are drawn this much larger and reduced, so that the font's hinting for small sizes doesn't change the shapes.
 _REDUCED = 4
 # Pixels per em at which the glyphs of a face are measured.
 _MEASURED_SIZE = 200
@@ -19,7 +19,7 @@ _COMPARED = 16
 # Faces whose glyphs differ by less than this are drawn alike: root of the mean square of pixels in [0, 1].
 SAME_BELOW = 0.02
 
-# A glyph that takes more room, which no letter does, could take all memory.
+# No letter is larger than this, and a glyph that is could fill all memory.
 _MOST_EMS = 10
 # Characters named in a message.
 _NAMED = 5
@@ -63,7 +63,7 @@ def draw(path, height, width):
 
 
 def draw_all(paths, height, width):
-    """`draw` of several files: list of its results, or of str that say why there is none."""
+    """`draw` for several files: list of results; where there is none, a str says why."""
     return [_draw_or_say_why(path, height, width) for path in paths]
 
 

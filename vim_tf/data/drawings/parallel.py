@@ -1,8 +1,8 @@
 """Calls functions in worker processes that load no TensorFlow.
 
 multiprocessing would either fork a process with TensorFlow's threads, or import the user's main module again. So each
-worker is this file's own program: `python -m vim_tf.data.drawings.parallel`. It takes pickled calls from its standard
-input and writes pickled answers to its standard output.
+worker runs this module as a program: `python -m vim_tf.data.drawings.parallel`. It reads pickled calls from standard
+input and writes pickled answers to standard output.
 """
 
 import concurrent.futures
@@ -23,7 +23,7 @@ def call_all(function, arguments, workers=None):
     Args:
         function: a function at the top of a module; its package must load no TensorFlow.
         arguments: list of tuples.
-        workers: int, number of processes; None = as many as there are processors for this one.
+        workers: int, number of processes; None = one for each CPU available to this process.
 
     Raises:
         Exception: what the function raised.
@@ -54,7 +54,7 @@ def call_all(function, arguments, workers=None):
 
 
 def _start():
-    # As this process finds them, wherever it was started.
+    # The same search path as this process, regardless of where it was started.
     paths = os.pathsep.join([_ROOT, *filter(None, sys.path)])
     return subprocess.Popen(
         [sys.executable, "-m", "vim_tf.data.drawings.parallel"],
@@ -79,7 +79,7 @@ def _ask(worker, function, arguments):
 def _serve():
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asks ends this one
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints isn't an answer
     while True:
         try:
             function, arguments = pickle.load(sys.stdin.buffer)

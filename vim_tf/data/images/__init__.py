@@ -1,1 +1,1 @@
-"""From the bytes of an image file to pixels."""
+"""Decodes image files and fits the pixels to a model's size."""

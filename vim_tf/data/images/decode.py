@@ -1,7 +1,7 @@
-"""Encoded image files to uint8, as a viewer shows them.
+"""Decodes image files to uint8, as a viewer shows them.
 
-TensorFlow graph ops without Python callbacks, so that the same function serves training, encoding and an exported
-model, and the same file always gives the same tokens.
+It consists of TensorFlow graph ops without Python callbacks, so that training, encoding and exported models all use the
+same function, and the same file always gives the same tokens.
 """
 
 import functools
@@ -11,37 +11,37 @@ import tensorflow as tf
 from vim_tf.config import DataConfig
 from vim_tf.data.images import headers
 
-NO_FORMAT = "it is no JPEG, PNG, GIF, WebP or BMP file"
+NO_FORMAT = "not a JPEG, PNG, GIF, WebP or BMP file"
 
-# Around the reason for which a file is refused, in the message of TensorFlow's error.
+# Surround the reason for refusing a file in the message of TensorFlow's error.
 _REFUSAL_MARKS = ("(", ")")
 
 _WEBP_ALPHA, _WEBP_ANIMATION = 0x10, 0x02
 _BYTES = [bytes([value]) for value in range(256)]
 
-# A function that stays one op costs nothing where its branch isn't taken. Inlined, each of its hundreds of ops is
-# passed over anew for every image, which takes longer than decoding a JPEG.
+# A function that stays one op costs nothing if its branch isn't taken. Inlined, each of its hundreds of ops would be
+# skipped individually for every image, which takes longer than decoding a JPEG.
 _one_op = functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
 
 
 @tf.autograph.experimental.do_not_convert
 def decode_image(image_bytes, max_pixels=DataConfig.max_pixels):
-    """Decodes a file to the picture that a viewer shows on white.
+    """Decodes a file to the image that a viewer shows on white.
 
     JPEG (grey, RGB, CMYK), PNG (all kinds; 16 bits are rounded to 8), GIF (first frame), WebP (first frame) and BMP (8,
     24 and 32 bits, uncompressed). An EXIF orientation in JPEG, PNG or WebP is applied; transparency is composited
-    over white. No decoder gets to see a file whose header is unsound.
+    over white. A file with an unsound header never reaches a decoder.
 
     Args:
         image_bytes: string [], the encoded file.
-        max_pixels: int or int64 [], limit of the picture's height x width, which the file's header says.
+        max_pixels: int or int64 [], limit of height x width according to the file's header.
 
     Returns:
         uint8 [height, width, 3], RGB.
 
     Raises:
-        InvalidArgumentError: the bytes are none of these, are cut short, or have more pixels; `refusal` has the reason
-            where the header told it.
+        InvalidArgumentError: the bytes are none of these, are cut short, or have more pixels; `refusal` returns
+            the reason if the header shows it.
     """
     image, problem = try_to_decode_image(image_bytes, max_pixels)
     return tf.cond(problem == "", lambda: image, lambda: _refuse(problem))
@@ -49,13 +49,13 @@ def decode_image(image_bytes, max_pixels=DataConfig.max_pixels):
 
 @tf.autograph.experimental.do_not_convert
 def try_to_decode_image(image_bytes, max_pixels):
-    """`decode_image` that says what is wrong with a header instead of failing.
+    """Like `decode_image`, but returns what is wrong with a header instead of failing.
 
     Args:
         image_bytes, max_pixels: as in `decode_image`.
 
     Returns:
-        (uint8 [height, width, 3], the image, or any where there is a problem; string [], the problem, "" = none).
+        (uint8 [height, width, 3], the image, or any if there is a problem; string [], the problem, "" = none).
 
     Raises:
         InvalidArgumentError: the header is sound, but the decoder fails; or a JPEG has no header.
@@ -71,7 +71,7 @@ def try_to_decode_image(image_bytes, max_pixels):
 
 
 def refusal(error):
-    """str: the reason for which `decode_image` refused a file by its header; "" where its decoder failed.
+    """str: why `decode_image` refused a file by its header; "" if its decoder failed instead.
 
     Args:
         error: the exception.
@@ -81,7 +81,7 @@ def refusal(error):
 
 
 def _decode_if_sound(header, limit, decode):
-    """(What `decode` returns, "") unless the header says that the file must not get so far; then (any, the reason)."""
+    """(What `decode` returns, "") if the header is sound, else (any image, the reason)."""
     return tf.cond(
         headers.is_sound(header, limit),
         lambda: (decode(), tf.constant("")),
@@ -127,7 +127,7 @@ def _decode_png(image_bytes, data, limit):
         )
 
     def decode():
-        # Alpha must not be asked for where there is none: below 8 bits, TensorFlow then makes it 1, 3 or 15, not 255.
+        # Alpha must not be requested if there is none: below 8 bits, TensorFlow then makes it 1, 3 or 15, not 255.
         has_alpha = headers.png_has_alpha(data)
         image = tf.cond(has_alpha, lambda: _over_white(of_channels(4)), lambda: of_channels(3))
         return _turn(image, headers.png_orientation(data))
@@ -136,10 +136,10 @@ def _decode_png(image_bytes, data, limit):
 
 
 def _decode_gif(image_bytes, data, limit):
-    # TensorFlow paints transparent pixels black, unpacks all frames, and makes the picture as large as the largest one,
-    # whatever the canvas is, cutting off what lies outside. So the file is changed: it ends behind the first frame, the
-    # transparent colour becomes white and opaque, and the frame is moved to the origin. It is put in its place
-    # afterwards.
+    # TensorFlow paints transparent pixels black, unpacks all frames, and makes the image as large as the largest frame,
+    # regardless of the canvas, cutting off what is outside. So the file is changed: it ends after the first frame, the
+    # transparent colour becomes white and opaque, and the frame is moved to the origin. It is moved back to its
+    # position afterwards.
     frame = headers.gif_first_frame(data)
 
     def make_opaque(changed):
@@ -161,8 +161,8 @@ def _decode_webp(image_bytes, data, limit):
     flags, has_flags = headers.webp_flags(data)
 
     def decode():
-        # Of an animation TensorFlow always writes four channels, but into a picture of three where the flag of
-        # transparency isn't set.
+        # For an animation TensorFlow always writes four channels, but into an image of three if the transparency flag
+        # isn't set.
         is_animated = has_flags & (flags & _WEBP_ANIMATION > 0)
         changed = tf.cond(
             is_animated, lambda: _replace(image_bytes, 20, _byte(flags | _WEBP_ALPHA)), lambda: image_bytes
@@ -194,7 +194,7 @@ def _decode_bmp(image_bytes, data, limit):
 def _refuse(problem):
     """uint8 [1, 1, 3] that can't be computed: the reason (string []) is in the InvalidArgumentError.
 
-    The number is parsed from the reason, as that is no stateful op: tf.debugging's would make tf.data decode one image
+    The number is parsed from the reason, as that op isn't stateful: tf.debugging's would make tf.data decode one image
     at a time where deterministic ops are on. A control dependency doesn't keep an op without state from being pruned.
     """
     before, after = _REFUSAL_MARKS
@@ -233,6 +233,6 @@ def _byte(value):
 def _replace(text, position, replacement):
     """string []: `text` with the bytes from `position` on overwritten."""
     position = tf.cast(position, tf.int32)
-    behind = position + tf.strings.length(replacement)
-    rest = tf.strings.substr(text, behind, tf.strings.length(text) - behind)
+    end = position + tf.strings.length(replacement)
+    rest = tf.strings.substr(text, end, tf.strings.length(text) - end)
     return tf.strings.join([tf.strings.substr(text, 0, position), replacement, rest])

@@ -1,6 +1,6 @@
-"""Which files of a source can be read at all: each is decoded once when the source is opened.
+"""Finds the files of a source that can't be read: each file is decoded once when the source is opened.
 
-A decoding error inside a tf.data graph can neither be caught nor tell the file, so it has to be found before.
+A decoding error inside a tf.data graph can't be caught and doesn't name the file, so it has to be found beforehand.
 """
 
 import collections
@@ -24,14 +24,14 @@ from vim_tf.data.images.fit import decode_and_fit
 from vim_tf.errors import InputError, one_line
 from vim_tf.storage.files import FAILURES, message_of
 
-# A set that takes less once decoded and fitted, with its encoded files where these are kept too, is kept in memory.
+# A set is kept in memory if it takes less than this, decoded and fitted, including its encoded files if they are kept.
 MEMORY_LIMIT_BYTES = 1 << 30
 
-# Formats that `decode_image` reads. A file of these that it refuses is damaged, whatever Pillow makes of it.
+# Formats that `decode_image` reads. If it refuses such a file, the file is damaged, even if Pillow can read it.
 _FORMATS_OF_TENSORFLOW = ("JPEG", "MPO", "PNG", "GIF", "WEBP")
-# What `decode_image` says of files that Pillow may know.
+# Reasons of `decode_image` for files that Pillow may be able to read.
 _FOR_PILLOW = (NO_FORMAT, headers.UNUSUAL_BMP)
-# Formats tried for the rest. BMP, since TensorFlow reads only its commonest kinds.
+# Formats tried for the rest. BMP is among them because TensorFlow reads only its most common kinds.
 _FORMATS_OF_PILLOW = ("BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 
 # Tags of TIFF.
@@ -45,14 +45,14 @@ _FILES_NAMED = 5
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Examined:
-    """What decoding every example of a source showed.
+    """Result of decoding every example of a source.
 
     Attributes:
         readable: bool array [examples].
         converted: bool array [examples], those that TensorFlow can't read but Pillow can.
         images: uint8 tensor [readable examples, height, width, 3], or None where they would take too much memory.
-        encoded: string tensor [readable examples], files that `decode_image` reads, or None likewise or where they
-            weren't to be kept.
+        encoded: string tensor [readable examples], files that `decode_image` reads, or None for the same reason or if
+            they weren't to be kept.
         unreadable: list of "<path>: <reason>".
     """
 
@@ -68,7 +68,7 @@ class Examined:
 
 
 def examine(name, examples, height, width, max_pixels, total=None, keep_encoded=False):
-    """Decodes examples, several at a time, and says which can be read.
+    """Decodes examples, several at a time, and determines which can be read.
 
     Args:
         name: str, of the source, for the log.
@@ -118,7 +118,7 @@ def check_unreadable(name, unreadable, total, max_fraction):
     """Refuses a source with too many unreadable files.
 
     Raises:
-        InputError: there are more than the fraction of `total`, or no other is left; names the first few.
+        InputError: there are more than the fraction of `total`, or no readable one is left; names the first few.
     """
     if len(unreadable) == total:
         limit = "so nothing is left"
@@ -130,7 +130,7 @@ def check_unreadable(name, unreadable, total, max_fraction):
     more = f"; and {len(unreadable) - _FILES_NAMED} more" if len(unreadable) > _FILES_NAMED else ""
     raise InputError(
         f"{name}: {len(unreadable)} of {total} images can't be read, {limit} ({named}{more}); "
-        "mend or remove them, or raise --data.max_unreadable_fraction"
+        "fix or remove them, or raise --data.max_unreadable_fraction"
     )
 
 
@@ -162,9 +162,9 @@ def convert_to_png(image_bytes, max_pixels):
     except Image.UnidentifiedImageError:
         raise ValueError("not an image of a known format" if image_bytes else "empty file") from None
     except Exception as error:
-        # Pillow's readers raise whatever their parsing of a broken file runs into.
+        # Parsing a broken file can make Pillow's readers raise any exception.
         raise ValueError(one_line(error)) from error
-    image.info.clear()  # what it says was applied already
+    image.info.clear()  # it has been applied already
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
@@ -199,7 +199,7 @@ def original_decoder(max_pixels):
 
 
 class Decoded(NamedTuple):
-    """What became of an encoded image.
+    """Result of decoding an encoded image.
 
     Attributes:
         value: what `decode` made of it; None where it can't be read.
@@ -253,7 +253,7 @@ def _unreadable(error):
 
 
 def _claimed_sizes(opened, image_bytes):
-    """Yields each (width, height) that a file's headers make a decoder take memory for.
+    """Yields each (width, height) for which a file's headers make a decoder allocate memory.
 
     Args:
         opened: Pillow's image, not loaded.
@@ -263,7 +263,7 @@ def _claimed_sizes(opened, image_bytes):
     if opened.format == "TIFF" and {_TILE_WIDTH, _TILE_LENGTH} <= set(opened.tag_v2):
         yield tuple(int(opened.tag_v2[tag]) for tag in (_TILE_WIDTH, _TILE_LENGTH))
     if opened.format == "JPEG2000":
-        # The box in front of the codestream, which Pillow reads, may say another size than that.
+        # The box before the codestream, which Pillow reads, may give a different size than the codestream.
         start = image_bytes.find(_JPEG2000_START)
         if start >= 0 and len(image_bytes) >= start + 24:
             right, bottom, left, top = struct.unpack(">4I", image_bytes[start + 8 : start + 24])
@@ -289,7 +289,7 @@ def _check_jpeg_parts(opened, image_bytes):
         left = rows if is_tiled else tags[_IMAGE_LENGTH] - index % per_plane * rows
         height_found, width_found = _jpeg_size(image_bytes, start)
         if width_found < width or height_found < min(rows, left):
-            raise ValueError("damaged TIFF file: a part of its picture is missing")
+            raise ValueError("damaged TIFF file: a part of its image is missing")
 
 
 def _jpeg_size(data, position):

@@ -65,7 +65,7 @@ def resize_to_cover(image, height, width):
 
 
 def decode_and_fit(image_bytes, height, width, max_pixels=DataConfig.max_pixels):
-    """File to an image of the model's size: `decode_image`, then `fit_image`.
+    """Decodes a file to an image of the model's size: `decode_image`, then `fit_image`.
 
     Args:
         image_bytes, max_pixels: as in `decode_image`.

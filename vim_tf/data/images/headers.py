@@ -1,17 +1,16 @@
-"""What the headers of image files say, read in TensorFlow graph ops before a native decoder sees the bytes.
+"""Reads the headers of image files with TensorFlow graph ops, before a native decoder sees the bytes.
 
-The decoders pass over some of it, and trust some of it that can't be trusted. A file is here a uint8 vector of its
-bytes with one zero behind the end; every read is clamped to that zero, so no header, however broken, can make a read
-fail.
+The decoders ignore some fields, and trust others that can't be trusted. Here, a file is a uint8 vector of its bytes,
+followed by one zero; every read is clamped to that zero, so even a broken header can't make a read fail.
 """
 
 from typing import NamedTuple
 
 import tensorflow as tf
 
-# Chunks looked at before a search gives up: it bounds the time that a hostile file can take.
+# Chunks to look at before a search gives up, which bounds the time that a hostile file can take.
 _MAX_CHUNKS = 4096
-# Bytes that are looked at at once for the end of a GIF's blocks: a power of 2.
+# Bytes to look at in one step of the search for the end of a GIF's blocks: a power of 2.
 _WINDOW = 1 << 12
 
 UNUSUAL_BMP = "BMP files of this kind can't be decoded: compressed, or unusual bits or masks"
@@ -21,11 +20,11 @@ _SHORT, _LONG = 3, 4
 
 
 class Header(NamedTuple):
-    """What a file says of its picture.
+    """What a file's header says about its image.
 
     Attributes:
         problem: string [], why the file can't be read; "" = its header is sound.
-        width, height: int64 [], pixels of the picture before it is turned upright; anything where there is a problem.
+        width, height: int64 [], pixels of the image before it is turned upright; undefined if there is a problem.
     """
 
     problem: tf.Tensor
@@ -57,7 +56,7 @@ def unsigned(data, position, size, big_endian=False):
 
 
 def is_sound(header, max_pixels):
-    """bool []: whether a file may be decoded, as its header is without problem and its picture is of a possible size.
+    """bool []: whether a file may be decoded: its header has no problem and the image's size is allowed.
 
     Args:
         header: Header.
@@ -73,7 +72,7 @@ def problem_of(header, max_pixels):
     size = tf.strings.join([tf.strings.as_string(header.width), " x ", tf.strings.as_string(header.height), " pixels"])
     limit = tf.strings.join([" are more than max_pixels = ", tf.strings.as_string(max_pixels)])
     is_empty = (header.width < 1) | (header.height < 1)
-    problem = tf.strings.join([size, tf.where(is_empty, " are no picture", limit)])
+    problem = tf.strings.join([size, tf.where(is_empty, " are not an image", limit)])
     return tf.where(header.problem == "", problem, header.problem)
 
 
@@ -92,7 +91,7 @@ def jpeg_header(image_bytes):
 
 def png_header(data):
     """Header of a PNG."""
-    # libpng passes over unknown chunks in front of the header.
+    # libpng skips unknown chunks before the header.
     is_first = starts_with(data, b"\0\0\0\rIHDR", 8)
     width, height = (unsigned(data, position, 4, big_endian=True) for position in (16, 20))
     return Header(_unless(is_first, "damaged PNG file: it doesn't begin with its header"), width, height)
@@ -117,7 +116,7 @@ def webp_header(data):
         for of_lossy, of_lossless, of_canvas in zip(lossy, lossless, canvas, strict=True)
     )
     is_known = tf.reduce_any(tf.stack(is_kind) & tf.stack(is_sound))
-    return Header(_unless(is_known, "damaged WebP file: it has no picture where one must be"), width, height)
+    return Header(_unless(is_known, "damaged WebP file: it has no image where one must be"), width, height)
 
 
 def webp_flags(data):
@@ -181,11 +180,11 @@ def webp_orientation(data):
 
 
 def gif_first_frame(data):
-    """Where the first frame of a GIF lies, and where its transparency is declared.
+    """Position of the first frame of a GIF and of the declaration of its transparency.
 
     Returns:
         dict of int64 []: `width`, `height` of the frame; `left`, `top`, `right_margin`, `bottom_margin`, what surrounds
-        it on the canvas; `position`, of the 4 bytes in the file that place it; `end`, of the byte behind the frame;
+        it on the canvas; `position`, of the 4 bytes in the file with its offset; `end`, of the byte after the frame;
         `flags`, of the byte whose lowest bit switches transparency on, and `entry`, of the transparent colour's 3
         bytes: both -1 where no colour is transparent; and `header`, the Header of the canvas. Where that has a problem
         the rest means nothing.
@@ -211,7 +210,7 @@ def gif_first_frame(data):
     left, top, width, height = (unsigned(data, frame + offset, 2) for offset in (1, 3, 5, 7))
     right_margin = tf.maximum(unsigned(data, 6, 2) - left - width, 0)
     bottom_margin = tf.maximum(unsigned(data, 8, 2) - top - height, 0)
-    # Behind the descriptor and its colours: the size of a code, the blocks, and an empty block.
+    # After the descriptor and its colours come the size of a code, the blocks, and an empty block.
     last_block = _end_of_blocks(data, frame + 11 + local_table)
     is_whole = starts_with(data, b"\x2c", frame) & (last_block < _size(data))
     is_sound = is_whole & (width > 0) & (height > 0)
@@ -232,7 +231,7 @@ def gif_first_frame(data):
 
 
 def bmp_layout(data):
-    """What a BMP's pixels mean.
+    """How a BMP's pixels are to be interpreted.
 
     Returns:
         (Header, has_alpha bool [], palette uint8 [256, 3] of RGB): the problem is `UNUSUAL_BMP` but for 8 bits with a
@@ -249,7 +248,7 @@ def bmp_layout(data):
     entries = tf.reshape(_read(data, 14 + header_size, 1024), [256, 4])  # blue, green, red, unused
     is_usual = (header_size >= 40) & (is_plain | is_masked)
     width, height = (_signed(unsigned(data, position, 4)) for position in (18, 22))
-    # Rows from the top to the bottom are said by a negative height.
+    # A negative height means that rows go from top to bottom.
     header = Header(_unless(is_usual, UNUSUAL_BMP), width, tf.abs(height))
     return header, has_alpha, tf.cast(entries[:, 2::-1], tf.uint8)
 
@@ -281,8 +280,8 @@ def _read(data, position, size):
 def _end_of_blocks(data, start):
     """int64 []: position of the empty block that ends a GIF's blocks from `start` on, or the end of the file or more.
 
-    A block is the number of its bytes, and these. As there may be a million blocks, they aren't followed one by one: a
-    table of where each byte of a window would lead is applied to itself until nothing moves any more.
+    A block is its number of bytes, followed by the bytes. As there may be a million blocks, they aren't followed one by
+    one: a table of where each byte of a window would lead is applied to itself until nothing changes.
     """
 
     def is_inside(position):
@@ -291,8 +290,8 @@ def _end_of_blocks(data, start):
     def step(position):
         sizes = tf.cast(data[position : position + _WINDOW], tf.int32)
         here = tf.range(tf.size(sizes))
-        behind = tf.size(sizes) + tf.range(256)  # where the last block may end; they lead nowhere
-        leads_to = tf.concat([tf.where(sizes == 0, here, here + 1 + sizes), behind], 0)
+        beyond = tf.size(sizes) + tf.range(256)  # where the last block may end; they lead to themselves
+        leads_to = tf.concat([tf.where(sizes == 0, here, here + 1 + sizes), beyond], 0)
         for _ in range(_WINDOW.bit_length() - 1):
             leads_to = tf.gather(leads_to, leads_to)
         return (position + tf.cast(leads_to[0], tf.int64),)
@@ -315,7 +314,7 @@ def _find(data, start, step):
 
 
 def _tiff_orientation(data, chunk, offset):
-    """Orientation in the TIFF header that lies `offset` bytes into a chunk; 1 where `chunk` is -1 or names none."""
+    """Orientation in the TIFF header at `offset` bytes into a chunk; 1 if `chunk` is -1 or has none."""
     start = chunk + tf.cast(offset, tf.int64)
     big_endian = starts_with(data, b"MM\0\x2a", start)
     is_tiff = (chunk >= 0) & (big_endian | starts_with(data, b"II\x2a\0", start))
@@ -327,7 +326,7 @@ def _tiff_orientation(data, chunk, offset):
     fields = tf.where(big_endian, fields, tf.gather(fields, [1, 0, 3, 2, 7, 6, 5, 4, 11, 10, 9, 8], axis=1))
     tag = fields[:, 0] * 256 + fields[:, 1]
     kind = fields[:, 2] * 256 + fields[:, 3]
-    # A value shorter than its 4 bytes lies at their start in the file, whichever the byte order.
+    # A value shorter than its 4 bytes is stored at their start, in either byte order.
     short_big = fields[:, 8] * 256 + fields[:, 9]
     short_little = fields[:, 10] * 256 + fields[:, 11]
     short = tf.where(big_endian, short_big, short_little)

@@ -9,12 +9,12 @@ def to_float(images):
 
 
 def to_uint8(images):
-    """float32 of any shape to uint8: [0, 1] becomes 0..255, rounded; what lies outside is clipped."""
+    """float32 of any shape to uint8: [0, 1] becomes 0..255, rounded; values outside are clipped."""
     return round_to_uint8(tf.cast(images, tf.float32) * 255.0)
 
 
 def round_to_uint8(values):
-    """float32 in levels 0..255 to uint8: rounded, half to even; what lies outside is clipped."""
+    """float32 in levels 0..255 to uint8: rounded, half to even; values outside are clipped."""
     return tf.cast(tf.round(tf.clip_by_value(values, 0.0, 255.0)), tf.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Single image files that a user names."""
+"""Image files that a user names individually."""
 
 import os
 
@@ -9,24 +9,24 @@ from vim_tf.data.sources.folder import is_side_file
 from vim_tf.errors import InputError, one_line
 from vim_tf.storage.files import read_file, walk
 
-# A name is looked for in at most so many parts: it has fewer commas.
+# A name consists of at most this many parts, so it has fewer commas.
 _MAX_PARTS = 8
 
 
 def find_images(parts):
-    """Files that a list separated by commas names, each by itself or by a folder that it lies in.
+    """Files named in a comma-separated list, individually or by their folder.
 
     Args:
-        parts: sequence of str, what stands between the commas. A name that has commas itself is put together again, so
-            that each name is one of a file or folder that is there; of two ways, that of shorter names is taken.
+        parts: sequence of str, the text between the commas. A name that contains commas is joined again, so that each
+            name is that of an existing file or folder; if there are several ways to do so, shorter names win.
 
     Returns:
-        list of str; the files of a folder are sorted, and those that commonly lie beside images are passed over.
+        list of str; the files of a folder are sorted, without those that commonly accompany images.
 
     Raises:
         InputError: there is no such file or folder, or no image in a folder.
     """
-    # From the end, so that for each place it is known how the rest can be read.
+    # From the end, so that at each position it is known how the rest can be split.
     names_from = {len(parts): []}
     for start in reversed(range(len(parts))):
         for end in range(start + 1, min(start + _MAX_PARTS, len(parts)) + 1):
@@ -40,7 +40,7 @@ def find_images(parts):
 
 
 def _existing(parts):
-    """The name of these parts, with or without spaces behind its commas; None where there is no such file or folder."""
+    """The name of these parts, with or without spaces after its commas; None if there is no such file or folder."""
     for name in dict.fromkeys((",".join(parts), ", ".join(parts))):
         try:
             if tf.io.gfile.exists(name):
@@ -74,7 +74,7 @@ def read_image(path, height, width, max_pixels):
         uint8 numpy array [height, width, 3].
 
     Raises:
-        InputError: it is no image.
+        InputError: it isn't an image.
     """
     decode = examination.compiled_decoder(height, width, max_pixels)
     decoded = examination.decode_once(

@@ -1,1 +1,1 @@
-"""What is on disk between the stages: sharded files of images and of tokens."""
+"""Sharded files of images and tokens, which are stored between the stages."""

@@ -1,4 +1,4 @@
-"""Images to token records, by a tokenizer."""
+"""Encodes images as token records with a tokenizer."""
 
 import functools
 
@@ -27,7 +27,7 @@ def encode_shard(tokenizer, batches, path):
 def encoded_examples(tokenizer, batches):
     """Yields (tokens int32 [views, num_tokens], label int, key bytes) of each image; arguments as in `encode_shard`.
 
-    The replicas of the strategy in whose scope it is called share a batch.
+    The replicas of the current strategy share each batch.
     """
     encode = strategies.replicated(tf.distribute.get_strategy(), compiled_encode(tokenizer))
     for batch in batches:
@@ -53,6 +53,6 @@ def write_shard(examples, path, codebook_size):
 
 
 def tokenizer_facts(tokenizer):
-    """What a manifest says of its tokenizer."""
+    """The manifest's facts about the tokenizer."""
     names = ("codebook_size", "grid_height", "grid_width", "depth")
     return {"tokenizer_checksum": tokenizer.checksum, **{name: getattr(tokenizer, name) for name in names}}

@@ -1,10 +1,10 @@
-"""Images on disk as the pipelines keep them, in the files that they came in: what is written and what is said of it.
+"""Image records as the pipelines store them: the original files, and a manifest that describes them.
 
     <root>/manifest.json                                    dict, below
     <root>/Split-<split>/images-00000-of-00002.tfrecord.gz  tf.train.Example
 
 Features: `image` bytes, a file that `decode_image` reads (the original one, or a PNG without loss where
-TensorFlow can't read that); `label` int64, -1 = none; `key` bytes; `height`, `width` int64, pixels of the picture as
+TensorFlow can't read that); `label` int64, -1 = none; `key` bytes; `height`, `width` int64, pixels of the image as
 a viewer shows it; `content_hash` bytes, hexadecimal, the same for the same pixels. The source `tfrecord:` reads them.
 
 The manifest: `source`, `num_classes`, `class_names`, `empty_classes` (names of those without a training image),
@@ -26,7 +26,7 @@ from vim_tf.storage import files
 from vim_tf.storage.digests import short_digest
 
 MANIFEST_NAME = "manifest.json"
-# Bytes of a content hash: among 10^9 images two different ones have the same with a probability of 10^-21.
+# Bytes of a content hash: the probability of a collision among 10^9 images is 10^-21.
 HASH_BYTES = 16
 
 
@@ -66,8 +66,8 @@ def shard_name(index, count):
 def picture_facts(image_bytes, max_pixels):
     """(height int, width int, content hash bytes [HASH_BYTES]) of an encoded image.
 
-    The hash is of the decoded pixels, so that the same picture with other metadata or in another lossless format has
-    the same; a resized or re-compressed one hasn't.
+    The hash is over the decoded pixels, so it stays the same with other metadata or in another lossless format, but not
+    if the image is resized or re-compressed.
 
     Args:
         image_bytes: bytes.
@@ -82,14 +82,14 @@ def picture_facts(image_bytes, max_pixels):
 
 
 def split_problems(manifest, max_duplicates):
-    """What is wrong with the splits as a whole, which no look at single features shows.
+    """Finds problems with the splits as a whole, which can't be seen in individual examples.
 
     Args:
         manifest: dict, as above.
         max_duplicates: int, validation images that may be in the training split too.
 
     Returns:
-        list of str: missing labels, labels that occur in validation alone, and duplicates.
+        list of str: missing labels, labels that occur only in validation, and duplicates.
     """
     problems = []
     labels = {split: {int(label) for label in facts["labels"]} for split, facts in manifest["splits"].items()}
@@ -114,7 +114,7 @@ def split_problems(manifest, max_duplicates):
 
 
 def class_names_of(paths):
-    """Names of all classes of shards of images, list of str; None where files are none or have no manifest."""
+    """Names of all classes in shards of images, list of str; None if the files aren't such or have no manifest."""
     folder, split = os.path.split(os.path.dirname(paths[0]))
     path = f"{folder}/{MANIFEST_NAME}"
     if not split.startswith("Split-") or not tf.io.gfile.exists(path):

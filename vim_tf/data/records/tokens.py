@@ -1,4 +1,4 @@
-"""Tokens on disk: what is written and how it is read, side by side.
+"""Token records: writing and reading.
 
     <root>/manifest.json                          Manifest
     <root>/<split>/tokens-00000-of-00002.tfrecord.gz    tf.train.Example: tokens, label, key
@@ -23,7 +23,7 @@ MANIFEST_NAME = "manifest.json"
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What is true of all tokens of a folder.
+    """Facts about all tokens in a folder.
 
     Attributes:
         tokenizer_checksum: sha256 of the tokenizer that made them.
@@ -67,7 +67,7 @@ class Manifest:
         """Manifest that `to_json` wrote.
 
         Raises:
-            ValueError: the text is none.
+            ValueError: the text isn't a manifest.
         """
         values = json.loads(text)
         fields = {field.name for field in dataclasses.fields(cls)}
@@ -122,7 +122,7 @@ class ShardWriter(RecordFileWriter):
         """
         tokens = np.asarray(tokens)
         if tokens.min() < 0 or tokens.max() >= self._codebook_size:
-            raise ValueError(f"tokens {tokens.min()}..{tokens.max()} leave a codebook of {self._codebook_size}")
+            raise ValueError(f"tokens {tokens.min()}..{tokens.max()} are outside a codebook of {self._codebook_size}")
         encoded = tokens.astype(_token_type(self._codebook_size)).tobytes()
         self.write_features({"tokens": encoded, "label": int(label), "key": bytes(key)})
 
@@ -139,7 +139,7 @@ def split_folder(root, split):
 
 
 def write_manifest(folder, manifest):
-    """Writes `manifest.json`, after the shards that it names."""
+    """Writes `manifest.json`; the shards that it lists must be written first."""
     files.write_whole(f"{folder}/{MANIFEST_NAME}", manifest.to_json())
 
 
@@ -147,7 +147,7 @@ def read_manifest(folder):
     """The Manifest of a folder.
 
     Raises:
-        InputError: there is none, or it is broken.
+        InputError: it is missing or broken.
     """
     path = f"{folder}/{MANIFEST_NAME}"
     if not tf.io.gfile.exists(path):
@@ -156,7 +156,7 @@ def read_manifest(folder):
         with tf.io.gfile.GFile(path) as file:
             return Manifest.from_json(file.read())
     except ValueError as error:
-        raise InputError(f"{path} is no manifest of tokens: {error}") from error
+        raise InputError(f"{path} isn't a manifest of tokens: {error}") from error
 
 
 def load_tokens(folder, split):
@@ -170,7 +170,7 @@ def load_tokens(folder, split):
         TokenData.
 
     Raises:
-        InputError: something is missing or isn't what the manifest says; names the file.
+        InputError: something is missing or doesn't match the manifest; names the file.
     """
     manifest = read_manifest(folder)
     if split not in manifest.splits:
@@ -192,7 +192,7 @@ def load_tokens(folder, split):
 def _load_shard(path, shard, manifest):
     """(tokens int32 [n, views, L * depth], labels int32 [n], keys) of one file."""
     if not tf.io.gfile.exists(path):
-        raise InputError(f"{path} is missing, though the manifest names it; encode the images again")
+        raise InputError(f"{path} is missing, though the manifest lists it; encode the images again")
     found = digest_of_file(path)
     if found != shard["sha256"]:
         raise InputError(

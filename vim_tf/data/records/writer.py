@@ -10,11 +10,11 @@ from vim_tf.storage.files import whole_file
 
 
 class RecordFileWriter:
-    """Context manager that writes one packed file; a second try of the same file replaces it.
+    """Context manager that writes one compressed file; a second attempt at the same file replaces it.
 
     Args:
         path: str, ending in .tfrecord.gz.
-        compression_level: int in [0, 9]; 0 for contents that are compressed already.
+        compression_level: int in [0, 9]; 0 for content that is already compressed.
 
     Attributes:
         num_examples: int, written so far.
@@ -54,7 +54,7 @@ class RecordFileWriter:
         self.num_examples += 1
 
     def entry(self):
-        """What a manifest says of the closed file: its name, num_examples and sha256."""
+        """The manifest's entry for the closed file: its name, num_examples and sha256."""
         return {"file": os.path.basename(self.path), "num_examples": self.num_examples, "sha256": self.sha256}
 
     def __exit__(self, error_type, error, traceback):

@@ -27,7 +27,7 @@ KINDS = {
 
 
 def open_source(name, split, height, width, **options):
-    """One split of a named source, every file of it checked.
+    """Opens one split of a named source and checks every file of it.
 
     Args:
         name: str, as in `DataConfig.source`.
@@ -54,14 +54,14 @@ def open_source(name, split, height, width, **options):
 
 
 def build_source(config, split, height, width):
-    """`open_source` with the values of a `DataConfig`, under the name that the user gave the images."""
+    """`open_source` with the values of a `DataConfig`; the source gets the user's name for the images."""
     source = open_source(config.source, split, height, width, **_options(config))
     source.name, source.location = config.name or config.source, config.source
     return source
 
 
 def plan_shards(config, splits, height, width, num_shards):
-    """Divides a source, as `SourceKind.plan` says, with the values of a `DataConfig`.
+    """Divides a source into shards with `SourceKind.plan` and the values of a `DataConfig`.
 
     Returns:
         shards.Plan, under the name that the user gave the images.
@@ -77,11 +77,11 @@ def plan_shards(config, splits, height, width, num_shards):
 
 
 def source_fingerprint(name, splits):
-    """Changes when the files of an image source change.
+    """Fingerprint that changes when the files of an image source change.
 
     Args:
         name: image source, as in `data.source`.
-        splits: split names; each takes the place of `{split}` in the name.
+        splits: split names; each replaces `{split}` in the name.
 
     Returns:
         str, hexadecimal. Sources without files change with the code only.
@@ -94,7 +94,7 @@ def parse_name(name):
     """(SourceKind, what follows the colon) of a source.
 
     Raises:
-        InputError: the kind is unknown, or its place is missing.
+        InputError: the kind is unknown, or its path is missing.
     """
     prefix, colon, place = name.partition(":")
     if prefix not in KINDS:
@@ -105,7 +105,7 @@ def parse_name(name):
     if kind.place == "required" and not place:
         raise InputError(f"--data.source={name} lacks what follows the colon, as in folder:<path>")
     if kind.place == "none" and colon:
-        raise InputError(f"--data.source={name}: {prefix} takes nothing behind it")
+        raise InputError(f"--data.source={name}: {prefix} takes nothing after it")
     return kind, place
 
 

@@ -13,14 +13,14 @@ from vim_tf.errors import InputError
 NUM_TRAIN = 20000
 NUM_VALIDATION = 1000
 
-# Drawings of a call of a worker, or of a step of a shard.
+# Drawings per call of a worker, or per step of a shard.
 _CHUNK = 100
 
 
 def open_avatars(split, height, width, num_train=NUM_TRAIN, num_validation=NUM_VALIDATION):
     """Drawings composed by DiceBear, the same at every call, in as many styles as there are in `avatars.STYLES`.
 
-    No composition of a validation drawing is among the training drawings, however many these are.
+    No validation drawing has the same composition as a training drawing, no matter how many there are.
 
     Args:
         split: train or validation.
@@ -55,17 +55,17 @@ def open_avatars(split, height, width, num_train=NUM_TRAIN, num_validation=NUM_V
 
 
 def parse_count(place):
-    """Number of training drawings in the name `avatars:<number>`; an empty one is the default.
+    """Number of training drawings in the name `avatars:<number>`; the default if it is empty.
 
     Raises:
-        InputError: it is no positive integer.
+        InputError: it isn't a positive integer.
     """
     if not place:
         return NUM_TRAIN
     if not place.isascii() or not place.isdecimal() or int(place) < 1:
         raise InputError(
-            f"--data.source=avatars:{place}: {place} is no number of training drawings; give a positive integer, such "
-            f"as avatars:{NUM_TRAIN}"
+            f"--data.source=avatars:{place}: {place} isn't a number of training drawings; give a positive integer, "
+            f"such as avatars:{NUM_TRAIN}"
         )
     return int(place)
 
@@ -109,7 +109,7 @@ class AvatarsKind(SourceKind):
 
 @dataclasses.dataclass(frozen=True)
 class AvatarsShard:
-    """Some drawings, as PNG; they are drawn where the shard is read, and not cached.
+    """Some drawings, as PNG; they are drawn when the shard is read, and not cached.
 
     Attributes:
         split, index, count: as every shard has them.

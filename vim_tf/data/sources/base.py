@@ -1,4 +1,4 @@
-"""What a kind of image source is, and what one offers: labelled images of one size, in a fixed or a shuffled order."""
+"""Base classes of image sources, which provide labelled images of one size in a fixed or a shuffled order."""
 
 import abc
 import dataclasses
@@ -20,9 +20,9 @@ class SourceOptions:
     """How the images of a source are read.
 
     Attributes:
-        validation_fraction: float, share that becomes the validation split where the source has none of its own.
+        validation_fraction: float, share that becomes the validation split if the source doesn't have one.
         max_unreadable_fraction: float, share of the files that may fail to decode.
-        shuffle_buffer: int, examples held to shuffle what can only be read in order.
+        shuffle_buffer: int, examples held in memory to shuffle a source that can only be read in order.
         max_pixels: int, most pixels of a file, as in `decode_image`.
         features: FeatureNames, which features of records are meant.
         map_labels: bool, whether only the labels that occur become classes.
@@ -49,8 +49,8 @@ class SourceKind(abc.ABC):
 
     Attributes:
         place: str, whether something follows the colon: "required", "optional" or "none".
-        unused: tuple of str, what the user can say of records that means nothing here: of image, label and key, whose
-            features could be named, and map_labels.
+        unused: tuple of str, the options for records that have no effect here, out of image, label and key, the
+            settings that name features, and map_labels.
         why_unused: str.
     """
 
@@ -63,7 +63,7 @@ class SourceKind(abc.ABC):
 
     @abc.abstractmethod
     def open(self, place, split, height, width, options):
-        """One split, every file of it checked.
+        """Opens one split and checks every file of it.
 
         Args:
             place: str, what follows the colon; may be "" unless it is required.
@@ -80,13 +80,13 @@ class SourceKind(abc.ABC):
 
     @abc.abstractmethod
     def plan(self, place, splits, height, width, num_shards, options):
-        """Splits as shards; neighbours stay neighbours, so that the shards one after another give the source's order.
+        """Divides splits into shards of consecutive examples, so that the shards in turn give the source's order.
 
         Args:
             place, options: as in `open`.
             splits: names of the splits.
             height, width: int, pixels, for a source whose images have no size of their own.
-            num_shards: int, shards of each split; fewer where it has fewer files.
+            num_shards: int, shards of each split; fewer if it has fewer files.
 
         Returns:
             shards.Plan.
@@ -97,7 +97,7 @@ class SourceKind(abc.ABC):
 
     @abc.abstractmethod
     def files(self, place, splits):
-        """list of str: files whose changes are the source's. Empty where it changes with the code only.
+        """list of str: files whose changes change the source. Empty if it changes only with the code.
 
         Args:
             place: as in `open`.
@@ -117,11 +117,11 @@ class SourceKind(abc.ABC):
         return f"{self.name}:{place}" if place else self.name
 
     def versioned_name(self, place):
-        """`source_name`, with the version of what has one: str."""
+        """`source_name`, with the versions of what the source depends on, if any: str."""
         return self.source_name(place)
 
     def check_options(self, place, options):
-        """Refuses options that mean nothing to this kind.
+        """Refuses options that have no effect on this kind.
 
         Args:
             place, options: as in `open`.
@@ -133,15 +133,15 @@ class SourceKind(abc.ABC):
         features = [part for part in self.unused if part != "map_labels"]
         feature_names.refuse_given(name, options.features, features, self.why_unused)
         if options.map_labels and "map_labels" in self.unused:
-            raise InputError(f"--data.map_labels does nothing to --data.source={name}: {self.why_unused}")
+            raise InputError(f"--data.map_labels has no effect on --data.source={name}: {self.why_unused}")
 
 
-# `SourceKind.unused` of what has no records.
+# `SourceKind.unused` of kinds without records.
 RECORD_OPTIONS = ("image", "label", "key", "map_labels")
 
 
 def of_splits(place, splits):
-    """list of str: a path or glob with each split in place of its {split}; one where there is none."""
+    """list of str: a path or glob with its {split} replaced by each split; only itself if it has none."""
     return sorted({place.replace("{split}", split) for split in splits})
 
 
@@ -153,15 +153,15 @@ class ImageSource(abc.ABC):
 
     Attributes:
         name: str, as given by the user.
-        location: str, where the images are, as in `data.source`; the name may be another.
+        location: str, where the images are, as in `data.source`; may differ from the name.
         split: train or validation.
         num_examples: int.
         num_classes: int, over all splits; 0 = unlabelled.
         class_names: list of str [num_classes].
         labels: int64 array [num_examples], in the order of `ordered`; -1 = none.
-        label_values: list of int, the label in the files of each class, where that isn't its number; else empty.
+        label_values: list of int, each class's label in the files, if that isn't its number; else empty.
         attributions: list of str, as `SourceKind.attributions` says.
-        unreadable: list of "<path>: <reason>" of the files left out, of both splits where they come out of one.
+        unreadable: list of "<path>: <reason>" of the files left out, of both splits if they share their files.
     """
 
     def __init__(self, name, split, class_names, labels, examined=None):
@@ -175,7 +175,7 @@ class ImageSource(abc.ABC):
         self.num_classes = len(class_names)
         self.class_names = list(class_names)
         self.unreadable = list(examined.unreadable) if examined else []
-        self._examined = examined  # as long as it lives, opening the other split needs not examine again
+        self._examined = examined  # as long as it lives, opening the other split doesn't examine the files again
 
     def opened_by(self, kind, place):
         """Says which SourceKind opened the source, and what followed the colon."""
@@ -195,7 +195,7 @@ class ImageSource(abc.ABC):
 
     @abc.abstractmethod
     def ordered(self, views=None):
-        """tf.data.Dataset of one pass in an order that never changes.
+        """tf.data.Dataset of one pass in a fixed order.
 
         Args:
             views: as `views.make_views` returns it: a function from an image, uint8 [h, w, 3], to its views, uint8
@@ -207,8 +207,8 @@ class ImageSource(abc.ABC):
         """Endless tf.data.Dataset in which every epoch holds each example once.
 
         Args:
-            seed: int, on which alone the order and what is random about the images depend.
-            start: int, number of examples of the endless order to leave out at its beginning.
+            seed: int, the only thing on which the order and what is random about the images depend.
+            start: int, number of examples to skip at the beginning of the endless order.
             augment: as `augmentation.make_augment` returns it: a function from an image, uint8 [h, w, 3], and a seed,
                 int64 [2], to an image, uint8 [height, width, 3], with the attribute `takes_original`. The seed is a
                 function of `seed`, the epoch and the example. None: the images as in `ordered`.
@@ -217,7 +217,7 @@ class ImageSource(abc.ABC):
         """
 
     def ordered_batches(self, batch_size, views=None):
-        """`ordered` in batches, the last of which holds what is left."""
+        """`ordered` in batches, the last of which holds the rest."""
         return self.ordered(views).batch(batch_size)
 
     def shuffled_batches(self, batch_size, seed, start=0, augment=None, rows=None):
@@ -226,7 +226,7 @@ class ImageSource(abc.ABC):
         Args:
             batch_size: int.
             seed, start, augment: as in `shuffled`.
-            rows: (first row, number of rows) of each batch that are wanted, as one of several workers does; None = all.
+            rows: (first row, number of rows) to return of each batch, for one of several workers; None = all.
         """
         share = None if rows is None else (batch_size, *rows)
         examples = self.shuffled(seed, start, augment, share)
@@ -240,8 +240,8 @@ class IndexedSource(ImageSource):
         labels: int array [examples].
         keys: list of bytes [examples].
         fetch: graph function from an index, int64 [], to an image, uint8 [height, width, 3].
-        fetch_original: likewise, to the picture that the image was made from, uint8 [h, w, 3]; None = `fetch`.
-        examined: what the examples were found in, with its list `unreadable`.
+        fetch_original: the same, but to the original of the image, uint8 [h, w, 3]; None = `fetch`.
+        examined: object that the examples come from, with a list `unreadable`.
     """
 
     def __init__(self, name, split, class_names, labels, keys, fetch, fetch_original=None, examined=None):
@@ -277,7 +277,7 @@ class IndexedSource(ImageSource):
         return _in_parallel(positions, self._fetched_element)
 
     def _fetched_element(self, *position):
-        index = position[-1]  # behind the epoch, if that is given
+        index = position[-1]  # after the epoch, if there is one
         return self._element(index, self._fetch(index))
 
     def _element(self, index, image):
@@ -285,11 +285,11 @@ class IndexedSource(ImageSource):
 
 
 class MemorySource(IndexedSource):
-    """An indexed source whose images are in memory: unless views are made of them, whole batches are fetched at once.
+    """An indexed source whose images are in memory: whole batches are fetched at once, unless views are made.
 
     Args:
         images: uint8 [n, height, width, 3].
-        rows: int array [examples], row of each example in `images`; None = all rows in turn.
+        rows: int array [examples], row of each example in `images`; None = all rows in order.
     """
 
     def __init__(self, name, split, class_names, labels, keys, images, rows=None, fetch_original=None, examined=None):

@@ -7,7 +7,7 @@ from absl import logging
 
 from vim_tf.errors import InputError
 
-# Numbers below the largest label that may have no image. What has more is no numbering of classes.
+# How many numbers below the largest label may have no image. With more, the labels don't number classes.
 _MAX_EMPTY = 10_000
 _CLASSES_NAMED = 5
 
@@ -18,7 +18,7 @@ class Classes:
 
     Attributes:
         names: list of str; empty = unlabelled.
-        values: list of int, the label in the files of each class, where that isn't the class's number; else empty.
+        values: list of int, each class's label in the files, if that isn't the class's number; else empty.
     """
 
     names: list[str]
@@ -38,15 +38,15 @@ def find_classes(source, labels, texts=(), known=None, map_labels=False):
     Args:
         source: str, as in `data.source`.
         labels: int array or list, every label that occurs, over all splits; -1 = none.
-        texts: iterable of (label, name of its class) that the records tell.
-        known: list of str, names of all classes by label; None = the labels tell how many there are.
+        texts: iterable of (label, name of its class) from the records.
+        known: list of str, names of all classes by label; None = the labels determine how many there are.
         map_labels: bool, whether only the labels that occur become classes, in their order.
 
     Returns:
         Classes.
 
     Raises:
-        InputError: only a part has labels, one has no name among the known, or they are no numbering of classes.
+        InputError: only some images have labels, a label isn't among the known ones, or they don't number classes.
     """
     occurring = sorted({int(label) for label in labels})
     check_labels(source, occurring)
@@ -64,13 +64,13 @@ def find_classes(source, labels, texts=(), known=None, map_labels=False):
     if count - len(labelled) > _MAX_EMPTY:
         raise InputError(
             f"--data.source={source}: the largest label is {labelled[-1]}, which makes {count} classes, of which only "
-            f"{len(labelled)} occur; number those from 0 on by --data.map_labels"
+            f"{len(labelled)} occur; renumber those from 0 with --data.map_labels"
         )
     return Classes([names.get(label, str(label)) for label in range(count)])
 
 
 def check_labels(source, labels):
-    """Refuses a source of which only a part has labels.
+    """Refuses a source in which only some images have labels.
 
     Args:
         source: str, as in `data.source`.
@@ -84,7 +84,7 @@ def check_labels(source, labels):
 
 
 def empty_classes(names, labels):
-    """Names of the classes that have no image: list of str.
+    """Names of the classes without an image: list of str.
 
     Args:
         names: list of str, of all classes.
@@ -95,14 +95,14 @@ def empty_classes(names, labels):
 
 
 def warn_of_empty(source, names):
-    """Logs the classes that have no training image, if there are some.
+    """Warns of classes without a training image.
 
     Args:
         source: str, as the user gave it.
         names: list of str, as `empty_classes` returns it.
     """
     if names:
-        logging.warning("%s: no training image is of the class %s", source, describe_empty(names))
+        logging.warning("%s: no training image has the class %s", source, describe_empty(names))
 
 
 def describe_empty(names):
@@ -112,12 +112,12 @@ def describe_empty(names):
 
 
 def _names_of(source, texts):
-    """{label: name} of texts that the records tell; none where two records disagree."""
+    """{label: name} from the records' texts; empty if two records disagree."""
     names = {}
     for label, text in texts:
         if text and names.setdefault(label, text) != text:
             logging.warning(
-                "--data.source=%s: classes are called by their numbers, since %d is called %r and %r",
+                "--data.source=%s: classes are named by their numbers, since %d is called both %r and %r",
                 source,
                 label,
                 names[label],

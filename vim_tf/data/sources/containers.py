@@ -1,6 +1,6 @@
-"""Files that hold many images each, which can only be read in their own order: what all kinds share, and TFRecords.
+"""Files that hold many images each and can only be read in order: the base class, and TFRecords.
 
-`parquet_files` and `tar_files` hold the other kinds.
+The other kinds are in `parquet` and `tar`.
 """
 
 import dataclasses
@@ -18,22 +18,22 @@ from vim_tf.data.sources import feature_names, shards
 from vim_tf.errors import InputError, one_line
 from vim_tf.storage.files import FAILURES, message_of
 
-# Characters that are shown of an error that may quote a whole record.
+# Maximum length of an error message, which may quote a whole record.
 _REASON_LENGTH = 300
-# Records of a file that are looked at to find its features.
+# Records of a file to look at to find its features.
 _RECORDS_SEEN = 64
-# Features that name the class of another one.
+# Feature with the class's name for each feature with its label.
 _CLASS_TEXTS = {"image/class/label": "image/class/text"}
 
 
 class Record(NamedTuple):
-    """An example as it lies in a file.
+    """An example as it is stored in a file.
 
     Attributes:
-        image: bytes, the encoded image; empty where there is none.
+        image: bytes, the encoded image; empty if there is none.
         label: int, -1 = none.
-        key: bytes; empty where the file has none.
-        problem: str, why the example can't be used; empty = nothing is known against it.
+        key: bytes; empty if the file has none.
+        problem: str, why the example can't be used; empty = no known problem.
         class_name: str, what the file calls the label's class; empty = nothing.
     """
 
@@ -45,7 +45,7 @@ class Record(NamedTuple):
 
 
 class Container:
-    """A kind of record files whose features are known.
+    """A kind of record file whose features are known.
 
     Attributes:
         class_names: tuple of str, names of all classes by label; None = the files don't say.
@@ -71,7 +71,7 @@ class Container:
         return tf.data.Dataset.from_generator(self._images, output_signature=signature, args=(path,))
 
     def key_of(self, record, relative, index):
-        """Key of a record over all files, bytes: its own, else made up of its place.
+        """Key of a record over all files, bytes: its own, else one made from its position.
 
         Args:
             record: Record.
@@ -94,8 +94,8 @@ class ContainerShard:
         container: Container, how the files are read.
         paths: tuple of str.
         relatives: tuple of str, the paths below the folder that all files of the split share.
-        validation_limit: float, the records whose hash of the key lies below it are the validation split's, where the
-            files belong to both splits; None = all records belong to this split.
+        validation_limit: float, records whose key has a hash below it belong to the validation split, if the files
+            are shared by both splits; None = all records belong to this split.
         of_source: classes.Classes, whose numbers the entries have as labels; None = the labels as they are.
     """
 
@@ -151,7 +151,7 @@ def container_shards(split, container, paths, num_shards, validation_limit=None,
 
 @dataclasses.dataclass(frozen=True)
 class TFRecords(Container):
-    """TFRecord files of tf.train.Example; those that end in .gz are unpacked.
+    """TFRecord files of tf.train.Example; those that end in .gz are decompressed.
 
     Args:
         image, label, key: names of the features; `label` and `key` may be "".
@@ -210,17 +210,17 @@ class TFRecords(Container):
 
 
 def find_tfrecords(paths, given):
-    """TFRecords of files, by what their first records hold.
+    """Determines the TFRecords features of files from their first records.
 
     Args:
         paths: list of str.
         given: feature_names.FeatureNames.
 
     Raises:
-        InputError: the features can't be told, or aren't of the kinds that they must be.
+        InputError: the features can't be determined, or have the wrong types.
     """
     path, kinds = _kinds_of_features(paths)
-    if not kinds:  # no record, or one that can't be read, which reading it tells
+    if not kinds:  # no record, or an unreadable one, which reading it will report
         return TFRecords(given.image or "image")
     found = feature_names.find(path, given, list(kinds))
     for name, allowed, what in (
@@ -232,7 +232,7 @@ def find_tfrecords(paths, given):
             raise InputError(f"{path}: feature {name} is {kinds[name]}; {what}")
     text = _CLASS_TEXTS.get(found.label, "")
     names = image_records.class_names_of(paths)
-    # A feature that the first records lack may come later.
+    # A feature that the first records lack may appear later.
     label = found.label or ("" if given.label else "label")
     key = found.key or ("" if given.key else "key")
     return TFRecords(

@@ -15,12 +15,12 @@ from vim_tf.storage import npz
 from vim_tf.storage.digests import digest
 
 _PROGRESS_SECONDS = 10
-# Goes into the name of a cached file: a change of what `Drawn.save` writes takes a new number.
+# Part of the cached file's name: increase it when `Drawn.save` writes something else.
 _FORMAT = 1
 
 
 class DrawnSource(MemorySource):
-    """A source in memory that knows what its images were drawn from.
+    """A source in memory that records what its images were drawn from.
 
     Args:
         name, split, class_names, labels, keys: as in IndexedSource.
@@ -79,7 +79,7 @@ class Drawn:
         return {name: np.array([*values, ""], object)[numbers] for (name, values), numbers in columns}
 
     def save(self, path):
-        """Writes an .npz file, which is there whole or not at all."""
+        """Writes an .npz file that appears whole or not at all."""
         facts = json.dumps([self._values, self.unreadable]).encode()
         npz.write(path, {"images": self.images, "columns": self._columns, "facts": np.frombuffer(facts, np.uint8)})
 
@@ -105,7 +105,7 @@ def cache_folder(kind):
 
 
 def cached(name, kind, key, shape, make):
-    """Images of a source out of the cache, or made and put there.
+    """Images of a source from the cache; if they aren't there, they are made and cached.
 
     Args:
         name: str, of the source, for the log.
@@ -125,7 +125,7 @@ def cached(name, kind, key, shape, make):
                 raise InputError(f"{path} holds images of {drawn.images.shape}")
             return drawn
         except InputError as error:
-            logging.warning("%s: the images are drawn again: %s", name, error)
+            logging.warning("%s: drawing the images again: %s", name, error)
     drawn = make()
     try:
         drawn.save(path)

@@ -1,4 +1,4 @@
-"""Image sources that need no files: scikit-learn ships the pictures."""
+"""Image sources that need no files: scikit-learn ships the images."""
 
 import dataclasses
 
@@ -44,10 +44,10 @@ def open_digits(split, height, width):
 
 
 def open_photos(split, height, width):
-    """Crops at fixed, random places of two photographs, 427 x 640 pixels each; the label is the photograph.
+    """Crops at fixed, random positions of two photographs, 427 x 640 pixels each; the label is the photograph.
 
-    Crops have the size asked for and aren't resized. Training crops come from the left, validation crops from the
-    right of the photographs, so that they share no pixel. The original of a crop is the whole such region.
+    Crops have the requested size and aren't resized. Training crops come from the left, validation crops from the right
+    of the photographs, so they share no pixels. The original of a crop is the whole of that region.
 
     Raises:
         InputError: the region is smaller than a crop.
@@ -68,14 +68,14 @@ def open_photos(split, height, width):
     rows, columns = zip(*(_photo_draw(split, i, free_rows + 1, free_columns + 1) for i in range(count)), strict=True)
     with tf.device("CPU:0"):
         photos = tf.constant(photos)
-        places = tf.constant(np.stack([labels, rows, columns], axis=1), tf.int32)
+        positions = tf.constant(np.stack([labels, rows, columns], axis=1), tf.int32)
 
     def fetch(index):
-        photo, row, column = tf.unstack(places[index])
+        photo, row, column = tf.unstack(positions[index])
         return tf.slice(photos, [photo, row, column, 0], [1, height, width, 3])[0]
 
     def fetch_region(index):
-        return photos[places[index, 0]]
+        return photos[positions[index, 0]]
 
     return IndexedSource(
         "photos",
@@ -89,7 +89,7 @@ def open_photos(split, height, width):
 
 
 def _photo_draw(split, index, *limits):
-    """Two integers, each below its limit, that depend on the split and the index alone."""
+    """Two integers, each below its limit, that depend only on the split and the index."""
     drawn = integers(f"{split} {index}".encode(), len(limits))
     return [number % limit for number, limit in zip(drawn, limits, strict=True)]
 
@@ -102,7 +102,7 @@ class OpenedKind(SourceKind):
     """A source whose shards are parts of the opened source.
 
     Attributes:
-        has_originals: bool, whether an image has a size of its own, in which its shards give it.
+        has_originals: bool, whether images have their own size, which shards keep.
     """
 
     unused = RECORD_OPTIONS
@@ -152,7 +152,7 @@ class OpenedShard:
         split, index, count: as every shard has them.
         kind: OpenedKind.
         place: str, what follows the colon.
-        height, width: int, pixels; an image with a size of its own keeps it.
+        height, width: int, pixels; an image that has its own size keeps it.
         start, stop: int, numbers of the examples.
         options: SourceOptions.
     """
@@ -179,7 +179,7 @@ class OpenedShard:
 
 
 class _Original:
-    """View of an image that is its original."""
+    """A view that is the original image itself."""
 
     takes_original = True
 

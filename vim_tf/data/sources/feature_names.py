@@ -1,4 +1,4 @@
-"""Which feature of a record is the image, which the label and which the key: as the user says, or by known names."""
+"""Determines which features of a record are the image, label and key: as the user says, or by known names."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ from absl import logging
 from vim_tf.errors import InputError
 
 NONE = "none"
-# What others call the features that are `image`, `label` and `key` here: Hugging Face's data sets, TF-slim's TFRecords.
+# Other projects' names for `image`, `label` and `key`: Hugging Face's data sets, TF-slim's TFRecords.
 _OTHER_NAMES = {
     "image": ("img", "image/encoded", "jpg", "jpeg", "png", "webp"),
     "label": ("labels", "fine_label", "coarse_label", "image/class/label", "class", "class_id", "cls"),
@@ -22,7 +22,7 @@ class FeatureNames:
     Attributes:
         image: str; given: "" = to be recognised.
         label: str; given: "" = to be recognised, "none" = unlabelled; found: "" = unlabelled.
-        key: str; given: likewise; found: "" = none.
+        key: str; given: the same, "none" = no key; found: "" = none.
     """
 
     image: str = ""
@@ -40,13 +40,13 @@ def find(place, given, available, declared_images=(), declared_labels=()):
         place: str, a file, for messages.
         given: FeatureNames.
         available: list of str, all features.
-        declared_images, declared_labels: those that the file itself says to be images and class labels.
+        declared_images, declared_labels: those that the file itself declares as images and class labels.
 
     Returns:
         FeatureNames.
 
     Raises:
-        InputError: a given feature isn't there, several could be meant, or none is known to be the image.
+        InputError: a given feature is missing, several are possible, or none is known to be the image.
     """
     label = _find("label", place, given.label, available, declared_labels)
     found = FeatureNames(
@@ -55,7 +55,7 @@ def find(place, given, available, declared_images=(), declared_labels=()):
     others = [name for name in available if name not in (found.image, found.key)]
     if others and not label and not given.label:
         logging.warning(
-            "%s: taken as unlabelled, as none of %s is known to be the label; --data.label_feature names it",
+            "%s: treated as unlabelled, since none of %s is known to be the label; set it with --data.label_feature",
             place,
             ", ".join(others),
         )
@@ -63,12 +63,12 @@ def find(place, given, available, declared_images=(), declared_labels=()):
 
 
 def refuse_given(name, given, names, reason):
-    """Refuses features that mean nothing to a source.
+    """Refuses features that have no effect on a source.
 
     Args:
         name: str, of the source.
         given: FeatureNames.
-        names: those of image, label and key that mean nothing.
+        names: those of image, label and key that have no effect.
         reason: str, what the source has instead.
 
     Raises:
@@ -76,7 +76,7 @@ def refuse_given(name, given, names, reason):
     """
     for part in names:
         if getattr(given, part):
-            raise InputError(f"--data.{part}_feature does nothing to --data.source={name}: {reason}")
+            raise InputError(f"--data.{part}_feature has no effect on --data.source={name}: {reason}")
 
 
 def _find(part, place, given, available, declared=()):
@@ -93,8 +93,8 @@ def _find(part, place, given, available, declared=()):
     found = [name for name in available if name in declared or name in _OTHER_NAMES[part]]
     if len(found) > 1:
         raise InputError(
-            f"{place}: each of {', '.join(found)} may be the {part}; choose by {flag} (there are {listed})"
+            f"{place}: each of {', '.join(found)} may be the {part}; choose one with {flag} (there are {listed})"
         )
     if not found and part == "image":
-        raise InputError(f"{place}: none of {listed} is known to be the image; name it by {flag}")
+        raise InputError(f"{place}: none of {listed} is known to be the image; set it with {flag}")
     return found[0] if found else ""

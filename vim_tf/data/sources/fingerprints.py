@@ -1,4 +1,4 @@
-"""What tells that files have changed."""
+"""Fingerprints that show whether files have changed."""
 
 import os
 
@@ -9,13 +9,13 @@ from vim_tf.storage.digests import digest
 
 
 def files_fingerprint(paths):
-    """Changes when a file, or what is below a folder, changes.
+    """Fingerprint that changes when a file, or what is below a folder, changes.
 
     Args:
-        paths: list of str; a name without files, such as a TF Hub handle, stands for itself, and an empty one for none.
+        paths: list of str; a name without files, such as a TF Hub handle, is used as it is; an empty one is ignored.
 
     Returns:
-        str, hexadecimal; empty where there are no names.
+        str, hexadecimal; empty if there are no names.
     """
     found = [[path, identities(_files_at(path))] for path in paths if path]
     return digest(found) if found else ""
@@ -44,5 +44,5 @@ def _identity(path):
     try:
         facts = tf.io.gfile.stat(path)
     except tf.errors.NotFoundError:
-        return [path, -1, -1]  # a link that leads nowhere, which ingestion names
+        return [path, -1, -1]  # a broken link, which ingestion reports
     return [path, facts.length, facts.mtime_nsec]

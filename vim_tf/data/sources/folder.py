@@ -17,19 +17,19 @@ from vim_tf.data.sources.fingerprints import files_below
 from vim_tf.errors import InputError
 from vim_tf.storage import files
 
-# Files that commonly lie beside images, by their endings or by their whole names, in any case of letters. Others that
-# can't be read count as unreadable images.
+# Files that commonly accompany images, by their endings or by their whole names, in upper or lower case. Other files
+# that can't be read count as unreadable images.
 _SIDE_ENDINGS = (
     *(".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".md", ".rst", ".html", ".yaml", ".yml", ".db", ".ini"),
     *(".log", ".bib", ".cff", ".md5", ".sha1", ".sha256", ".pdf", ".py", ".sh"),
-    ":zone.identifier",  # what Windows keeps of a download, as Linux sees it
+    ":zone.identifier",  # metadata of a Windows download, as Linux shows it
 )
 _SIDE_NAMES = (
     *("license", "licence", "copying", "notice", "readme", "authors", "citation", "changelog"),
     *("md5sums", "sha256sums"),
 )
 
-# Both splits of a folder come out of one examination while a source that holds it lives.
+# Both splits of a folder share one examination as long as a source that holds it is alive.
 _examined = weakref.WeakValueDictionary()
 
 
@@ -51,8 +51,8 @@ class Listing:
 class FolderKind(SourceKind):
     """Images of a folder and its sub-folders.
 
-    The splits are the folders that a {split} in the path names, else the folders inside that are called as splits are,
-    as `split_names` says, else a division by a hash of the relative path.
+    The splits are the folders that a {split} in the path names, else the sub-folders that are named like splits, as in
+    `split_names`, else a division by a hash of the relative path.
     """
 
     unused = RECORD_OPTIONS
@@ -132,16 +132,16 @@ class FileShard:
 
 
 def list_files(name, place, split, has_split_names=True):
-    """What a folder holds of a split, and how the splits of the folder are laid out.
+    """Lists the files of a split in a folder, and determines how the folder's splits are laid out.
 
     Args:
         name: str, of the source, for messages.
         place: str, what follows the colon.
         split: str.
-        has_split_names: bool, whether names of splits are such; else they are classes like any other.
+        has_split_names: bool, whether names of splits mean splits; else they are classes like any other.
 
     Returns:
-        (Listing, class names over all splits, whether the listing is of all splits, which are to be divided).
+        (Listing, class names over all splits, whether the listing is of all splits, which must be divided).
 
     Raises:
         InputError: a folder is missing or empty, or may hold splits or classes.
@@ -163,7 +163,7 @@ def load_file(path):
     """Bytes of a file that a folder lists.
 
     Raises:
-        ValueError: it is a link that leads nowhere, or no regular file.
+        ValueError: it is a broken link, or isn't a regular file.
     """
     problem = files.link_problem(path)
     if problem:
@@ -172,7 +172,7 @@ def load_file(path):
 
 
 def _split_folders(place, has_split_names):
-    """Folder of each split, or {"all": folder} where the splits share one."""
+    """Folder of each split, or {"all": folder} if the splits share one."""
     if "{split}" in place:
         return {split: place.replace("{split}", split) for split in SPLITS}
     place = place.rstrip("/") or "/"
@@ -195,34 +195,34 @@ def _list_images(folder):
             keys.append(f"{relative}/{name}" if relative else name)
             classes.append(relative.partition("/")[0])
     if num_side_files:
-        logging.info("%s: passed over %d files such as .txt, .json or LICENSE", folder, num_side_files)
+        logging.info("%s: skipped %d files such as .txt, .json or LICENSE", folder, num_side_files)
     if len(set(classes)) > 1:
         _check_strays(folder, paths, classes)
     return Listing(paths, keys, classes)
 
 
 def is_side_file(name):
-    """Whether a file of this name is hidden, or of those that commonly lie beside images."""
+    """Whether a file of this name is hidden, or commonly accompanies images."""
     return name.startswith(".") or name.lower().endswith(_SIDE_ENDINGS) or name.lower() in _SIDE_NAMES
 
 
 def _check_strays(folder, paths, classes):
-    """Refuses images beside classes; a link that leads nowhere may be a class, and is named as unreadable."""
+    """Refuses images next to class folders; a broken link may be a class, and is reported as unreadable."""
     for path, name in zip(paths, classes, strict=True):
         if not name and not files.link_problem(path):
             raise InputError(
-                f"--data.source=folder:{folder} has images both in sub-folders, which are classes, and beside them "
+                f"--data.source=folder:{folder} has images both in sub-folders, which are classes, and next to them "
                 f"({path[len(folder) :].strip('/')}); move them into one"
             )
 
 
 def _examine(name, listing, height, width, max_pixels):
-    place = (height, width, max_pixels, tuple(listing.paths))
-    examined = _examined.get(place)
+    key = (height, width, max_pixels, tuple(listing.paths))
+    examined = _examined.get(key)
     if examined is None:
         examples = ((path, lambda path=path: load_file(path)) for path in listing.paths)
         examined = examination.examine(name, examples, height, width, max_pixels, len(listing.paths))
-        _examined[place] = examined
+        _examined[key] = examined
     return examined
 
 

@@ -14,16 +14,16 @@ from vim_tf.data.sources.fingerprints import files_below, identities
 from vim_tf.errors import InputError
 
 _ENDINGS = (".ttf", ".otf")
-# Files of a call of a worker.
+# Files per call of a worker.
 _CHUNK = 8
-# Goes into the key of the cache: a change of what is drawn takes a new number.
+# Part of the cache key: increase it when what is drawn changes.
 _VERSION = 1
 
 
 def open_fonts(folder, split, height, width, validation_fraction):
     """Glyphs A-Z, a-z and 0-9 of every TrueType and OpenType file below a folder, grey, in the middle of the image.
 
-    Faces that are drawn like another are left out; files that can't be read or lack glyphs are named in `unreadable`.
+    Faces that look like another are left out; files that can't be read or lack glyphs are listed in `unreadable`.
     All faces of a family are in one split, by a hash of the family's name.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where the record files of a source are, and how they are read: `tfrecord:`, `parquet:`, `webdataset:` and `tfds:`."""
+"""Finds the record files of a source and their format: `tfrecord:`, `parquet:`, `webdataset:` and `tfds:`."""
 
 import dataclasses
 import os
@@ -11,7 +11,7 @@ from vim_tf.data.sources import containers, feature_names, split_names
 from vim_tf.errors import InputError, one_line
 from vim_tf.storage import files
 
-# Of a TensorFlow Datasets data set.
+# Names of the validation split in TensorFlow Datasets, best first.
 _VALIDATION_NAMES = ("validation", "valid", "val", "test")
 
 
@@ -21,7 +21,7 @@ class RecordFiles:
 
     Attributes:
         name: str, of the source, as in `data.source`.
-        paths: {split: list of str}, or {"all": list of str} where the splits share them.
+        paths: {split: list of str}, or {"all": list of str} if the splits share them.
         container: containers.Container, how they are read.
     """
 
@@ -30,20 +30,20 @@ class RecordFiles:
     container: containers.Container
 
     def of(self, split):
-        """list of str: files of a split, or those that all splits share.
+        """list of str: files of a split, or the files that all splits share.
 
         Raises:
             InputError: there is none.
         """
         paths = self.paths.get(split, self.paths.get("all"))
         if not paths:
-            place = self.name.replace("{split}", split).partition(":")[2]
-            raise InputError(f"--data.source={self.name}: no file matches {place}, for the {split} split")
+            pattern = self.name.replace("{split}", split).partition(":")[2]
+            raise InputError(f"--data.source={self.name}: no file matches {pattern}, for the {split} split")
         return paths
 
 
 def find_files(name, place, find_container, options):
-    """RecordFiles of a source whose files a glob names; its {split} names the files of each split.
+    """RecordFiles of a source given by a glob, in which {split} selects the files of each split.
 
     Args:
         name: str, of the source.
@@ -52,7 +52,7 @@ def find_files(name, place, find_container, options):
         options: SourceOptions.
 
     Raises:
-        InputError: a file that was asked for is missing, or the features of the first can't be told.
+        InputError: a requested file is missing, or the features of the first can't be determined.
     """
     try:
         paths = _split_files(place)
@@ -77,7 +77,7 @@ def _split_files(place):
 def find_tfds(name, place, given):
     """RecordFiles of a TensorFlow Datasets data set.
 
-    It has splits of its own; the one to validate on is `validation`, else `test`.
+    It has its own splits; the one to validate on is `validation`, else `test`.
 
     Args:
         name: str, of the source.
@@ -102,13 +102,13 @@ def _prepared_builder(name, place):
     import tensorflow_datasets as tfds  # only this source needs it
 
     try:
-        # tfds itself reads the variable when it is imported, which may have been long ago.
+        # tfds itself reads the variable only when it is imported, which may have been before it was set.
         builder = tfds.builder(place, data_dir=os.environ.get("TFDS_DATA_DIR"))
         if not builder.is_prepared():
             logging.info("%s: preparing the data set in %s", name, builder.data_dir)
             builder.download_and_prepare()
     except Exception as error:
-        # Builders raise whatever their downloads and parsers run into.
+        # Downloads and parsers can make builders raise any exception.
         raise InputError(f"--data.source={name} can't be prepared: {one_line(error, 300)}") from error
     if builder.info.file_format is not tfds.core.FileFormat.TFRECORD:
         raise InputError(f"--data.source={name} is stored as {builder.info.file_format.value}; prepare it as tfrecord")
@@ -123,7 +123,7 @@ def _tfds_container(name, info, given):
     images = [each for each in features if _has_images(features[each])]
     labels = [each for each in features if isinstance(features[each], tfds.features.ClassLabel)]
     if not images:
-        raise InputError(f"--data.source={name} has no feature of encoded images: {', '.join(features)}")
+        raise InputError(f"--data.source={name} has no feature with encoded images, only {', '.join(features)}")
     usual = feature_names.FeatureNames(
         given.image or (supervised[0] if supervised[0] in images else ""),
         given.label or (supervised[1] if supervised[1] in labels else ""),

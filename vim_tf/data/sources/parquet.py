@@ -18,7 +18,7 @@ class Parquet(containers.Container):
     """Parquet files with a column of images.
 
     The image column holds encoded files as bytes or as a struct with the field `bytes`. The columns of the label
-    (integer) and of the key (string, bytes or integer) are optional, and an empty label is none.
+    (integer) and of the key (string, bytes or integer) are optional; an example with an empty label is unlabelled.
 
     Args:
         image, label, key: names of the columns; `label` and `key` may be "".
@@ -34,7 +34,7 @@ class Parquet(containers.Container):
     class_names: tuple | None = None
 
     def records(self, path):
-        """As in Container; an error also tells columns that aren't as they must be."""
+        """As in Container; also refuses columns of the wrong type."""
         with _Opened(path) as file:
             columns = self._columns(path, file.schema_arrow)
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
@@ -62,7 +62,7 @@ class Parquet(containers.Container):
             raise InputError(f"{path}: column {self.key} is {kind}; keys are strings, bytes or integers")
         declared = _declared_features(schema).get(self.label, {})
         if self.class_names is not None and _class_names(declared) not in (None, self.class_names):
-            raise InputError(f"{path} has other names of classes than the files before it")
+            raise InputError(f"{path} has other class names than the files before it")
         return [name for name in (self.image, self.label, self.key) if name in names]
 
     def _batch(self, batch):
@@ -78,14 +78,14 @@ class Parquet(containers.Container):
 
 
 def find_parquet(paths, given):
-    """The Parquet of files, by the columns of the first and what Hugging Face's metadata say of them.
+    """Determines the Parquet columns of files from the first file and its Hugging Face metadata.
 
     Args:
         paths: list of str.
         given: feature_names.FeatureNames.
 
     Raises:
-        InputError: the first is broken, or its columns can't be told.
+        InputError: the first is broken, or its columns can't be determined.
     """
     with _Opened(paths[0]) as file:
         schema = file.schema_arrow
@@ -99,7 +99,7 @@ def find_parquet(paths, given):
 
 
 def _declared_features(schema):
-    """{column: dict} of what Hugging Face's metadata say; empty where there are none that can be understood."""
+    """{column: dict} from Hugging Face's metadata; empty if there are none that can be understood."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
         return {name: each for name, each in features.items() if isinstance(each, dict)}
@@ -127,7 +127,7 @@ def _key_bytes(key):
 
 
 class _Opened:
-    """Context manager of a pyarrow.parquet.ParquetFile, in which what is wrong with the file is an InputError."""
+    """Context manager for a pyarrow.parquet.ParquetFile that turns problems with the file into InputErrors."""
 
     def __init__(self, path):
         try:

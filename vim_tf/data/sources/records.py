@@ -14,7 +14,7 @@ from vim_tf.data.sources.fingerprints import files_below
 from vim_tf.errors import InputError
 from vim_tf.storage import files
 
-# Files that are read in turns when shuffling, so that neighbours in a file don't stay neighbours.
+# Files to interleave when shuffling, so that neighbours in a file don't stay neighbours.
 _FILES_AT_ONCE = 16
 
 _examined = weakref.WeakValueDictionary()
@@ -28,10 +28,10 @@ class _Examples:
         paths: list of str, the files.
         counts: int array [files], examples in each.
         labels: int64 array [examples].
-        has_problem: bool array [examples], those whose label may be unknown as well.
+        has_problem: bool array [examples], examples with a problem, whose label may be unknown too.
         keys: list of bytes [examples].
-        class_texts: set of (label, name of its class), what the records tell.
-        examined: ingestion.Examined, or None where images weren't decoded.
+        class_texts: set of (label, name of its class), from the records.
+        examined: examination.Examined, or None if images weren't decoded.
     """
 
     paths: list[str]
@@ -145,7 +145,7 @@ class TfdsKind(RecordKind):
 
 
 def _mapped_classes(found):
-    """classes.Classes of the labels that occur in record files, without a look at the images.
+    """classes.Classes of the labels that occur in record files, without decoding the images.
 
     Args:
         found: layouts.RecordFiles.
@@ -209,7 +209,7 @@ class _StreamedSource(ImageSource):
             numbers = tf.data.Dataset.from_tensor_slices(order.permutation(num_files, seed, epoch))
             records = numbers.interleave(self._records, cycle_length=min(num_files, _FILES_AT_ONCE), block_length=1)
             buffer_seed = order.random_integers(1, seed, epoch, np.iinfo(np.int64).max)[0]
-            # Of this function's graph alone. `shuffle` mixes the global seed in, and fails where that is 0.
+            # Affects only this function's graph. `shuffle` mixes in the global seed, and fails if that is 0.
             tf.random.set_seed(1)
             return records.shuffle(self._shuffle_buffer, buffer_seed, reshuffle_each_iteration=False)
 
@@ -232,13 +232,13 @@ class _StreamedSource(ImageSource):
         )
 
     def _augment(self, placed_records, seed, augment):
-        """Augmented elements of (place in the endless order, (number of the example, record))."""
+        """Augmented elements of (position in the endless order, (number of the example, record))."""
         decode = self._decoder_for(augment)
 
-        def element(place, numbered):
+        def element(position, numbered):
             number, record = numbered
             fields = self._element(number, record, decode)
-            example_seed = order.example_seed(seed, place // self.num_examples, number)
+            example_seed = order.example_seed(seed, position // self.num_examples, number)
             return {**fields, "image": augment(fields["image"], example_seed)}
 
         return placed_records.map(element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -278,10 +278,10 @@ def _source(name, split, examples, chosen, of_source, container, height, width, 
 
 
 def _read_examples(name, paths, container, height, width, max_pixels, decode=True):
-    """_Examples of record files; without `decode` only labels and keys.
+    """_Examples of record files; without `decode`, only labels and keys.
 
     Raises:
-        InputError: a file is broken or empty of examples.
+        InputError: a file is broken, or there are no examples.
     """
     place = (height, width, max_pixels, container, decode, tuple(paths))
     examples = _examined.get(place)
@@ -314,7 +314,7 @@ def _read_examples(name, paths, container, height, width, max_pixels, decode=Tru
         for _ in walk():
             pass
     if not keys:
-        raise InputError(f"--data.source={name}: there is no record in {paths[0]} and its like")
+        raise InputError(f"--data.source={name}: there is no record in {paths[0]} or the files like it")
     labels, problems = np.array(labels, np.int64), np.array(problems)
     examples = _Examples(list(paths), np.array(counts), labels, problems, keys, class_texts, examined)
     _examined[place] = examples

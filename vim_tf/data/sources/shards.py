@@ -1,6 +1,6 @@
-"""An image source as parts that workers read independently of each other, each in constant memory.
+"""Divides an image source into parts that workers read independently of each other, in constant memory.
 
-An `ImageSource` is opened as a whole and knows every image; here nothing but the files is listed beforehand. A shard is
+An `ImageSource` is opened as a whole and knows every image; here only the files are listed beforehand. A shard is
 a picklable object with the attributes `split` (str), `index` and `count` (int, its number among those of the split) and
 the method `entries`, which yields the Entries in order.
 """
@@ -21,7 +21,7 @@ class Entry(NamedTuple):
     """An image that can be loaded.
 
     Attributes:
-        place: str, where it lies: file, or file and number of the record.
+        place: str, where it is stored: the file, or the file and the number of the record.
         key: bytes, as in ImageSource.
         label: int, -1 = none.
         load: function without arguments that returns the encoded file; raises ValueError or OpError.
@@ -42,7 +42,7 @@ class Plan:
     Attributes:
         source: str, the source's name.
         shards: list of shards, of all splits.
-        class_names: list of str; None where only the labels that are found tell how many classes there are.
+        class_names: list of str; None if only the labels that are found determine how many classes there are.
         is_divided: bool, whether the splits are a division of the same files.
         label_values: list of int, as in classes.Classes.
         attributions: list of str, as `SourceKind.attributions` says.
@@ -57,9 +57,9 @@ class Plan:
 
 
 def validation_limit(whole, fraction, max_pixels):
-    """`order.validation_limit` of the images of a source that can be read, as an ImageSource divides it.
+    """`order.validation_limit` of the readable images of a source, so that it is divided like an ImageSource.
 
-    No more images are read than tell it: one of each split.
+    It stops reading images as soon as the limit is known, with one of each split.
 
     Args:
         whole: shard of all images.

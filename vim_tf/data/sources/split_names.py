@@ -1,4 +1,4 @@
-"""Names of folders and files that say which split is in them, in any case of letters."""
+"""Names of folders and files that show which split they hold, in upper or lower case."""
 
 import os
 import re
@@ -12,23 +12,23 @@ _NAMES = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing"),
 }
-_IF_CLASSES = "if these names are classes, say --nodata.split_names"
+_IF_CLASSES = "if these names are classes, give --nodata.split_names"
 
 
 def split_of(name):
-    """train, validation, test, or "" where a name is none of a split."""
+    """train, validation, test, or "" if the name isn't that of a split."""
     return next((split for split, names in _NAMES.items() if name.lower() in names), "")
 
 
 def split_folders(place, inside):
-    """Folders of the splits among the sub-folders of a folder; others beside them are passed over.
+    """Folders of the splits among the sub-folders of a folder; other sub-folders are skipped.
 
     Args:
         place: str, the folder.
         inside: names of its sub-folders.
 
     Returns:
-        {"train": path, "validation": path}, or None where no name is that of a split.
+        {"train": path, "validation": path}, or None if no name is that of a split.
 
     Raises:
         InputError: the names may be those of splits or of classes.
@@ -47,19 +47,19 @@ def split_folders(place, inside):
         if not named[split]:
             raise InputError(
                 f"--data.source=folder:{place} holds {' and '.join(found)} but no {split} folder: if these are splits, "
-                f"add one, or take folder:{place}/{(named['train'] or found)[0]} to divide that; {_IF_CLASSES}"
+                f"add one, or use folder:{place}/{(named['train'] or found)[0]} to divide that; {_IF_CLASSES}"
             )
     chosen = {split: named[split][0] for split in ("train", "validation")}
     others = sorted(set(inside) - set(chosen.values()))
     if others:
         logging.warning(
-            "folder:%s: %s are the splits; passed over %s", place, " and ".join(chosen.values()), ", ".join(others)
+            "folder:%s: %s are the splits; skipped %s", place, " and ".join(chosen.values()), ", ".join(others)
         )
     return {split: f"{place}/{name}" for split, name in chosen.items()}
 
 
 def check_inside_classes(place, keys):
-    """Refuses classes of which one holds splits, as in images/train, images/val.
+    """Refuses a class that itself holds splits, as in images/train, images/val.
 
     Args:
         place: str, the folder.
@@ -74,12 +74,12 @@ def check_inside_classes(place, keys):
         if len({split_of(each) for each in below}) > 1:
             raise InputError(
                 f"--data.source=folder:{place} holds {' and '.join(f'{name}/{each}' for each in below)}: if these are "
-                f"splits, take folder:{place}/{name}; if {name} is a class, say --nodata.split_names"
+                f"splits, use folder:{place}/{name}; if {name} is a class, give --nodata.split_names"
             )
 
 
 def check_one_split(name, paths, common):
-    """Refuses record files that are those of several splits but would be divided together.
+    """Refuses record files that belong to several splits but would be divided as one set.
 
     Args:
         name: str, of the source.
@@ -96,7 +96,7 @@ def check_one_split(name, paths, common):
         examples |= {split: path for split in map(split_of, words) if split}
     if len(examples) > 1:
         raise InputError(
-            f"--data.source={name} matches {' and '.join(examples.values())}: if these are splits, write {{split}} in "
-            "the place of train and validation, or take the files of one to divide them; if all are to be divided "
-            "together, say --nodata.split_names"
+            f"--data.source={name} matches {' and '.join(examples.values())}: if these are splits, write {{split}} "
+            "instead of train and validation, or give only the files of one to divide them; to divide all of them "
+            "together, give --nodata.split_names"
         )

@@ -1,4 +1,4 @@
-"""WebDataset: tar files in which neighbouring members are one sample."""
+"""WebDataset: tar files in which neighbouring members form one sample."""
 
 import dataclasses
 import json
@@ -20,8 +20,8 @@ class WebDataset(containers.Container):
     """Tar files in which neighbouring members with the same name up to its first dot are one sample.
 
     A sample is an image (.jpg, .png, .webp, ...) and its label: a member .cls that holds an integer, or a member .json
-    that is an object with the integer `label`; without either it has none. Members of no image are passed over, but
-    what looks like one and can't be used is a record with a problem. Members are read from the stream; nothing is
+    that is an object with the integer `label`; without either it has none. Members without an image are skipped, but
+    what looks like an image and can't be used is a record with a problem. Members are read from the stream; nothing is
     unpacked to disk. Tars that end in .gz or .tgz are decompressed.
 
     Args:
@@ -62,13 +62,13 @@ class WebDataset(containers.Container):
                     last = f"member {member.name}"
                 yield from self._sample(name, members)
         except (tarfile.TarError, EOFError, OSError, *FAILURES) as error:
-            raise InputError(f"{path} can't be read as a tar file behind {last}: {one_line(error)}") from error
+            raise InputError(f"{path} can't be read as a tar file after {last}: {one_line(error)}") from error
 
     def _is_used(self, extension):
         return extension in (*_IMAGE_EXTENSIONS, "cls", "json", self.image, self.label)
 
     def _sample(self, name, members):
-        """The Record of a sample; of members that belong to no image nothing, of several images without a use each."""
+        """Yields the Record of a sample: none for members without an image, one each for several unusable images."""
         wanted = (self.image,) if self.image else _IMAGE_EXTENSIONS
         extension = next((each for each in wanted if each in members), None)
         if extension is None:
@@ -94,7 +94,7 @@ class WebDataset(containers.Container):
         """int, -1 = none.
 
         Raises:
-            ValueError: it is no integer, or there is none with the name that was given.
+            ValueError: it isn't an integer, or there is none with the given name.
         """
         if self.label == NONE:
             return -1
@@ -103,7 +103,7 @@ class WebDataset(containers.Container):
             try:
                 label = int(text)
             except ValueError:
-                raise ValueError(f"label {text[:40]!r} is no integer") from None
+                raise ValueError(f"label {text[:40]!r} isn't an integer") from None
             return containers.checked_label(label)
         try:
             facts = json.loads(members.get("json", [b"{}"])[0])
@@ -115,12 +115,12 @@ class WebDataset(containers.Container):
                 raise ValueError(f"it has no member .{self.label}, and no {self.label} in a .json")
             return -1
         if isinstance(label, bool) or not isinstance(label, int):
-            raise ValueError(f"label {str(label)[:40]!r} is no integer")
+            raise ValueError(f"label {str(label)[:40]!r} isn't an integer")
         return containers.checked_label(label)
 
 
 class _StrictTarInfo(tarfile.TarInfo):
-    """Members of which a damaged, cut or missing header is an error: tarfile itself takes one for the archive's end."""
+    """Makes a damaged, cut or missing header an error, which tarfile itself takes for the end of the archive."""
 
     @classmethod
     def fromtarfile(cls, tar):
@@ -133,7 +133,7 @@ class _StrictTarInfo(tarfile.TarInfo):
 
 
 def find_webdataset(paths, given):
-    """WebDataset of tars, by the names that the user gives; the tars themselves aren't looked at.
+    """WebDataset of tars, by the names that the user gives; the tars themselves aren't read.
 
     Args:
         paths: list of str.
@@ -143,5 +143,5 @@ def find_webdataset(paths, given):
 
 
 def _open_tar(file):
-    # A name that is no UTF-8 must become a key all the same.
+    # A name that isn't UTF-8 must become a key, too.
     return tarfile.open(fileobj=file, mode="r|*", tarinfo=_StrictTarInfo, errors="backslashreplace")
