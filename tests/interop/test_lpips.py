@@ -82,7 +82,7 @@ def test_heads_of_other_shapes_are_refused(vgg16, heads, name, shape):
 
 
 def test_another_width_is_refused(vgg16, heads):
-    with pytest.raises(InputError, match=r"conv1_1/kernel is \(3, 3, 3, 4\) and not \(3, 3, 3, 64\); .* more"):
+    with pytest.raises(InputError, match=r"conv1_1/kernel is \(3, 3, 3, 4\), not \(3, 3, 3, 64\); .* more"):
         lpips.convert_tensors(vgg16, heads)
 
 
