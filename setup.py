@@ -22,6 +22,7 @@ INSTALL_REQUIRES = [
     "dicebear-core>=10.7,<11",
     "dicebear-styles>=10.6,<11",
     "fonttools>=4.40",
+    "h5py>=3.10",
     # We override parts of Keras' trainer that a minor release may change.
     "keras>=3.15.1,<3.16",
     "jinja2>=3.1",

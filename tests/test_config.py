@@ -112,6 +112,8 @@ OUT_OF_RANGE = [
     (configs.TokenizerLossConfig, "lecam_decay", 1.0),
     (configs.EvaluationConfig, "kept_features", 3),
     (configs.EvaluationConfig, "feature_network", "saved_model"),
+    (configs.EvaluationConfig, "feature_network", "squeezenet"),
+    (configs.EvaluationConfig, "feature_network", "efficientnet_lite0"),
     (configs.EvaluationConfig, "feature_network", "vgg"),
     (configs.TrainingConfig, "ema_decay", 1.0),
     (configs.TrainingConfig, "precision", "float16"),

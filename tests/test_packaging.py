@@ -24,6 +24,7 @@ LOCKS = [
     "requirements/cuda.lock",
     "requirements/jax.lock",
     "requirements/docs.lock",
+    "requirements/judges.lock",
 ]
 INPUTS = [
     ("requirements/requirements.in", "requirements.lock"),
@@ -33,6 +34,7 @@ INPUTS = [
     ("requirements/cuda.in", "requirements/cuda.lock"),
     ("requirements/jax.in", "requirements/jax.lock"),
     ("requirements/docs.in", "requirements/docs.lock"),
+    ("requirements/judges.in", "requirements/judges.lock"),
 ]
 # What a machine without an environment needs for `make setup`.
 SETUP_FILES = [

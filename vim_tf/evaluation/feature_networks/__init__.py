@@ -2,7 +2,9 @@
 
 from vim_tf.evaluation.feature_networks.base import Activations, FeatureNetwork
 from vim_tf.evaluation.feature_networks.classifier import ClassifierNetwork, trained_classifier
+from vim_tf.evaluation.feature_networks.efficientnet import EfficientNetLite0Network
 from vim_tf.evaluation.feature_networks.inception import TFGAN_HANDLE, KerasInceptionNetwork, SavedModelNetwork
+from vim_tf.evaluation.feature_networks.squeezenet import SqueezeNetNetwork
 
 __all__ = [
     "Activations",
@@ -53,4 +55,8 @@ def load_feature_network(kind, path):
         return ClassifierNetwork.load(path)
     if kind == "keras_inception":
         return KerasInceptionNetwork(path)
+    if kind == "squeezenet":
+        return SqueezeNetNetwork(path)
+    if kind == "efficientnet_lite0":
+        return EfficientNetLite0Network(path)
     return SavedModelNetwork(path or TFGAN_HANDLE, is_inception=kind == "inception")

@@ -39,10 +39,12 @@ class FeatureNetwork(abc.ABC):
         num_features, num_classes: int.
         description: dict of JSON values: what the network is, where it came from and how images enter it.
         checksum: sha256 of everything that determines its outputs, in hexadecimal digits.
+        metric_prefix: str before the names of its metrics, for networks whose weights are always the same.
         is_inception: whether its metrics may be called FID, Inception Score and KID.
         judges_labels: whether its classes are the labels of the images that are evaluated.
     """
 
+    metric_prefix = ""
     is_inception = False
     judges_labels = False
 
@@ -70,7 +72,8 @@ class FeatureNetwork(abc.ABC):
         """MetricNames."""
         if self.is_inception:
             return MetricNames("fid", "inception_score", "kid")
-        return MetricNames("frechet_distance", "classifier_score", "kernel_distance")
+        names = ("frechet_distance", "classifier_score", "kernel_distance")
+        return MetricNames(*(self.metric_prefix + name for name in names))
 
     @property
     def conditions(self):

@@ -26,7 +26,7 @@ class MetricInfo:
 def _distribution_metrics():
     """Metrics that compare two sets of images through a feature network.
 
-    Each has two names: the second is for TF-GAN's Inception graph only.
+    Each has a name for TF-GAN's Inception graph, one for each of PyPI's networks, and one for all others.
     """
     compared = {
         "reconstruction": ("reconstructions and the same images", "Reconstructions"),
@@ -53,7 +53,14 @@ def _distribution_metrics():
     metrics = {}
     for name, inception_name, better, meaning, titles in kinds:
         for stage, (sets, subject) in compared.items():
-            for each, title in zip((name, inception_name), titles, strict=True):
+            general, inception = titles
+            named = {
+                name: general,
+                inception_name: inception,
+                f"squeezenet_{name}": f"SqueezeNet {general}",
+                f"efficientnet_lite0_{name}": f"EfficientNet-Lite0 {general}",
+            }
+            for each, title in named.items():
                 metrics[f"{stage}/{each}"] = MetricInfo(
                     unit="",
                     better="" if stage == "real" else better,
