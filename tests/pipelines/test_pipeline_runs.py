@@ -7,8 +7,8 @@ import shutil
 import sys
 import tarfile
 
-import numpy as np
 import markupsafe
+import numpy as np
 import pytest
 
 from tests.pipelines import chain as chains
