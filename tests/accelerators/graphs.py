@@ -14,6 +14,7 @@ from tests.test_shipped_configs import FLAGFILES, parsed, relative
 from tests.testing import language_model_config, linear_probe_config, replace, tokenizer_config
 from vim_tf import config as configs
 from vim_tf.losses import perceptual
+from vim_tf.losses.squeezenet import squeezenet_shapes
 from vim_tf.stages import build
 
 # Files of configs/ by the graph of their training step.
@@ -90,6 +91,11 @@ OTHERS = {
             },
             "training": {"gradient_accumulation_steps": 2},
         },
+    ),
+    "vit_squeezenet": (
+        "vit_without_judges",
+        # Its poolings leave nothing of smaller images.
+        {"model": {"height": 32, "width": 32}, "losses": {"perceptual": "squeezenet", "perceptual_weight": 0.1}},
     ),
     "vim_bfloat16": (
         "vim_guided",
@@ -204,10 +210,12 @@ def build_stage(graph, folders, jit_compile):
 
 
 def thin_perceptual(kind, path):
-    """`load_perceptual` with a few random weights."""
+    """`load_perceptual` with random weights, few but for SqueezeNet."""
     draw = np.random.default_rng(0)
-    shapes = perceptual.lpips_shapes(_VGG16_CHANNELS)
+    shapes = squeezenet_shapes() if kind == "squeezenet" else perceptual.lpips_shapes(_VGG16_CHANNELS)
     arrays = {name: np.abs(draw.normal(0, 0.3, shape)).astype(np.float32) for name, shape in shapes.items()}
+    if kind == "squeezenet":
+        return perceptual.SqueezeNetDistance(arrays)
     if kind == "lpips":
         return perceptual.LPIPS(arrays, _VGG16_CHANNELS)
     distance = perceptual.VGG16FeatureDistance(_VGG16_CHANNELS)
