@@ -123,7 +123,13 @@ def help_text(config_class, description):
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
         choices = typing.get_args(field.type) if typing.get_origin(field.type) is typing.Literal else ()
         allowed = f" [{' | '.join(choices)}]" if len(choices) > 1 else ""
-        lines.append(f"  --{name}={shown}{allowed}")
+        lines += textwrap.wrap(
+            f"  --{name}={shown}{allowed}",
+            width,
+            subsequent_indent=" " * 10,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
         lines += textwrap.wrap(field.metadata["help"], width, initial_indent="      ", subsequent_indent="      ")
     return "\n".join(lines)
 
