@@ -117,7 +117,7 @@ def test_a_large_request_holds_the_same_samples_in_files_and_is_not_drawn_twice(
             for name in ("labels", "images", "tokens"):
                 np.testing.assert_array_equal(data[name], small[name][data["indices"]])
     assert "2 more are still to be written" in capsys.readouterr().out
-    with pytest.raises(InputError, match="sampling differ"):
+    with pytest.raises(InputError, match="different: sampling"):
         call(sample, configs.SampleCommand, *argv, *large, "--sampling.top_k=2")
 
 

@@ -69,7 +69,7 @@ def test_what_a_training_starts_from_and_judges_by_is_looked_for(no_images, toke
     refused(
         train.run,
         replace(tokens, training={"keep_best_metric": "x", "validate_every_steps": 2}),
-        "keep_best_metric=x is not measured",
+        "keep_best_metric=x isn't measured",
     )
     weights = {"perceptual_weight": 0.1, "perceptual_weights_file": str(tmp_path / "none.npz")}
     refused(train.run, replace(images, losses=weights), "none.npz can't be read")

@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 
+from vim_tf.data.sources.folder import FOLDER
 from vim_tf.evaluation.feature_networks import ClassifierNetwork, trained_classifier
 
 
@@ -55,7 +56,7 @@ def test_a_network_of_images_that_changed_is_replaced(source, tmp_path):
 def test_a_network_of_files_that_changed_is_replaced(source, tmp_path, monkeypatch):
     images = tmp_path / "images"
     images.mkdir()
-    source.location = f"folder:{images}"
+    source.opened_by(FOLDER, str(images))
     trained_classifier(source, 2, 5, str(tmp_path / "network"))
     (images / "a.png").write_bytes(b"1")
     source.images = 255 - source.images
