@@ -4,9 +4,16 @@ import dataclasses
 
 import pytest
 
-from tests.testing import language_model_config, on_the_fly, replace, save_untrained_tokenizer, tokenizer_config
+from tests.testing import (
+    language_model_config,
+    on_the_fly,
+    replace,
+    save_untrained_language_model,
+    save_untrained_tokenizer,
+    tokenizer_config,
+)
 from vim_tf import config as configs
-from vim_tf import encode_dataset, materialize, train
+from vim_tf import encode_dataset, export, materialize, train
 from vim_tf.errors import InputError
 from vim_tf.stages import palette as palette_stage
 
@@ -66,6 +73,16 @@ def test_what_a_training_starts_from_and_judges_by_is_looked_for(no_images, toke
         refused(
             train.run, dataclasses.replace(config, initialize_from=str(tmp_path / "none")), "there is no folder .*none"
         )
+    narrow = dataclasses.replace(images.model.quantizer, codebook_size=16)
+    other = save_untrained_tokenizer(tmp_path / "other", model={"quantizer": narrow})
+    message = (
+        "--initialize_from=.*other has a different form: quantizer is .*'codebook_size': 16.* there and .*32.* here"
+    )
+    refused(train.run, dataclasses.replace(images, initialize_from=other), message)
+    other = save_untrained_language_model(tmp_path / "other_model", tokenizer)
+    changed = replace(tokens, model={"hidden_dim": 2 * tokens.model.hidden_dim})
+    message = "--initialize_from=.*other_model has a different form: hidden_dim is"
+    refused(train.run, dataclasses.replace(changed, initialize_from=other), message)
     refused(
         train.run,
         replace(tokens, training={"keep_best_metric": "x", "validate_every_steps": 2}),
@@ -93,3 +110,10 @@ def test_where_tokens_go_and_what_makes_them_is_checked(no_images, tokenizer, tm
         path.unlink()
     refused(command, config_class(tokenizer=broken, output=str(tmp_path / "o")), "checkpoint")
     assert not (tmp_path / "o").exists()
+
+
+def test_an_export_is_refused_where_its_archive_could_not_be_written(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr("vim_tf.serving.saved_model.export", lambda *args, **kwargs: pytest.fail("it was exported"))
+    (tmp_path / "taken" / "hub.tar.gz").mkdir(parents=True)
+    command = configs.ExportCommand(tokenizer=tokenizer, output=str(tmp_path / "taken"))
+    refused(export.run, command, "holds a folder hub.tar.gz")

@@ -58,12 +58,12 @@ def on_the_fly(config, tokenizer, **augmentation):
     )
 
 
-def save_untrained_tokenizer(folder):
-    """Writes the tokenizer of `tokenizer_config` as a trained stage; returns the folder as str."""
+def save_untrained_tokenizer(folder, **changes):
+    """Writes the tokenizer of `tokenizer_config`, with changes as for `replace`, as a stage; returns the folder, str."""
     from vim_tf.models.tokenizer import build_tokenizer
     from vim_tf.stages import saved
 
-    config = tokenizer_config(folder)
+    config = replace(tokenizer_config(folder), **changes)
     saved.save_stage(build_tokenizer(config.model), config, config.workdir)
     return config.workdir
 

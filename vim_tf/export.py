@@ -17,7 +17,9 @@ def run(config):
         InputError: a stage is missing, or the two don't match.
     """
     from vim_tf.serving import hub, saved_model
+    from vim_tf.storage.files import check_place
 
+    check_place(config.output, names=("hub.tar.gz",))
     folder = f"{config.output}/{saved_model.next_version(config.output)}"
     saved_model.export(
         folder, config.tokenizer, config.language_model, config.sampling_batch_size, max_pixels=config.max_pixels

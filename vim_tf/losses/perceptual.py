@@ -1,5 +1,6 @@
 """Perceptual distances between images: distances between their features in a frozen network."""
 
+import abc
 import os
 import tempfile
 
@@ -126,8 +127,11 @@ def unit_features(features):
     return features / (length + NORM_EPSILON)
 
 
-class _FeatureDistance:
-    """Base of the distances: the network, and the squared differences of its normalised features.
+class _FeatureDistance(abc.ABC):
+    """Base of the distances: the network, and the plain distance of its normalised features.
+
+    The squared differences of each stage are summed over the channels and averaged over the pixels; the distance is
+    the mean over the stages.
 
     Neither a layer nor a model, so that a model that holds one neither trains nor saves the network's weights.
     """
@@ -138,8 +142,14 @@ class _FeatureDistance:
         self.network = network
         self.network.build()
 
+    def __call__(self, images, reconstructions):
+        differences = self._squared_differences(images, reconstructions)
+        stages = [ops.mean(ops.sum(squares, axis=-1), axis=(1, 2)) for squares in differences]
+        return sum(stages) / len(stages)
+
+    @abc.abstractmethod
     def _maps(self, images):
-        raise NotImplementedError(f"{type(self).__name__} must define which activations of its network are compared")
+        """The activations of the network that are compared: list of float32 [batch, height, width, channels]."""
 
     def _squared_differences(self, images, reconstructions):
         """float32 [batch, height, width, channels] of each stage."""
@@ -165,8 +175,9 @@ class _VGG16Distance(_FeatureDistance):
     def _maps(self, images):
         return self.network(self._centred(images))
 
+    @abc.abstractmethod
     def _centred(self, images):
-        raise NotImplementedError(f"{type(self).__name__} must define how images are centred for its VGG16")
+        """Images in [0, 1] as the network's weights expect them: float32, same shape."""
 
 
 class LPIPS(_VGG16Distance):
@@ -242,9 +253,6 @@ class VGG16FeatureDistance(_VGG16Distance):
     def __init__(self, channels=VGG16_CHANNELS):
         super().__init__(channels)
 
-    def __call__(self, images, reconstructions):
-        return _mean_distance(self._squared_differences(images, reconstructions))
-
     def _centred(self, images):
         return frozen.caffe_pixels(images * 255)
 
@@ -279,18 +287,9 @@ class SqueezeNetDistance(_FeatureDistance):
         self.network.assign(arrays)
         self.checksum = frozen.checksum(arrays)
 
-    def __call__(self, images, reconstructions):
-        return _mean_distance(self._squared_differences(images, reconstructions))
-
     def _maps(self, images):
         maps = self.network(frozen.caffe_pixels(images * 255))
         return [maps[name] for name in _SQUEEZENET_MAPS]
-
-
-def _mean_distance(differences):
-    """Squared differences summed over the channels, averaged over the pixels, then over the stages: float32 [batch]."""
-    stages = [ops.mean(ops.sum(squares, axis=-1), axis=(1, 2)) for squares in differences]
-    return sum(stages) / len(stages)
 
 
 def load_perceptual(kind, path, channels=VGG16_CHANNELS):

@@ -220,13 +220,20 @@ class LanguageModel(keras.Model):
 
 
 def build_language_model(section, rematerialize=False):
-    """The built model that a `LanguageModelConfig` describes.
+    """The built model that a `LanguageModelConfig` describes; arguments as in `describe_language_model`."""
+    language_model = describe_language_model(section, rematerialize)
+    language_model.build()
+    return language_model
+
+
+def describe_language_model(section, rematerialize=False):
+    """The model that a `LanguageModelConfig` describes, not built: it has its config, but no weights yet.
 
     Args:
         section: LanguageModelConfig.
         rematerialize: bool, recompute the blocks' activations in the backward pass.
     """
-    language_model = LanguageModel(
+    return LanguageModel(
         grid_height=section.tokens.grid_height,
         grid_width=section.tokens.grid_width,
         depth=section.tokens.depth,
@@ -242,5 +249,3 @@ def build_language_model(section, rematerialize=False):
         rematerialize=rematerialize,
         name="language_model",
     )
-    language_model.build()
-    return language_model

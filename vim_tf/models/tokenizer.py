@@ -214,7 +214,14 @@ class VQGAN(ImageTokenizer):
 
 
 def build_tokenizer(section, rematerialize=False):
-    """The built model that a `TokenizerModelConfig` describes.
+    """The built model that a `TokenizerModelConfig` describes; arguments as in `describe_tokenizer`."""
+    tokenizer = describe_tokenizer(section, rematerialize)
+    tokenizer.build()
+    return tokenizer
+
+
+def describe_tokenizer(section, rematerialize=False):
+    """The model that a `TokenizerModelConfig` describes, not built: it has its config, but no weights yet.
 
     Args:
         section: TokenizerModelConfig.
@@ -233,9 +240,6 @@ def build_tokenizer(section, rematerialize=False):
         "name": "tokenizer",
     }
     if section.architecture == "cnn":
-        tokenizer = VQGAN(cnn=dataclasses.asdict(section.cnn), **shared)
-    else:
-        parts = {name: dataclasses.asdict(getattr(section, name)) for name in ("encoder", "decoder", "vit")}
-        tokenizer = ViTVQGAN(**parts, **shared)
-    tokenizer.build()
-    return tokenizer
+        return VQGAN(cnn=dataclasses.asdict(section.cnn), **shared)
+    parts = {name: dataclasses.asdict(getattr(section, name)) for name in ("encoder", "decoder", "vit")}
+    return ViTVQGAN(**parts, **shared)

@@ -1,15 +1,16 @@
 """A trained stage on disk: `config.json` and `checkpoints/`. The only way that commands load a model."""
 
+import dataclasses
 import json
 
 import tensorflow as tf
 
 from vim_tf import config as configs
 from vim_tf.errors import InputError
-from vim_tf.models.language_model import build_language_model
+from vim_tf.models.language_model import build_language_model, describe_language_model
 from vim_tf.models.linear_probe import build_linear_probe
 from vim_tf.models.palette import build_palette_tokenizer
-from vim_tf.models.tokenizer import build_tokenizer
+from vim_tf.models.tokenizer import build_tokenizer, describe_tokenizer
 from vim_tf.storage import digests, files
 from vim_tf.training.checkpoints import restore_model, save_model
 
@@ -17,6 +18,12 @@ from vim_tf.training.checkpoints import restore_model, save_model
 EXPORTED_STAGES = "assets.extra"
 # Stages that produce a tokenizer.
 _TOKENIZERS = {"tokenizer": build_tokenizer, "palette": build_palette_tokenizer}
+# Models by task, as their configs describe them; weights aren't needed.
+_DESCRIBED = {
+    "tokenizer": describe_tokenizer,
+    "palette": build_palette_tokenizer,
+    "language_model": describe_language_model,
+}
 
 
 def load_config(path, task=None):
@@ -96,12 +103,7 @@ def initialize(model, path, task):
         InputError: there is none, or its form differs; the message lists the differences.
     """
     trained = {"tokenizer": load_tokenizer, "language_model": load_language_model}[task](path)
-    before, now = _form(trained), _form(model)
-    differences = [
-        f"{name} is {before.get(name)} there and {now[name]} here" for name in now if before.get(name) != now[name]
-    ]
-    if differences:
-        raise InputError(f"--initialize_from={path} has a different form: {'; '.join(differences)}")
+    _check_form(path, trained, model)
     for weight, value in zip(model.weights, trained.weights, strict=True):
         weight.assign(value)
 
@@ -141,8 +143,8 @@ def check_start(config, folder):
         folder: str, where this process writes.
 
     Raises:
-        InputError: the workdir has another config, isn't a workdir or can't be written, or there is no trained stage to
-            start from.
+        InputError: the workdir has another config, isn't a workdir or can't be written, or there is no trained stage of
+            the same form to start from.
     """
     if tf.io.gfile.exists(f"{config.workdir}/config.json"):
         _check_resumable(_read_config(config.workdir, None), config, with_facts=False)
@@ -150,8 +152,28 @@ def check_start(config, folder):
         if folder == config.workdir:
             check_empty(config.workdir)
         if getattr(config, "initialize_from", ""):
-            load_config(config.initialize_from, config.task)
+            _check_form_of_config(config)
     files.check_place(folder, "workdir")
+
+
+def _check_form_of_config(config):
+    before = load_config(config.initialize_from, config.task)
+    section = config.model
+    if config.task == "language_model":
+        # Facts of the tokens aren't known yet; `initialize` compares them.
+        section = dataclasses.replace(section, tokens=before.model.tokens)
+    trained, new = _DESCRIBED[before.task](before.model), _DESCRIBED[config.task](section)
+    _check_form(config.initialize_from, trained, new)
+
+
+def _check_form(path, trained, model):
+    """Refuses a trained model as the start of another one with other constructor arguments."""
+    before, now = _form(trained), _form(model)
+    differences = [
+        f"{name} is {before.get(name)} there and {now[name]} here" for name in now if before.get(name) != now[name]
+    ]
+    if differences:
+        raise InputError(f"--initialize_from={path} has a different form: {'; '.join(differences)}")
 
 
 def check_workdir(config):

@@ -3,6 +3,7 @@
 The other kinds are in `parquet` and `tar`.
 """
 
+import abc
 import dataclasses
 import functools
 import itertools
@@ -44,7 +45,7 @@ class Record(NamedTuple):
     class_name: str = ""
 
 
-class Container:
+class Container(abc.ABC):
     """A kind of record file whose features are known.
 
     Attributes:
@@ -53,13 +54,13 @@ class Container:
 
     class_names = None
 
+    @abc.abstractmethod
     def records(self, path):
-        """Yields the Records of a file; implemented by subclasses.
+        """Yields the Records of a file.
 
         Raises:
             InputError: the file is broken.
         """
-        raise NotImplementedError
 
     def images(self, path):
         """tf.data.Dataset of the images of a file, encoded, string []; "" where it has none.

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from vim_tf.devices import strategies
 from vim_tf.errors import InputError
+from vim_tf.losses import frozen
 
 
 class Activations(NamedTuple):
@@ -110,3 +111,27 @@ class FeatureNetwork(abc.ABC):
     def probabilities(self, images, batch_size=256):
         """float32 [num_images, num_classes], rows sum to 1; arguments as in `activations`."""
         return tf.nn.softmax(self.logits(images, batch_size)).numpy()
+
+
+class ImportedNetwork(FeatureNetwork):
+    """A network with ImageNet's weights, from a file that `vim_tf.import_weights` wrote.
+
+    Args:
+        model: keras.Model with `assign`, not built.
+        arrays: dict of its weights, as `frozen.read_weights` returns them.
+        num_features, num_classes: int.
+        title: str, what the network is called.
+        entry: str, how images enter it.
+    """
+
+    def __init__(self, model, arrays, num_features, num_classes, title, entry):
+        model.build()
+        model.assign(arrays)
+        self._model = model
+        description = {
+            "kind": f"{title} with ImageNet's weights",
+            "num_features": num_features,
+            "num_classes": num_classes,
+            "input": entry,
+        }
+        super().__init__(num_features, num_classes, description, frozen.checksum(arrays))

@@ -2,12 +2,12 @@
 
 import tensorflow as tf
 
-from vim_tf.evaluation.feature_networks.base import FeatureNetwork
+from vim_tf.evaluation.feature_networks.base import ImportedNetwork
 from vim_tf.losses import frozen
 from vim_tf.models.efficientnet import NUM_CLASSES, NUM_FEATURES, SIDE, EfficientNetLite0, efficientnet_shapes
 
 
-class EfficientNetLite0Network(FeatureNetwork):
+class EfficientNetLite0Network(ImportedNetwork):
     """EfficientNet-Lite0: the mean of its last activations over the pixels as features.
 
     Args:
@@ -26,16 +26,9 @@ class EfficientNetLite0Network(FeatureNetwork):
         name = f"--evaluation.feature_network_path={path}"
         command = "python -m vim_tf.import_weights --format=efficientnet_lite0"
         arrays = frozen.read_weights(path, efficientnet_shapes(), name, command)
-        self._model = EfficientNetLite0(name="efficientnet_lite0")
-        self._model.build()
-        self._model.assign(arrays)
-        description = {
-            "kind": "EfficientNet-Lite0 with ImageNet's weights",
-            "num_features": NUM_FEATURES,
-            "num_classes": NUM_CLASSES,
-            "input": f"resized to {SIDE} x {SIDE} px, bilinear, antialiased; (x - 127) / 128",
-        }
-        super().__init__(NUM_FEATURES, NUM_CLASSES, description, frozen.checksum(arrays))
+        model = EfficientNetLite0(name="efficientnet_lite0")
+        entry = f"resized to {SIDE} x {SIDE} px, bilinear, antialiased; (x - 127) / 128"
+        super().__init__(model, arrays, NUM_FEATURES, NUM_CLASSES, "EfficientNet-Lite0", entry)
 
     @tf.function(reduce_retracing=True)
     def forward(self, images):

@@ -2,14 +2,14 @@
 
 import tensorflow as tf
 
-from vim_tf.evaluation.feature_networks.base import FeatureNetwork
+from vim_tf.evaluation.feature_networks.base import ImportedNetwork
 from vim_tf.losses import frozen
 from vim_tf.losses.squeezenet import NUM_CLASSES, NUM_FEATURES, SqueezeNet, read_squeezenet
 
 _SIDE = 227
 
 
-class SqueezeNetNetwork(FeatureNetwork):
+class SqueezeNetNetwork(ImportedNetwork):
     """SqueezeNet 1.1: the mean of its last fire module over the pixels as features.
 
     Args:
@@ -26,16 +26,8 @@ class SqueezeNetNetwork(FeatureNetwork):
 
     def __init__(self, path):
         arrays = read_squeezenet(path, "--evaluation.feature_network_path")
-        self._model = SqueezeNet(name="squeezenet")
-        self._model.build()
-        self._model.assign(arrays)
-        description = {
-            "kind": "SqueezeNet 1.1 with ImageNet's weights",
-            "num_features": NUM_FEATURES,
-            "num_classes": NUM_CLASSES,
-            "input": f"resized to {_SIDE} x {_SIDE} px, bilinear, antialiased; BGR less ImageNet's mean",
-        }
-        super().__init__(NUM_FEATURES, NUM_CLASSES, description, frozen.checksum(arrays))
+        entry = f"resized to {_SIDE} x {_SIDE} px, bilinear, antialiased; BGR less ImageNet's mean"
+        super().__init__(SqueezeNet(name="squeezenet"), arrays, NUM_FEATURES, NUM_CLASSES, "SqueezeNet 1.1", entry)
 
     @tf.function(reduce_retracing=True)
     def forward(self, images):
