@@ -59,7 +59,7 @@ def on_the_fly(config, tokenizer, **augmentation):
 
 
 def save_untrained_tokenizer(folder, **changes):
-    """Writes the tokenizer of `tokenizer_config`, with changes as for `replace`, as a stage; returns the folder, str."""
+    """Writes the tokenizer of `tokenizer_config`, with changes as for `replace`, as a stage; returns its folder."""
     from vim_tf.models.tokenizer import build_tokenizer
     from vim_tf.stages import saved
 
